@@ -1,0 +1,50 @@
+//! The association of an instance with an app or a job.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AppName, JobName, OpaqueId, Parameters, Secret};
+
+/// Who uses an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consumer {
+    /// An app, by `bind-app`.
+    App(AppName),
+    /// A job, by `binds/jobs/{job}`.
+    Job(JobName),
+}
+
+impl fmt::Display for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(name) => write!(f, "app \"{name}\""),
+            Self::Job(name) => write!(f, "job \"{name}\""),
+        }
+    }
+}
+
+/// One consumer's access to an instance, with credentials of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Binding {
+    /// Made by the framework before the first call; the same in every repeat. Name the account on
+    /// your server after this (SPEC N-6).
+    pub id: OpaqueId,
+    /// Who is bound.
+    pub consumer: Consumer,
+    /// The account's password: made before the first call, the same in every repeat, and the same
+    /// again when the consumer is bound anew soon after an unbind (SPEC B-5).
+    pub secret: Secret,
+    /// Parameters of the bind.
+    pub parameters: Parameters,
+}
+
+impl Binding {
+    /// A binding with fresh identifiers: what the framework makes on bind, and what an author's tests need.
+    #[must_use]
+    pub fn new(consumer: Consumer) -> Self {
+        Self { id: OpaqueId::generate(), consumer, secret: Secret::generate(), parameters: Parameters::new() }
+    }
+}

@@ -1,0 +1,98 @@
+//! The trait that an author implements.
+
+use async_trait::async_trait;
+
+use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Result, Update};
+
+/// A service that a platform can offer: one method for each thing it may be asked.
+///
+/// Every method is called again with the same identifiers and secrets when an answer was lost or
+/// the broker stopped in between, so each means "make it so" (SPEC L-2): create what is missing,
+/// leave what is there, succeed when there is nothing left to do. Calls about one instance never
+/// overlap, but for binds and unbinds of different consumers (SPEC L-4).
+///
+/// ```
+/// use async_trait::async_trait;
+/// use broker_core::{Binding, Broker, Catalog, EnvVars, Instance, Notes, Plan, Result};
+///
+/// struct Motd;
+///
+/// #[async_trait]
+/// impl Broker for Motd {
+///     fn catalog(&self) -> Catalog {
+///         Catalog::new("motd".parse().unwrap()).plan(Plan::new("kind", "one kind word a day"))
+///     }
+///
+///     async fn provision(&self, _: &Instance) -> Result<Notes> {
+///         Ok(Notes::new())
+///     }
+///
+///     async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> {
+///         Ok(EnvVars::from([("MOTD", "be kind")]))
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// The service and its plans. Asked once, when the server starts.
+    fn catalog(&self) -> Catalog;
+
+    /// Makes the instance. What it returns is remembered as [`Instance::notes`].
+    async fn provision(&self, instance: &Instance) -> Result<Notes>;
+
+    /// Gives a consumer access: what it will find in its environment.
+    async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars>;
+
+    /// Takes a consumer's access away, its open connections too. Nothing to do is a success.
+    async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
+        let _ = (instance, binding);
+        Ok(())
+    }
+
+    /// Changes the instance's plan or parameters; `instance` is as it was. What it returns replaces
+    /// [`Instance::notes`]. By default labels may change, the plan may not.
+    async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
+        if to.plan == instance.plan {
+            Ok(instance.notes.clone())
+        } else {
+            Err(BrokerError::bad_request(
+                "the plan of an instance of this service cannot be changed, create a new instance",
+            ))
+        }
+    }
+
+    /// Removes the instance and its data. A half-made one too; nothing to do is a success.
+    async fn deprovision(&self, instance: &Instance) -> Result<()> {
+        let _ = instance;
+        Ok(())
+    }
+
+    /// How the instance is doing. Answers quickly.
+    async fn status(&self, instance: &Instance) -> Result<Health> {
+        let _ = instance;
+        Ok(Health::Up)
+    }
+
+    /// What the platform shows with the instance. Answers quickly, holds no secret.
+    async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
+        let _ = instance;
+        Ok(Vec::new())
+    }
+
+    /// Brings the server in line with what the framework remembers: called at start and every few
+    /// seconds, with each ready instance and its bindings. A server that lost its accounts in a
+    /// restart gets them back here. By default there is nothing to do.
+    async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
+        let _ = tenants;
+        Ok(())
+    }
+}
+
+/// An instance that should work, with the bindings that should.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// The instance, in state ready.
+    pub instance: Instance,
+    /// Its bindings, in state bound.
+    pub bindings: Vec<Binding>,
+}

@@ -1,0 +1,87 @@
+//! A service instance as an author sees it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{InstanceName, OpaqueId, PlanName, Secret};
+
+/// Parameters as the user gave them: a JSON object. Form encoding has only strings in it.
+pub type Parameters = serde_json::Map<String, serde_json::Value>;
+
+/// What an author wants to be reminded of: written down with the instance, sealed, and given back
+/// with every later call. Typically an address, a port, the plan's limits at creation.
+pub type Notes = serde_json::Map<String, serde_json::Value>;
+
+/// One provisioned resource, or one that is about to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Instance {
+    /// Made by the framework before the first call; the same in every repeat. Name things on your
+    /// server after this, never after [`name`](Self::name) (SPEC N-6).
+    pub id: OpaqueId,
+    /// What users call it; unique within the service.
+    pub name: InstanceName,
+    /// The plan it is on, checked against the catalog.
+    pub plan: PlanName,
+    /// Parameters of create, or of the last update.
+    pub parameters: Parameters,
+    /// The team that owns it, as the platform claims.
+    pub team: String,
+    /// Free text from its owner.
+    pub description: String,
+    /// Labels from its owner.
+    pub tags: Vec<String>,
+    /// A secret of the instance's own, for an administrator's account on its server. Made before
+    /// the first call; the same in every repeat.
+    pub secret: Secret,
+    /// What the author returned last from [`provision`](crate::Broker::provision) or
+    /// [`update`](crate::Broker::update); empty before that.
+    pub notes: Notes,
+}
+
+impl Instance {
+    /// An instance with fresh identifiers: what the framework makes on create, and what an author's tests need.
+    #[must_use]
+    pub fn new(name: InstanceName, plan: PlanName) -> Self {
+        Self {
+            id: OpaqueId::generate(),
+            name,
+            plan,
+            parameters: Parameters::new(),
+            team: String::new(),
+            description: String::new(),
+            tags: Vec::new(),
+            secret: Secret::generate(),
+            notes: Notes::new(),
+        }
+    }
+}
+
+/// A change that an instance's owner asks for: the wanted plan, parameters and labels, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Update {
+    /// The wanted plan, checked against the catalog.
+    pub plan: PlanName,
+    /// The wanted parameters.
+    pub parameters: Parameters,
+    /// The owner team from now on.
+    pub team: String,
+    /// The description from now on.
+    pub description: String,
+    /// The labels from now on.
+    pub tags: Vec<String>,
+}
+
+impl Update {
+    /// The instance's present wishes, to be changed.
+    #[must_use]
+    pub fn of(instance: &Instance) -> Self {
+        Self {
+            plan: instance.plan.clone(),
+            parameters: instance.parameters.clone(),
+            team: instance.team.clone(),
+            description: instance.description.clone(),
+            tags: instance.tags.clone(),
+        }
+    }
+}

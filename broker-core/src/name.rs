@@ -1,0 +1,183 @@
+//! Names that cross the wire.
+//!
+//! A name is checked once, where it enters the process; from there on its type is the proof. The
+//! rules are SPEC N-1 to N-6. Nothing here touches the network or the clock.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that is not the name it was meant to be, with the rule it breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidName(String);
+
+impl InvalidName {
+    /// A refusal that reads as `sentence`, for name types defined outside this crate.
+    #[must_use]
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+}
+
+/// Defines a name: a newtype over `String` that can only be made from a text that keeps the rule.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $keeps_rule:expr, $refusal:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(raw: String) -> Result<Self, InvalidName> {
+                if $keeps_rule(raw.as_str()) { Ok(Self(raw)) } else { Err(InvalidName($refusal(raw.as_str()))) }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(raw: &str) -> Result<Self, InvalidName> {
+                Self::try_from(raw.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// A service's name, such as `redis` (SPEC N-1).
+    ///
+    /// ```
+    /// # use broker_core::ServiceName;
+    /// assert!("redis".parse::<ServiceName>().is_ok());
+    /// assert!("Redis".parse::<ServiceName>().is_err());
+    /// ```
+    ServiceName, is_label, |_: &str| "Invalid service id, should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter.".to_owned()
+}
+
+name! {
+    /// An app's name (SPEC N-2).
+    AppName, is_label, |_: &str| "Invalid app name, your app should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter.".to_owned()
+}
+
+name! {
+    /// A job's name (SPEC N-3).
+    JobName, is_label, |_: &str| "Invalid job name, your job should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter.".to_owned()
+}
+
+name! {
+    /// A service instance's name, unique within its service; never `plans`, whose path is taken (SPEC N-4).
+    ///
+    /// ```
+    /// # use broker_core::InstanceName;
+    /// assert!("my_Redis-1".parse::<InstanceName>().is_ok());
+    /// assert!("plans".parse::<InstanceName>().is_err());
+    /// assert!("1st".parse::<InstanceName>().is_err());
+    /// ```
+    InstanceName, is_instance_name, |raw: &str| match raw {
+        "plans" => "the instance name \"plans\" is reserved, choose another one".to_owned(),
+        _ => "invalid service instance name: it starts with a letter, goes on with letters, digits, \"-\" or \"_\", and has 2 to 255 characters".to_owned(),
+    }
+}
+
+name! {
+    /// A plan's name, as the catalog spells it (SPEC N-5).
+    PlanName, |raw: &str| !raw.is_empty() && raw.len() <= 100 && !raw.chars().any(char::is_control),
+    |_: &str| "invalid plan name: it has 1 to 100 characters and no control characters".to_owned()
+}
+
+name! {
+    /// An identifier that the framework makes: 24 characters of `a-z2-7`, the first one a letter.
+    ///
+    /// It is safe in paths, patterns and statements of any server, unlike the platform's names,
+    /// which never go there (SPEC N-6).
+    OpaqueId, |raw: &str| raw.len() == 24 && raw.starts_with(|c: char| c.is_ascii_lowercase())
+        && raw.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7')),
+    |_: &str| "invalid identifier: it has 24 characters of a-z and 2-7".to_owned()
+}
+
+impl OpaqueId {
+    /// A new identifier with 119 random bits.
+    #[must_use]
+    pub fn generate() -> Self {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let bytes: [u8; 24] = rand::random();
+        let mut id: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
+        let first = char::from(ALPHABET[usize::from(bytes[0] >> 3) % 26]);
+        id.replace_range(..1, first.encode_utf8(&mut [0; 4]));
+        Self(id)
+    }
+}
+
+/// `^[a-z][a-z0-9-]{0,39}$`
+fn is_label(raw: &str) -> bool {
+    raw.len() <= 40
+        && raw.starts_with(|c: char| c.is_ascii_lowercase())
+        && raw.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// `^[A-Za-z][-a-zA-Z0-9_]+$`, at most 255 characters, not `plans`.
+fn is_instance_name(raw: &str) -> bool {
+    (2..=255).contains(&raw.len())
+        && raw.starts_with(|c: char| c.is_ascii_alphabetic())
+        && raw.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        && raw != "plans"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // SPEC N-4
+    fn instance_names_follow_the_platforms_rule() {
+        for good in ["my-s", "my_s", "MyS", "a1", &"a".repeat(255)] {
+            assert!(good.parse::<InstanceName>().is_ok(), "{good}");
+        }
+        for bad in ["--app", "1ab", "a", "a@1", "", "plans", "a b", "é1", &"a".repeat(256)] {
+            assert!(bad.parse::<InstanceName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test] // SPEC N-2
+    fn app_names_have_at_most_forty_characters() {
+        assert!("a".repeat(40).parse::<AppName>().is_ok());
+        for bad in ["Blog", "1blog", "a_b", "", &"a".repeat(41)] {
+            assert!(bad.parse::<AppName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test] // SPEC N-6
+    fn generated_identifiers_keep_their_own_rule_and_differ() {
+        let made: std::collections::HashSet<_> = (0..200).map(|_| OpaqueId::generate()).collect();
+        assert_eq!(made.len(), 200);
+        assert!(made.iter().all(|id| id.as_str().parse::<OpaqueId>().is_ok()));
+    }
+}

@@ -1,0 +1,1 @@
+//! Servers for service instances: local processes with a data directory of their own.

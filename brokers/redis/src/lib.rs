@@ -1,0 +1,1 @@
+//! A service broker that hands out Redis.

@@ -1,0 +1,1 @@
+//! The tsuru-compatible HTTP API.

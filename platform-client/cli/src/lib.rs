@@ -1,0 +1,1 @@
+//! The tsuru command line.

@@ -1,0 +1,121 @@
+//! Events: audit record, lock and undo log of one operation.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::name::name;
+use broker_core::InvalidName;
+use std::fmt;
+
+name! {
+    /// An event's identifier: 24 lower-case hex digits that sort by time (SPEC P-3).
+    EventId, |raw: &str| raw.len() == 24 && raw.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
+    "uuid parameter is not ObjectId: it has 24 hexadecimal digits"
+}
+
+impl EventId {
+    /// A new identifier: seconds since 1970, then 64 random bits.
+    #[must_use]
+    pub fn generate() -> Self {
+        let seconds = u32::try_from(Utc::now().timestamp()).unwrap_or(u32::MAX);
+        Self(format!("{seconds:08x}{:016x}", rand::random::<u64>()))
+    }
+}
+
+/// What kind of thing an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetType {
+    /// An app.
+    App,
+    /// A service.
+    Service,
+    /// A service instance: value `service/instance`.
+    ServiceInstance,
+    /// A platform.
+    Platform,
+    /// A team.
+    Team,
+    /// A user.
+    User,
+    /// A pool.
+    Pool,
+    /// An app plan.
+    Plan,
+}
+
+impl TargetType {
+    /// As the wire spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Service => "service",
+            Self::ServiceInstance => "service-instance",
+            Self::Platform => "platform",
+            Self::Team => "team",
+            Self::User => "user",
+            Self::Pool => "pool",
+            Self::Plan => "plan",
+        }
+    }
+}
+
+/// What an event is about, and what it locks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The kind of thing.
+    pub kind: TargetType,
+    /// Which one.
+    pub value: String,
+}
+
+impl Target {
+    /// A target.
+    #[must_use]
+    pub fn new(kind: TargetType, value: impl fmt::Display) -> Self {
+        Self { kind, value: value.to_string() }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.kind.as_str(), self.value)
+    }
+}
+
+/// A permission's name, such as `app.deploy`: what an event did.
+pub type Kind = String;
+
+/// One operation: who did what to which target, and how it ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Its identifier.
+    pub id: EventId,
+    /// What was done.
+    pub kind: Kind,
+    /// What it was done to, all of it locked while the event runs.
+    pub targets: Vec<Target>,
+    /// Who did it: an e-mail address.
+    pub owner: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; none while it runs.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Why it failed; empty when it succeeded or still runs.
+    pub error: String,
+    /// What it told its user.
+    pub log: String,
+    /// What a restart needs to finish or undo it; `null` when there is nothing to do.
+    pub journal: serde_json::Value,
+    /// Facts for listings: a deploy's version, image, commit, origin.
+    pub data: serde_json::Value,
+}
+
+impl Event {
+    /// Whether it still runs, and so holds its locks.
+    #[must_use]
+    pub fn running(&self) -> bool {
+        self.ended_at.is_none()
+    }
+}

@@ -1,0 +1,39 @@
+//! The platform's nouns, verbs and ports. No HTTP, no Docker, no disk.
+//!
+//! *Nouns* are plain data, a file each. *Verbs* are the use cases of [`Platform`], a file each; they
+//! read like recipes over *ports*: where units run ([`Engine`](ports::Engine)), where requests go
+//! ([`Routes`](ports::Routes)), who provides services ([`Brokers`](ports::Brokers)), what is
+//! remembered ([`Store`](ports::Store)). Adapters of the ports live in crates beside this one.
+
+mod app;
+mod env;
+mod error;
+mod event;
+mod name;
+mod pool;
+pub mod ports;
+mod process;
+mod progress;
+mod release;
+mod route;
+mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod unit;
+mod user;
+
+pub use app::{App, Formation, Scale};
+pub use env::{APP_DIR, MergedVar, OwnVar, PORT, RESERVED, ServiceVar, UnitEnv};
+pub use error::{Error, Result};
+pub use event::{Event, EventId, Kind, Target, TargetType};
+pub use name::{Cname, Email, PlanName, PlatformName, PoolName, ProcessName, TeamName};
+pub use pool::{Plan, PlatformImage, Pool};
+pub use process::{HealthCheck, Hooks, MANIFEST_NAMES, Manifest, Process};
+pub use progress::Progress;
+pub use release::{Origin, Release};
+pub use route::{Backend, Route};
+pub use service::{Service, ServiceInstance};
+pub use unit::{Unit, UnitId, UnitSpec, UnitState};
+pub use user::{Token, User};
+
+pub use broker_core::{AppName, EnvName, InstanceName, InvalidName, JobName, Secret, ServiceName};

@@ -1,0 +1,1 @@
+//! The `brokers` port in memory, and its contract.

@@ -1,0 +1,1 @@
+//! The `engine` port in memory, and its contract.

@@ -1,0 +1,1 @@
+//! The `routes` port in memory, and its contract.

@@ -1,0 +1,1 @@
+//! Where units run: the platform's engine over the Docker API.

@@ -1,0 +1,1 @@
+//! git push over HTTP, in front of git itself.

@@ -1,0 +1,1 @@
+//! The route table and the reverse proxy in front of the units.

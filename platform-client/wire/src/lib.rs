@@ -1,0 +1,1 @@
+//! Bodies that the platform's API and its command line share.

@@ -1,0 +1,1 @@
+//! The whole story, from outside, on real parts.
