@@ -153,7 +153,7 @@ impl Platform {
         if serving.len() == wanted.len() {
             let keep: HashSet<&UnitId> = wanted.iter().map(|wanted| &wanted.spec.id).collect();
             if there.iter().any(|unit| !keep.contains(&unit.id)) {
-                self.switch_to(app, &serving).await?;
+                self.switch_to(app, &serving).await;
             }
         }
         Ok(())

@@ -118,8 +118,16 @@ impl Platform {
     }
 
     /// Sends requests to `serving` at once, then takes away every other unit of the app: drained
-    /// first, then asked to stop.
-    pub(crate) async fn switch_to(&self, app: &App, serving: &[Unit]) -> Result<()> {
+    /// first, then asked to stop. The record says so already, so there is no way back: what does not
+    /// work now, the reconciler does later.
+    pub(crate) async fn switch_to(&self, app: &App, serving: &[Unit]) {
+        if let Err(error) = self.try_switch(app, serving).await {
+            tracing::warn!(app = %app.name, %error, "could not switch app `{}` over yet, trying again later", app.name);
+            self.changed.notify_one();
+        }
+    }
+
+    async fn try_switch(&self, app: &App, serving: &[Unit]) -> Result<()> {
         self.routes.publish(self.route(app, serving)).await?;
         let keep: HashSet<&UnitId> = serving.iter().map(|unit| &unit.id).collect();
         let retired = self.engine.units(Some(&app.name)).await?;
