@@ -32,7 +32,14 @@ attempt_with() {
   local shown=$1 name=$2 hint=$3 log=$LOGS/$2.log status=0 begun=$SECONDS
   shift 3
   mkdir -p "$LOGS"
-  "$@" </dev/null 2>&1 | tee "$log" | "$shown" || status=${PIPESTATUS[0]}
+  # Not as part of a condition: there a function's failing steps would not end it.
+  set +e
+  (
+    set -e
+    "$@"
+  ) </dev/null 2>&1 | tee "$log" | "$shown"
+  status=${PIPESTATUS[0]}
+  set -e
   if ((status != 0)); then
     local -a ending=("It ended with exit status $status. The last lines of $log:")
     local line

@@ -8,15 +8,17 @@ DEMO_DATA=$(realpath -m "${DEMO_DATA:-$ROOT/.demo}")
 LOGS=$DEMO_DATA/log     # one file a step, and one a daemon
 RUN=$DEMO_DATA/run      # who runs: process ids
 ENGINE=$DEMO_DATA/engine # a Docker engine that we started by hand
-BIN=${CARGO_TARGET_DIR:-$ROOT/target}/release
+BIN=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")/release
 
 # Servers and package tools of Debian live where an ordinary user does not look; rustup's in the home directory.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin
 export PATH
 
-# What tells the demo's containers and images from other ones: labels that tsurud puts on them.
+# What tells the demo's containers and images from other ones: labels that tsurud puts on them, and the names of the
+# images that base-image and platform-images make.
 CONTAINER_LABEL=tsuru.platform
 IMAGE_LABEL=tsuru.platform
+IMAGE_NAMES='^(debian:bookworm-slim|tsuru/)'
 
 APP=blog
 PLATFORMS=(python static)
@@ -66,3 +68,6 @@ make_data_folder() {
   fi
   mkdir -p "$LOGS" "$RUN"
 }
+
+# The images that the demo may make and that exist, one a line. What was there before the demo stays after it.
+image_names() { docker images --format '{{.Repository}}:{{.Tag}}' | { grep -E "$IMAGE_NAMES" || true; } | sort -u; }
