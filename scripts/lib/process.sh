@@ -26,17 +26,18 @@ daemon_keep() {
   local name=$1 ready=$2 ports=$3 made_of
   shift 3
   made_of=$(stat -c '%i %s %Y' "$1"; printf '%q ' "$@")
-  if daemon_pid "$name" >/dev/null; then
+  local pid='' port
+  if pid=$(daemon_pid "$name"); then
     if [[ $made_of == "$(cat "$RUN/$name.made-of" 2>/dev/null)" ]]; then
       await_daemon "$name" "$ready"
       note "$name runs already"
       return
     fi
     note "$name is restarted: its binary or its settings have changed"
-    daemon_stop "$name"
   fi
-  local port
-  for port in ${ports//,/ }; do port_is_free "${port%%=*}" "${port#*=}"; done
+  # Asked before the old one is stopped: a port that is taken leaves everything as it was.
+  for port in ${ports//,/ }; do port_is_free "${port%%=*}" "${port#*=}" "$pid"; done
+  daemon_stop "$name"
   daemon_spawn "$name" "$@"
   echo "$made_of" >"$RUN/$name.made-of"
   await_daemon "$name" "$ready"
@@ -80,11 +81,11 @@ daemon_stop() {
   rm -f "$RUN/$name.pid" "$RUN/$name.made-of"
 }
 
-# port_is_free PORT SETTING: or a failure that says who has it and what to set.
+# port_is_free PORT SETTING [PID]: or a failure that says who has it and what to set. PID may have it.
 port_is_free() {
   local port=$1 setting=$2 socket holder
   socket=$(ss -Hltnp "sport = :$port" 2>/dev/null)
-  [[ -n $socket ]] || return 0
+  [[ -n $socket && ( -z ${3:-} || $socket != *"pid=$3,"* ) ]] || return 0
   holder=$(sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p' <<<"$socket" | head -n 1)
   fail "port $port is taken by ${holder:-a process of another user}" \
     "To go on: choose another one, \`make demo $setting=$((port + 100))\`, or stop that process."
