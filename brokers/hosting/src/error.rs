@@ -28,8 +28,11 @@ pub enum HostError {
     #[error("another broker uses the servers' folder {0}: stop it, or choose another folder")]
     InUse(PathBuf),
     /// An address to listen on is not one of this machine's.
-    #[error("this machine has no address {0} for servers to listen on")]
+    #[error("this machine has no address {0} for servers to listen on: choose which addresses they bind to")]
     NoAddress(IpAddr),
+    /// The host that apps shall use is a name that stands for no address.
+    #[error("the host \"{0}\" is unknown on this machine: choose which addresses servers bind to")]
+    UnknownHost(String),
     /// No port of the range is free.
     #[error("no port is free in {0}: give a wider range, or remove unused instances")]
     NoFreePort(Ports),

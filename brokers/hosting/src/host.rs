@@ -120,6 +120,14 @@ impl Host {
         self.record_path(id).exists()
     }
 
+    /// The server's folder, to change its files while it runs; none when it was not made or was removed.
+    ///
+    /// # Errors
+    /// When its record can't be read.
+    pub fn find(&self, id: &ServerId) -> Result<Option<Place>, HostError> {
+        Ok(Record::read(&self.record_path(id))?.map(|record| self.place(id, record.port, None)))
+    }
+
     /// Whether the server's process runs now.
     ///
     /// # Errors

@@ -23,6 +23,6 @@ pub use error::HostError;
 pub use files::kept_secret;
 pub use host::{Host, Hosting, Running};
 pub use place::{Place, ServerId};
-pub use ports::Ports;
+pub use ports::{Ports, addresses_of};
 pub use program::{Program, find_program};
 pub use user::RunAs;

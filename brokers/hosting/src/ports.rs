@@ -40,6 +40,23 @@ impl fmt::Display for Ports {
     }
 }
 
+/// The addresses that servers listen at so that `host` leads to them: those of `bind` when there are
+/// any, else the ones that `host` is or stands for.
+///
+/// # Errors
+/// When `host` is a name that stands for no address, so that `bind` is needed.
+pub async fn addresses_of(host: &str, bind: &[IpAddr]) -> Result<Vec<IpAddr>, HostError> {
+    if !bind.is_empty() {
+        return Ok(bind.to_vec());
+    }
+    if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+        return Ok(vec![address]);
+    }
+    let found = tokio::net::lookup_host((host, 0)).await;
+    let addresses: Vec<_> = found.into_iter().flatten().map(|address| address.ip()).collect();
+    if addresses.is_empty() { Err(HostError::UnknownHost(host.to_owned())) } else { Ok(addresses) }
+}
+
 /// Whether a server could listen on the port now, at each of the addresses.
 pub(crate) fn is_free(addresses: &[IpAddr], port: u16) -> Result<bool, HostError> {
     for address in addresses {
@@ -63,6 +80,16 @@ mod tests {
         for bad in ["", "80", "0-10", "9-8", "1-65536", "a-b"] {
             assert!(bad.parse::<Ports>().is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn servers_listen_where_their_advertised_host_leads_to() {
+        let address: IpAddr = "172.17.0.1".parse().unwrap();
+        assert_eq!(addresses_of("172.17.0.1", &[]).await.unwrap(), [address]);
+        assert_eq!(addresses_of("redis.example", &[address]).await.unwrap(), [address]);
+        assert!(addresses_of("localhost", &[]).await.unwrap().iter().all(IpAddr::is_loopback));
+        let refusal = addresses_of("nowhere.invalid", &[]).await.unwrap_err().to_string();
+        assert!(refusal.contains("nowhere.invalid"), "{refusal}");
     }
 
     #[test]

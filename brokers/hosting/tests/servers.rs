@@ -326,5 +326,8 @@ async fn an_address_of_another_machine_is_named() {
 
     let refusal = host.ensure(&id("a"), &Plain::new("")).await.unwrap_err();
 
-    assert_eq!(refusal.to_string(), "this machine has no address 192.0.2.1 for servers to listen on");
+    assert_eq!(
+        refusal.to_string(),
+        "this machine has no address 192.0.2.1 for servers to listen on: choose which addresses they bind to"
+    );
 }
