@@ -31,6 +31,12 @@ mod state;
 mod status;
 #[cfg(feature = "server")]
 mod store;
+#[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, unused_imports, reason = "each side of the protocol uses its half")
+)]
+mod wire;
 
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};

@@ -350,7 +350,6 @@ mod tests {
         let record = contract::an_instance("cache");
         let store = SqliteStore::open(&path, SealingKey::generate()).await.unwrap();
         store.commit(vec![Write::PutInstance(record.clone())]).await.unwrap();
-        drop(store);
 
         let refusal = SqliteStore::open(&path, SealingKey::generate()).await.unwrap_err();
 
