@@ -299,9 +299,12 @@ fn reachable(info: &ConnectionInfo, advertised: &str) -> anyhow::Result<(String,
 async fn examine(info: &ConnectionInfo) -> anyhow::Result<()> {
     let server = info.addr();
     let link = Link::new(info.clone())?;
-    let asked = async { Ok((link.about().await?, link.users().await?)) };
-    let about = match asked.await {
-        Ok((about, _)) => about,
+    let asked = match link.users().await {
+        Ok(_) => link.about().await,
+        Err(refused) => Err(refused),
+    };
+    let about = match asked {
+        Ok(about) => about,
         Err(refused) if refused.kind() == ErrorKind::AuthenticationFailed || refused.code() == Some("NOAUTH") => {
             return Err(refused)
                 .with_context(|| format!("the shared server {server} refuses the user and password of its URL"));

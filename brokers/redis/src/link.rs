@@ -6,8 +6,8 @@ use std::{collections::HashMap, time::Duration};
 use anyhow::Context as _;
 use broker_core::{BrokerError, OpaqueId, Secret};
 use redis::{
-    Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisError, RedisResult,
-    ServerErrorKind,
+    Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisError,
+    RedisResult, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cmd, pipe,
 };
