@@ -57,11 +57,11 @@ with_docker_group() {
   exec sg docker -c "$(printf '%q ' "$@")"
 }
 
-# Who listens to a dockerd that was started by hand: its process id, if it is alive.
+# The process id of a dockerd that was started by hand, if it is alive.
 engine_pid() {
   local pid
   pid=$(cat "$ENGINE/dockerd.pid" 2>/dev/null) || return 1
-  [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] && echo "$pid"
+  [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] && start_time "$pid" >/dev/null && echo "$pid"
 }
 
 engine_start_by_hand() {
@@ -205,10 +205,10 @@ engine_stop() {
     note "stopping the Docker engine that was started by hand"
     as_root kill "$pid"
     for ((waited = 0; waited < 300; waited++)); do
-      [[ -d /proc/$pid ]] || break
+      start_time "$pid" >/dev/null || break
       sleep 0.1
     done
-    [[ ! -d /proc/$pid ]] || fail "dockerd (process $pid) does not stop" "Its log: $ENGINE/dockerd.log"
+    ! start_time "$pid" >/dev/null || fail "dockerd (process $pid) does not stop" "Its log: $ENGINE/dockerd.log"
   fi
   if read -r name network < <(cat "$ENGINE/bridge" 2>/dev/null); then
     choose_firewall
