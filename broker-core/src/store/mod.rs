@@ -33,6 +33,9 @@ pub(crate) trait Store: Send + Sync {
 
     /// An instance's bindings, by consumer.
     async fn bindings(&self, instance: &OpaqueId) -> Result<Vec<BindingRecord>, StoreError>;
+
+    /// The bindings of all instances.
+    async fn all_bindings(&self) -> Result<Vec<BindingRecord>, StoreError>;
 }
 
 /// One change of a commit.
