@@ -16,8 +16,8 @@ export PATH
 
 # What tells the demo's containers and images from other ones: labels that tsurud puts on them, and the names of the
 # images that base-image and platform-images make.
-CONTAINER_LABEL=tsuru.platform
-IMAGE_LABEL=tsuru.platform
+CONTAINER_LABEL=tsuru.instance=tsuru
+IMAGE_LABEL=tsuru.instance=tsuru
 IMAGE_NAMES='^(debian:bookworm-slim|tsuru/)'
 
 APP=blog
