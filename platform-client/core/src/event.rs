@@ -60,6 +60,23 @@ impl TargetType {
             Self::Plan => "plan",
         }
     }
+
+    /// The kind that the wire spells so; none for a kind that this platform has no events about.
+    #[must_use]
+    pub fn from_wire(text: &str) -> Option<Self> {
+        [
+            Self::App,
+            Self::Service,
+            Self::ServiceInstance,
+            Self::Platform,
+            Self::Team,
+            Self::User,
+            Self::Pool,
+            Self::Plan,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+    }
 }
 
 /// What an event is about, and what it locks.

@@ -143,6 +143,21 @@ impl Platform {
         Ok(all.into_iter().filter(|team| user.reaches(std::slice::from_ref(&team.name))).collect())
     }
 
+    /// The members of a team that the user may see, by address.
+    ///
+    /// # Errors
+    /// When there is no such team, or the user does not belong to it.
+    pub async fn team_members(&self, user: &User, team: &TeamName) -> Result<(Team, Vec<User>)> {
+        let unknown = || Error::NotFound(format!("Team \"{team}\" not found."));
+        let found = self.records.get::<Team>(team.as_str()).await?.ok_or_else(unknown)?.into_inner();
+        if !user.reaches(std::slice::from_ref(team)) {
+            return Err(Error::Forbidden);
+        }
+        let mut members = self.records.all::<User>().await?;
+        members.retain(|member| member.teams.contains(team));
+        Ok((found, members))
+    }
+
     /// Makes a team; its maker belongs to it.
     ///
     /// # Errors
