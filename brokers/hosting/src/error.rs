@@ -72,6 +72,14 @@ pub enum HostError {
         /// What failed.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Somebody holds the server's lock who is not the server.
+    #[error("an unknown process holds {} locked, the lock of server \"{id}\": end that process", log.display())]
+    Locked {
+        /// The server.
+        id: ServerId,
+        /// Its log, which is its lock.
+        log: PathBuf,
+    },
     /// A process would not end.
     #[error("process {pid} of server \"{id}\" does not end")]
     Immortal {

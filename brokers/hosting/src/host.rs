@@ -68,8 +68,9 @@ type Turn = Arc<tokio::sync::Mutex<Option<Running>>>;
 
 /// A log longer than this starts anew when its server does.
 const LONGEST_LOG: u64 = 4 << 20;
-/// How often a start is tried when ports are snatched away or remains of a crash are in the way.
-const TRIES: usize = 5;
+/// How long ports that are snatched away and remains of a crash may be in the way. A process that was killed
+/// holds its lock until its last thread has ended.
+const LOCKED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Host {
     /// Takes a folder for servers into use, making it when there is none. Servers that run there
@@ -194,19 +195,19 @@ impl Host {
     async fn bring_up(&self, id: &ServerId, program: &dyn Program) -> Result<Running, HostError> {
         let folder = self.folder(id);
         files::folder(&folder, if self.owner.is_some() { 0o711 } else { 0o700 }).at(&folder)?;
-        for _ in 0..TRIES {
+        let deadline = Instant::now() + LOCKED_WITHIN;
+        loop {
             let log = self.log(id)?;
-            if log.try_lock().is_ok() {
-                match self.start(id, program, log).await? {
-                    Some(running) => return Ok(running),
-                    None => continue, // The port was snatched away.
-                }
-            }
-            if let Some(running) = self.adopt(id, program).await? {
-                return Ok(running);
+            let outcome = match log.try_lock() {
+                Ok(()) => self.start(id, program, log).await?,
+                Err(_) => self.adopt(id, program).await?,
+            };
+            match outcome {
+                Some(running) => return Ok(running),
+                None if Instant::now() < deadline => sleep(Duration::from_millis(10)).await,
+                None => return Err(HostError::Locked { id: id.clone(), log: folder.join("log") }),
             }
         }
-        Err(HostError::NoFreePort(self.hosting.ports.clone()))
     }
 
     fn log(&self, id: &ServerId) -> Result<fs::File, HostError> {
@@ -336,7 +337,8 @@ impl Host {
     /// Ends whatever runs in the server's folder, until nobody holds the lock.
     async fn end(&self, id: &ServerId, within: Duration) -> Result<(), HostError> {
         let path = self.folder(id).join("log");
-        for _ in 0..TRIES {
+        let deadline = Instant::now() + within + LOCKED_WITHIN;
+        loop {
             let log = match fs::File::open(&path) {
                 Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(()),
                 opened => opened.at(&path)?,
@@ -350,8 +352,11 @@ impl Host {
             for process in doomed {
                 kill(id, &process, within).await?;
             }
+            if Instant::now() > deadline {
+                return Err(HostError::Locked { id: id.clone(), log: path });
+            }
+            sleep(Duration::from_millis(10)).await;
         }
-        Err(HostError::InUse(self.folder(id)))
     }
 
     /// Removes what an interrupted removal left.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,7 @@ impl Identity {
         if !self.is_alive() {
             return Ok(None);
         }
-        Ok(Some(Grip { process: self.clone(), fd }))
+        Ok(Some(Grip(fd)))
     }
 }
 
@@ -72,26 +73,28 @@ fn program_of(pid: u32) -> Option<PathBuf> {
 }
 
 /// One process, safe to signal: never its successor under the same number.
-pub(crate) struct Grip {
-    process: Identity,
-    fd: OwnedFd,
-}
+pub(crate) struct Grip(OwnedFd);
 
 impl Grip {
     /// Sends a signal; to a process that is gone, nothing.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        match pidfd_send_signal(&self.fd, signal) {
+        match pidfd_send_signal(&self.0, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(other) => Err(other.into()),
         }
     }
 
-    /// Returns when the process has ended, waited for or not. It is looked at, since to be told one
-    /// needs to hand the descriptor to the runtime, which is not a safe call.
+    /// Returns when the process has ended with all its threads, waited for or not. It is looked at,
+    /// since handing the descriptor to the runtime is not a safe call.
     pub(crate) async fn ended(&self) {
-        while self.process.is_alive() {
+        while !self.has_ended() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut asked = [PollFd::new(&self.0, PollFlags::IN)];
+        matches!(poll(&mut asked, Some(&Timespec::default())), Ok(1..))
     }
 }
 
