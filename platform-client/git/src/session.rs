@@ -56,8 +56,11 @@ impl Session {
         // The answer ends after the request: a client in the middle of an upload would not read it.
         let work = async {
             let ask = ask(self.body.into_data_stream(), self.decoder, stdin, self.idle);
-            let tell = async { Ok(tell(stdout, &answer, self.client, self.idle).await) };
-            tokio::try_join!(ask, tell, async { Ok(complain(stderr).await) }).map(drop)
+            let listen = async {
+                tokio::join!(tell(stdout, &answer, self.client, self.idle), complain(stderr));
+                Ok(())
+            };
+            tokio::try_join!(ask, listen).map(drop)
         };
         let result = tokio::select! {
             result = work => result,
