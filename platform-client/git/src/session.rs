@@ -71,7 +71,8 @@ impl Session {
         if let Err(error) = result {
             child.kill().await?;
             // The answer breaks off, so that the client doesn't take it for whole.
-            let _gone = answer.send(Err(io::Error::new(error.kind(), error.to_string()))).await;
+            let broken = io::Error::new(error.kind(), error.to_string());
+            let _nobody_reads = timeout(self.idle, answer.send(Err(broken))).await;
             return Err(error);
         }
         child.wait().await

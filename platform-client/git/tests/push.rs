@@ -186,6 +186,49 @@ async fn a_long_history_is_negotiated_compressed() {
     assert_eq!(platform.script.deployed().len(), 3);
 }
 
+/// A request to fetch, whose body never ends.
+fn endless_fetch() -> Request<Body> {
+    let request = Request::post("/git/blog.git/git-upload-pack").header("authorization", format!("Bearer {TOKEN}"));
+    request.body(Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>())).unwrap()
+}
+
+#[tokio::test] // SPEC G-8
+async fn a_silent_client_is_given_up() {
+    let platform = TestPlatform::start_with(|config| config.idle = Duration::from_millis(100)).await;
+
+    let answer = platform.server.router().oneshot(endless_fetch()).await.unwrap();
+
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let text = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+    assert_eq!(text, "the request broke off: the client was silent for 100ms\n");
+}
+
+#[tokio::test] // SPEC G-4, G-8
+async fn a_clone_stops_when_its_client_goes_away() {
+    let platform = TestPlatform::start_with(|config| config.max_sessions = 1).await;
+    let copy = platform.working_copy("work", "blog").await;
+    copy.push().await.succeeds();
+    let fetch = tokio::spawn(platform.server.router().oneshot(endless_fetch()));
+    let clone = async |name: &str| copy.git(&["clone", &platform.url("blog"), name]).await;
+    until("the fetch has the only place", async || (!clone("../refused").await.success).then_some(())).await;
+
+    fetch.abort();
+
+    until("the place is free", async || clone("../clone").await.success.then_some(())).await;
+}
+
+#[tokio::test] // SPEC G-9
+async fn a_folder_that_is_too_deep_for_a_socket_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = GitConfig::new(folder.path().join("d".repeat(100))).unwrap();
+
+    let Err(refusal) = GitServer::new(config, std::sync::Arc::<platform::Script>::default()).await else {
+        panic!("a socket that can't be")
+    };
+
+    assert!(refusal.to_string().ends_with("choose a data folder with a shorter path"), "{refusal}");
+}
+
 /// Bytes that no compression makes smaller.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -240,6 +283,27 @@ async fn the_second_of_two_pushes_reads_who_is_first() {
     platform.script.wait_in_the_middle(false);
     other.push().await.fails().says("fetch first");
     other.git(&["push", "--force", "tsuru", "main"]).await.succeeds().says("remote: OK");
+}
+
+#[tokio::test] // SPEC G-6
+async fn a_push_that_was_overtaken_is_refused_before_its_deploy() {
+    let platform = TestPlatform::start().await;
+    let copy = platform.working_copy("work", "blog").await;
+    let slow = platform.working_copy("slow", "blog").await;
+    // The client's own hook runs once it has seen the branches: there the other push overtakes.
+    let overtake = format!("#!/bin/sh\nunset GIT_DIR\nexec git -C {} push tsuru main\n", copy.folder.display());
+    let hook = slow.folder.join(".git/hooks/pre-push");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, overtake).unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+
+    slow.push()
+        .await
+        .fails()
+        .says("remote: ERROR: somebody else pushed to main meanwhile: fetch that, then push again");
+
+    let [deployed] = platform.script.deployed().try_into().unwrap();
+    assert_eq!(Some(deployed.commit), platform.at("blog", "refs/heads/main").await);
 }
 
 #[tokio::test] // SPEC G-4
