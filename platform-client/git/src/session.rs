@@ -56,8 +56,11 @@ impl Session {
         // The answer ends after the request: a client in the middle of an upload would not read it.
         let work = async {
             let ask = ask(self.body.into_data_stream(), self.decoder, stdin, self.idle);
-            let tell = async { Ok(tell(stdout, &answer, self.client, self.idle).await) };
-            tokio::try_join!(ask, tell, async { Ok(complain(stderr).await) }).map(drop)
+            let listen = async {
+                tokio::join!(tell(stdout, &answer, self.client, self.idle), complain(stderr));
+                Ok(())
+            };
+            tokio::try_join!(ask, listen).map(drop)
         };
         let result = tokio::select! {
             result = work => result,
@@ -68,7 +71,8 @@ impl Session {
         if let Err(error) = result {
             child.kill().await?;
             // The answer breaks off, so that the client doesn't take it for whole.
-            let _gone = answer.send(Err(io::Error::new(error.kind(), error.to_string()))).await;
+            let broken = io::Error::new(error.kind(), error.to_string());
+            let _nobody_reads = timeout(self.idle, answer.send(Err(broken))).await;
             return Err(error);
         }
         child.wait().await

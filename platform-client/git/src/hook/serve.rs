@@ -34,6 +34,11 @@ pub(crate) struct Socket(UnixListener);
 
 impl Socket {
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+        // `sockaddr_un` holds 107 bytes and a zero.
+        if path.as_os_str().len() > 107 {
+            let sentence = "its path has more than 107 bytes, choose a data folder with a shorter path";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
+        }
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
