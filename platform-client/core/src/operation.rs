@@ -1,0 +1,214 @@
+//! Operations: what holds locks, is audited, and survives a crash by its journal.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    AppName, Error, Event, EventId, InstanceName, Platform, Progress, Result, ServiceName, Target, User, ports::Acting,
+    records::Kept,
+};
+
+/// What a restart has to know of an operation that a crash interrupted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Journal {
+    /// Nothing to do: the records tell the whole story.
+    Nothing,
+    /// A broker may have made an instance that the platform does not know: delete it there.
+    CreateInstance { service: ServiceName, instance: InstanceName },
+    /// An instance was to be removed: go on.
+    RemoveInstance { service: ServiceName, instance: InstanceName },
+    /// A broker may have bound an app that the platform does not count as bound: unbind it there.
+    Bind { service: ServiceName, instance: InstanceName, app: AppName },
+    /// An app was to be unbound: go on.
+    Unbind { service: ServiceName, instance: InstanceName, app: AppName },
+    /// An app was to be removed: go on.
+    RemoveApp { app: AppName },
+}
+
+/// Who holds a target, in the words of the refusal.
+#[derive(Clone, Debug)]
+struct Holder {
+    kind: String,
+    owner: String,
+    since: DateTime<Utc>,
+}
+
+/// Targets that operations of this process hold. One daemon owns a store, so these are all there are.
+#[derive(Default)]
+pub(crate) struct Locks {
+    held: Mutex<HashMap<String, Holder>>,
+    freed: Notify,
+}
+
+impl Locks {
+    /// Takes all targets or none; returns the first that is taken by somebody else.
+    fn try_take(&self, targets: &[Target], holder: &Holder) -> Result<(), (Target, Holder)> {
+        let mut held = self.held.lock().expect("no holder of the lock panics");
+        for target in targets {
+            if let Some(other) = held.get(&target.to_string()) {
+                return Err((target.clone(), other.clone()));
+            }
+        }
+        held.extend(targets.iter().map(|target| (target.to_string(), holder.clone())));
+        Ok(())
+    }
+
+    async fn take(&self, targets: &[Target], holder: &Holder, wait: Duration) -> Result<()> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let freed = self.freed.notified();
+            let Err((target, other)) = self.try_take(targets, holder) else { return Ok(()) };
+            if timeout_at(deadline, freed).await.is_err() {
+                let since = other.since.to_rfc3339_opts(SecondsFormat::Secs, true);
+                return Err(Error::Locked(format!(
+                    "{target} running \"{}\" start by user {} at {since}",
+                    other.kind, other.owner
+                )));
+            }
+        }
+    }
+
+    fn release(&self, targets: &[Target]) {
+        let mut held = self.held.lock().expect("no holder of the lock panics");
+        for target in targets {
+            held.remove(&target.to_string());
+        }
+        drop(held);
+        self.freed.notify_waiters();
+    }
+
+    pub(crate) async fn idle(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        loop {
+            let freed = self.freed.notified();
+            if self.held.lock().expect("no holder of the lock panics").is_empty() {
+                return true;
+            }
+            if timeout_at(deadline, freed).await.is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+/// Targets that are held until this is dropped.
+pub(crate) struct Hold {
+    platform: Arc<Platform>,
+    targets: Vec<Target>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.platform.locks.release(&self.targets);
+    }
+}
+
+/// An operation that runs: its event is recorded, its targets are locked.
+pub(crate) struct Operation {
+    hold: Hold,
+    event: Kept<Event>,
+    progress: Progress,
+    ended: bool,
+}
+
+impl Platform {
+    /// Holds targets for the platform's own work, without an event; none if somebody has them.
+    pub(crate) fn try_hold(self: &Arc<Self>, targets: Vec<Target>, what: &str) -> Option<Hold> {
+        let holder = Holder { kind: what.to_owned(), owner: "tsuru".to_owned(), since: Utc::now() };
+        self.locks.try_take(&targets, &holder).ok()?;
+        Some(Hold { platform: Arc::clone(self), targets })
+    }
+
+    /// Begins an operation: waits for its targets, then records it with what a restart needs to know.
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        user: &User,
+        kind: &str,
+        targets: Vec<Target>,
+        journal: Journal,
+        progress: &Progress,
+    ) -> Result<Operation> {
+        let started_at = Utc::now();
+        let holder = Holder { kind: kind.to_owned(), owner: user.email.to_string(), since: started_at };
+        self.locks.take(&targets, &holder, self.settings.lock_wait).await?;
+        let hold = Hold { platform: Arc::clone(self), targets: targets.clone() };
+        let event = Event {
+            id: EventId::generate(),
+            kind: kind.to_owned(),
+            targets,
+            owner: user.email.to_string(),
+            started_at,
+            ended_at: None,
+            error: String::new(),
+            log: String::new(),
+            journal: serde_json::to_value(journal).map_err(|unwritable| Error::Store(unwritable.into()))?,
+            data: serde_json::Value::Null,
+        };
+        let mut event = Kept::new(event);
+        self.records.save(&mut event).await?;
+        Ok(Operation { hold, event, progress: progress.clone(), ended: false })
+    }
+}
+
+impl Operation {
+    /// The event's identifier.
+    pub(crate) fn id(&self) -> &EventId {
+        &self.event.id
+    }
+
+    /// Who acts, for brokers.
+    pub(crate) fn acting(&self) -> Acting {
+        Acting { user: self.event.owner.clone(), event: self.event.id.clone() }
+    }
+
+    /// Where the user is told how it goes.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Facts for listings.
+    pub(crate) fn note(&mut self, data: serde_json::Value) {
+        self.event.data = data;
+    }
+
+    /// Records how it ended, frees its targets and passes the outcome on.
+    pub(crate) async fn end<T>(mut self, outcome: Result<T>) -> Result<T> {
+        self.ended = true;
+        self.event.ended_at = Some(Utc::now());
+        self.event.log = self.progress.log();
+        self.event.journal = serde_json::Value::Null;
+        if let Err(error) = &outcome {
+            self.event.error = error.to_string();
+        }
+        let recorded = self.hold.platform.records.save(&mut self.event).await;
+        self.hold.platform.changed.notify_one();
+        if let Err(unrecorded) = recorded {
+            // What was done stays done; a restart finds the event running and closes it.
+            tracing::error!(event.id = %self.event.id, error = ?unrecorded, "could not record the end of an operation");
+        }
+        outcome
+    }
+}
+
+impl Drop for Operation {
+    /// Only a panic or a dropped task comes here before the end: the reconciler ends it by its journal.
+    fn drop(&mut self) {
+        if !self.ended {
+            let platform = &self.hold.platform;
+            tracing::error!(event.id = %self.event.id, event.kind = %self.event.kind, "an operation was dropped half-way");
+            platform.repairs.interrupted(self.event.id.clone());
+            platform.changed.notify_one();
+        }
+    }
+}
