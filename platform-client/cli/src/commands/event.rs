@@ -50,7 +50,7 @@ pub(crate) struct List {
     kinds: Vec<String>,
     /// Only about things of this type, such as app
     #[arg(short = 't', long)]
-    target: Option<String>,
+    target_type: Option<String>,
     /// Only about this thing
     #[arg(short = 'v', long)]
     target_value: Option<String>,
@@ -77,7 +77,7 @@ impl List {
             call = call.query("running", true);
         }
         call = empty(call, &["since", "skip", "sort"])
-            .query("target.type", self.target.as_deref().unwrap_or_default())
+            .query("target.type", self.target_type.as_deref().unwrap_or_default())
             .query("target.value", self.target_value.as_deref().unwrap_or_default());
         empty(call, &["until"])
     }
@@ -158,7 +158,7 @@ fn facts(event: &Event) -> Facts {
     facts.add("Owner", format!("{}({})", event.owner.kind, event.owner.name));
     facts.add("Source IP", &event.source_ip);
     facts.add("Success", success(event));
-    facts.add("Error", format!("{:?}", event.error));
+    facts.add("Error", &event.error);
     facts.add("Cancelable", event.cancelable.to_string());
     facts.add("Canceled", event.cancel_info.canceled.to_string());
     if event.cancel_info.asked {
