@@ -1,7 +1,7 @@
 //! An app's source as it was sent, checked and made ready for its place in the image.
 //!
 //! What is sent is not trusted: nothing in it can land outside the app's directory, belong to anyone
-//! but the app's user, or take on another user's rights (SPEC E-3).
+//! but the app's user, or take on another user's rights (SPEC U-3).
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -276,7 +276,7 @@ mod tests {
         prepare(archive(entries).path(), &[], 1000).unwrap_err().to_string()
     }
 
-    #[test] // SPEC E-3
+    #[test] // SPEC U-3
     fn everything_is_put_in_the_apps_directory_and_given_to_its_user() {
         let archive = archive(&[file("./a/b.sh", b"hi"), entry("link", EntryType::Symlink, "/etc/passwd", b"")]);
 
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!((source.files, source.bytes, source.yaml()), (3, 8, None));
     }
 
-    #[test] // SPEC E-3
+    #[test] // SPEC U-3
     fn what_leads_out_of_the_apps_directory_is_refused() {
         for name in ["../x", "a/../../x", "/etc/x"] {
             assert!(refusal(&[file(name, b"")]).ends_with("leads out of the app's directory: leave it out"), "{name}");
@@ -321,7 +321,7 @@ mod tests {
         assert!(device.starts_with("\"sda\" in the source is neither a file"), "{device}");
     }
 
-    #[test] // SPEC E-3
+    #[test] // SPEC U-3
     fn what_is_no_archive_is_refused_in_a_sentence() {
         let plain = |content: &[u8]| {
             let mut plain = NamedTempFile::new().unwrap();

@@ -34,7 +34,7 @@ async fn docker_keeps_the_engines_contract() {
     engine_contract(&world.engine, &fixture).await;
 }
 
-#[tokio::test] // SPEC E-4
+#[tokio::test] // SPEC U-4
 async fn a_unit_has_no_rights_beyond_its_own_user() {
     let (world, image) = served().await;
     let unit = world.start(&world.spec("bare", &image, &SERVE)).await;
@@ -49,7 +49,7 @@ async fn a_unit_has_no_rights_beyond_its_own_user() {
     assert_eq!((status, progress.log()), (0, expected));
 }
 
-#[tokio::test] // SPEC E-6
+#[tokio::test] // SPEC U-6
 async fn a_unit_is_ready_when_its_check_passes() {
     let (world, image) = served().await;
     let unit = world.start(&world.spec("checked", &image, &SERVE)).await;
@@ -75,7 +75,7 @@ async fn a_unit_is_ready_when_its_check_passes() {
     assert!(by_command.contains("the command `test -f /nothing` ended with exit status 1"), "{by_command}");
 }
 
-#[tokio::test] // SPEC E-6
+#[tokio::test] // SPEC U-6
 async fn a_unit_that_never_listens_is_told_where_to_listen() {
     let (world, image) = served().await;
     let unit = world.start(&world.spec("deaf", &image, &["sleep", "100"])).await;
@@ -86,7 +86,7 @@ async fn a_unit_that_never_listens_is_told_where_to_listen() {
     assert!(refusal.contains("the app has to listen on 0.0.0.0:$PORT; it wrote nothing"), "{refusal}");
 }
 
-#[tokio::test] // SPEC E-6
+#[tokio::test] // SPEC U-6
 async fn a_unit_whose_program_is_missing_says_so() {
     let (world, image) = served().await;
     let unit = world.start(&world.spec("missing", &image, &["/no/such/program"])).await;
@@ -96,7 +96,7 @@ async fn a_unit_whose_program_is_missing_says_so() {
     assert!(refusal.contains("exited with status 127") && refusal.contains("/no/such/program"), "{refusal}");
 }
 
-#[tokio::test] // SPEC E-6
+#[tokio::test] // SPEC U-6
 async fn a_unit_that_needs_more_memory_than_it_has_says_so() {
     let (world, image) = served().await;
     let greedy = ["perl", "-e", "my @all; push @all, 'x' x 1_000_000 while 1"];
@@ -107,7 +107,7 @@ async fn a_unit_that_needs_more_memory_than_it_has_says_so() {
     assert!(refusal.contains("used more memory than its plan allows"), "{refusal}");
 }
 
-#[tokio::test] // SPEC E-1
+#[tokio::test] // SPEC U-1
 async fn a_dead_unit_is_listed_as_failed_and_starts_again() {
     let (world, image) = served().await;
     let spec = world.spec("dies", &image, &SERVE);
@@ -126,7 +126,7 @@ async fn a_dead_unit_is_listed_as_failed_and_starts_again() {
     assert_eq!((again.state, again.restarts, again.created_at), (UnitState::Started, 1, unit.created_at));
 }
 
-#[tokio::test] // SPEC E-1
+#[tokio::test] // SPEC U-1
 async fn a_container_of_the_units_name_that_is_something_else_is_replaced() {
     let (world, image) = served().await;
     let old = world.spec("same", &image, &SERVE);
@@ -140,7 +140,7 @@ async fn a_container_of_the_units_name_that_is_something_else_is_replaced() {
     assert_eq!(world.engine.units(Some(&world.app)).await.unwrap(), [unit]);
 }
 
-#[tokio::test] // SPEC E-1
+#[tokio::test] // SPEC U-1
 async fn a_unit_that_cannot_start_leaves_nothing() {
     let (world, image) = served().await;
 
@@ -155,7 +155,7 @@ async fn a_unit_that_cannot_start_leaves_nothing() {
     assert_eq!(world.engine.units(Some(&world.app)).await.unwrap(), []);
 }
 
-#[tokio::test] // SPEC E-1
+#[tokio::test] // SPEC U-1
 async fn platforms_on_one_docker_do_not_see_each_other() {
     let (world, image) = served().await;
     let other = World::new().await;
@@ -192,7 +192,7 @@ fn running(world: &World) -> Vec<String> {
     docker(&["ps", "-q", "--filter", &format!("label=tsuru.instance={}", world.config.instance)])
 }
 
-#[tokio::test] // SPEC E-7
+#[tokio::test] // SPEC U-7
 async fn without_docker_every_call_says_what_to_do() {
     let socket = format!("unix://{}/docker.sock", tempfile::tempdir().unwrap().path().display());
     let config = DockerConfig { host: socket.clone(), ..DockerConfig::default() };
@@ -202,7 +202,7 @@ async fn without_docker_every_call_says_what_to_do() {
     assert_eq!(refusal, format!("Docker does not answer at {socket}: start the Docker engine, then try again"));
 }
 
-#[tokio::test] // SPEC E-7
+#[tokio::test] // SPEC U-7
 async fn when_docker_comes_back_everything_counts_as_changed() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("docker.sock");

@@ -118,3 +118,28 @@ async fn a_requirement_that_does_not_exist_fails_the_build() {
     assert_eq!(refusal, "installing dependencies failed with exit status 1, see its output above");
     assert!(log.contains("six==0.0.0.never"), "{log}");
 }
+
+#[tokio::test]
+async fn system_packages_are_installed_where_the_source_asks_for_them() {
+    own_platforms();
+    let world = World::new().await;
+    let archive = world.archive(&[("Procfile", "web: x\n"), ("requirements.apt", "# greets\nhello\n")]);
+
+    let built = world.built("tsuru/base", 1, &archive).await;
+
+    assert_eq!(world.output(&built.image, "hello; ls /var/lib/apt/lists").await, "Hello, world!\n");
+}
+
+#[tokio::test] // contract section 19
+async fn the_platforms_deploy_script_does_the_same_as_the_short_way() {
+    own_platforms();
+    let world = World::new().await;
+    let platform = world.platform("FROM tsuru/python\nLABEL tsuru.source=script\n").await;
+    let archive = world.archive(&[("Procfile", "web: python app.py\n"), ("requirements.txt", "six==1.16.0\n")]);
+
+    let built = world.built(&platform, 1, &archive).await;
+
+    let asked = "python -c 'import six; print(six.__version__)'; cd /home/application; ls -A . current; stat -c %u current/Procfile";
+    let expected = "1.16.0\n.:\ncurrent\nvenv\n\ncurrent:\nProcfile\na-link\nrequirements.txt\n1000\n";
+    assert_eq!(world.output(&built.image, asked).await, expected);
+}
