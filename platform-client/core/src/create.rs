@@ -6,8 +6,8 @@ use broker_core::AppName;
 use chrono::Utc;
 
 use crate::{
-    App, Cname, Error, Plan, PlanName, Platform, PlatformImage, PlatformName, Pool, PoolName, Progress, Result, Target,
-    TargetType, Team, TeamName, User, operation::Journal,
+    App, Cname, Error, Plan, PlanName, Platform, PlatformImage, PlatformName, Pool, PoolName, Progress, Result, Route,
+    Target, TargetType, Team, TeamName, User, operation::Journal,
 };
 
 /// What a user says about a new app; what is left out, the platform chooses.
@@ -76,7 +76,8 @@ impl Platform {
             ))
         };
         self.records.insert(app.clone(), taken).await?;
-        self.routes.publish(self.route(app, &[])).await
+        self.publish_hosts(app).await;
+        Ok(())
     }
 
     async fn new_app(&self, user: &User, new: NewApp) -> Result<App> {
@@ -255,7 +256,8 @@ impl Platform {
             }
         }
         self.records.save(&mut app).await?;
-        self.refresh_route(&app).await
+        self.publish_hosts(&app).await;
+        Ok(())
     }
 
     /// Takes domain names from an app: all of them or none.
@@ -281,16 +283,22 @@ impl Platform {
         }
         app.cnames.retain(|known| !cnames.contains(known));
         self.records.save(&mut app).await?;
-        self.refresh_route(&app).await
+        self.publish_hosts(&app).await;
+        Ok(())
     }
 
-    /// Publishes an app's hosts anew, with the units that serve it now.
-    async fn refresh_route(&self, app: &App) -> Result<()> {
-        let published = self.routes.published().await?;
-        let units = published.into_iter().find(|route| route.app == app.name).map(|route| route.units);
-        let mut route = self.route(app, &[]);
-        route.units = units.unwrap_or_default();
-        self.routes.publish(route).await
+    /// Publishes an app's hosts, with the units that serve it now. The record says so already: a
+    /// router that is away follows when it is back.
+    async fn publish_hosts(&self, app: &App) {
+        let published = async {
+            let known = self.routes.published().await?.into_iter().find(|route| route.app == app.name);
+            let units = known.map(|route| route.units).unwrap_or_default();
+            self.routes.publish(Route { units, ..self.route(app, &[]) }).await
+        };
+        if let Err(error) = published.await {
+            tracing::warn!(app = %app.name, %error, "could not publish the hosts of app `{}` yet, trying again later", app.name);
+            self.changed.notify_one();
+        }
     }
 
     /// Lets a team use an app, or no longer.

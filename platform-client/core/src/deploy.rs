@@ -10,7 +10,7 @@ use crate::{
     App, Error, Event, EventId, Origin, Platform, PlatformImage, Progress, Release, Result, Scale, Target, TargetType,
     User,
     operation::{Journal, Operation},
-    ports::{Build, Built, Page},
+    ports::{Build, Built},
     records::Kept,
 };
 
@@ -171,7 +171,8 @@ impl Platform {
         self.records.save(&mut next).await?;
         *app = next;
         progress.section("Updating router");
-        self.switch_to(app, &units).await
+        self.switch_to(app, &units).await;
+        Ok(())
     }
 
     /// Forgets releases beyond those kept for rollback, and their images.
@@ -209,13 +210,14 @@ impl Platform {
             Some(name) => vec![self.app(user, name).await?],
             None => self.apps(user).await?,
         };
-        let events = self.records.list::<Event>(Page { descending: true, ..Page::default() }).await?;
-        let deploys = events.into_iter().map(Kept::into_inner).filter(|event| event.kind.starts_with("app.deploy"));
-        let deploys = deploys.filter_map(|event| {
-            let app = apps.iter().find(|app| event.targets.iter().any(|target| target.value == app.name.as_str()))?;
+        let of_app =
+            |event: &Event| event.kind.starts_with("app.deploy") && apps.iter().any(|app| is_about(event, app));
+        let events = self.newest_events(of_app, skip.saturating_add(limit)).await?;
+        let deploys = events.into_iter().skip(skip).filter_map(|event| {
+            let app = apps.iter().find(|app| is_about(&event, app))?;
             Some(as_deploy(event, app))
         });
-        Ok(deploys.skip(skip).take(limit).collect())
+        Ok(deploys.collect())
     }
 
     /// One deploy, with its log.
@@ -262,6 +264,10 @@ fn note(operation: &mut Operation, app: &App, source: &Source, version: u32) {
     operation.note(json!({
         "app": app.name, "version": version, "commit": source.commit(), "origin": source.origin().as_str(),
     }));
+}
+
+fn is_about(event: &Event, app: &App) -> bool {
+    event.targets.iter().any(|target| target.kind == TargetType::App && target.value == app.name.as_str())
 }
 
 fn as_deploy(event: Event, app: &App) -> Deploy {

@@ -6,8 +6,9 @@ use broker_core::{AppName, InstanceName, InvalidName, ServiceName};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why the platform could not do what it was asked. The text is shown to the user as it is.
+///
+/// It is exhaustive: whoever adds a variant decides in the API's `respond.rs` what its status is.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The request can't be: the sentence says what is wrong and what to do.
     #[error("{0}")]

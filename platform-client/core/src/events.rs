@@ -56,10 +56,30 @@ impl Platform {
     pub async fn events(&self, user: &User, filter: &EventFilter) -> Result<Vec<Event>> {
         let limit = if filter.limit == 0 { MOST } else { filter.limit.min(MOST) };
         let visible = self.visible_targets(user).await?;
-        let events = self.records.list::<Event>(Page { descending: true, ..Page::default() }).await?;
-        let events = events.into_iter().map(Kept::into_inner);
-        let events = events.filter(|event| filter.lets_through(event) && may_see(user, event, &visible));
-        Ok(events.skip(filter.skip).take(limit).collect())
+        let wanted = |event: &Event| filter.lets_through(event) && may_see(user, event, &visible);
+        let events = self.newest_events(wanted, filter.skip.saturating_add(limit)).await?;
+        Ok(events.into_iter().skip(filter.skip).collect())
+    }
+
+    /// The newest `limit` events that are wanted. Reads page by page: most listings end in the first one.
+    pub(crate) async fn newest_events(
+        &self,
+        wanted: impl Fn(&Event) -> bool + Send,
+        limit: usize,
+    ) -> Result<Vec<Event>> {
+        let mut found = Vec::new();
+        let mut skip = 0;
+        loop {
+            let page =
+                self.records.list::<Event>(Page { descending: true, limit: MOST, skip, ..Page::default() }).await?;
+            let (read, last) = (page.len(), page.len() < MOST);
+            found.extend(page.into_iter().map(Kept::into_inner).filter(|event| wanted(event)));
+            if last || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+            skip += read;
+        }
     }
 
     /// One event.

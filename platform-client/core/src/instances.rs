@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use broker_core::{InstanceName, Parameters, ServiceName};
 
 use crate::{
-    Error, Platform, Progress, Result, Service, ServiceInstance, Target, TargetType, Team, TeamName, User,
+    App, Error, Platform, Progress, Result, Service, ServiceInstance, Target, TargetType, Team, TeamName, User,
     create::clean_tags,
     operation::{Journal, Operation},
     ports::{Page, instance_key},
@@ -88,6 +88,15 @@ impl Platform {
         let prefix = service.map(|service| format!("{service}/")).unwrap_or_default();
         let all = self.records.list::<ServiceInstance>(Page { prefix: &prefix, ..Page::default() }).await?;
         Ok(all.into_iter().map(Kept::into_inner).filter(|instance| user.reaches(&instance.teams)).collect())
+    }
+
+    /// The instances that an app is bound to, whoever may use them; by service and name.
+    ///
+    /// # Errors
+    /// When the records can't be read.
+    pub async fn bound_to(&self, app: &App) -> Result<Vec<ServiceInstance>> {
+        let all = self.records.all::<ServiceInstance>().await?;
+        Ok(all.into_iter().filter(|instance| instance.apps.contains(&app.name)).collect())
     }
 
     /// Has the broker make an instance, then remembers it.

@@ -53,7 +53,7 @@ pub use instances::{InstanceChange, NewInstance, Removal};
 pub use logs::RunWhere;
 pub use name::{Cname, Email, PlanName, PlatformName, PoolName, ProcessName, TeamName};
 pub use platform::{Adapters, Platform, Settings};
-pub use pool::{Plan, PlatformImage, Pool};
+pub use pool::{Plan, PlatformImage, Pool, PoolChange};
 pub use process::{HealthCheck, Hooks, MANIFEST_NAMES, Manifest, Process};
 pub use progress::Progress;
 pub use release::{Origin, Release};

@@ -28,6 +28,19 @@ pub struct Pool {
     pub teams: Vec<TeamName>,
 }
 
+/// A change of a pool: what is left out stays.
+#[derive(Clone, Debug, Default)]
+pub struct PoolChange {
+    /// Whether every team may use it from now on.
+    pub public: Option<bool>,
+    /// Whether apps that name no pool go there from now on.
+    pub default: Option<bool>,
+    /// The teams that may use it from now on.
+    pub teams: Option<Vec<TeamName>>,
+    /// Whether it takes the place of the default pool there is.
+    pub force: bool,
+}
+
 /// The size of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

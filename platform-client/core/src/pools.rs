@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    App, Error, Plan, PlanName, Platform, PlatformImage, PlatformName, Pool, PoolName, Progress, Result, Target,
-    TargetType, User,
+    App, Error, Plan, PlanName, Platform, PlatformImage, PlatformName, Pool, PoolChange, PoolName, Progress, Result,
+    Target, TargetType, User,
     operation::{Journal, Operation},
     records::Kept,
 };
@@ -158,6 +158,36 @@ impl Platform {
             return Err(Error::Precondition("Default pool already exists.".to_owned()));
         }
         self.records.insert(pool, || Error::Exists("Pool already exists.".to_owned())).await
+    }
+
+    /// Changes a pool.
+    ///
+    /// # Errors
+    /// When it is unknown, there is another default one that it is not forced to replace, or the
+    /// user is no administrator.
+    pub async fn update_pool(&self, user: &User, name: &PoolName, change: PoolChange) -> Result<()> {
+        if !user.admin {
+            return Err(Error::Forbidden);
+        }
+        let pools = self.records.list::<Pool>(crate::ports::Page::default()).await?;
+        let (named, others): (Vec<_>, Vec<_>) = pools.into_iter().partition(|pool| pool.name == *name);
+        let mut pool = named.into_iter().next().ok_or_else(|| Error::NotFound("Pool does not exist.".to_owned()))?;
+        let mut writes = Vec::new();
+        if change.default == Some(true) {
+            for mut former in others.into_iter().filter(|pool| pool.default) {
+                if !change.force {
+                    return Err(Error::Precondition("Default pool already exists.".to_owned()));
+                }
+                former.default = false;
+                writes.push(former.put()?);
+            }
+        }
+        pool.public = change.public.unwrap_or(pool.public);
+        pool.default = change.default.unwrap_or(pool.default);
+        if let Some(teams) = change.teams {
+            pool.teams = teams;
+        }
+        self.records.save_with(&mut pool, writes).await
     }
 
     /// Removes a pool that no app is in.

@@ -179,12 +179,12 @@ impl Platform {
     }
 
     /// Makes `app`, as it is now wanted, come true: missing units first, then the record (together
-    /// with `others`: all or nothing), then the switch. If it fails before the record is written,
-    /// everything is as it was.
+    /// with `others`: all or nothing), then the switch. If it fails, everything is as it was.
     pub(crate) async fn settle(&self, app: &mut Kept<App>, others: Vec<Write>, progress: &Progress) -> Result<()> {
         let units = self.start_wanted(app, progress).await?;
         self.records.save_with(app, others).await?;
-        self.switch_to(app, &units).await
+        self.switch_to(app, &units).await;
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! and repairs alike.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +13,8 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
-    App, Backend, Error, Plan, Platform, Process, Progress, Release, Result, Route, Unit, UnitId, UnitSpec, UnitState,
+    App, AppName, Backend, Error, Plan, Platform, Process, Progress, Release, Result, Route, Unit, UnitId, UnitSpec,
+    UnitState,
 };
 
 /// Units that are started at the same time; more would only slow each other down.
@@ -118,8 +119,16 @@ impl Platform {
     }
 
     /// Sends requests to `serving` at once, then takes away every other unit of the app: drained
-    /// first, then asked to stop.
-    pub(crate) async fn switch_to(&self, app: &App, serving: &[Unit]) -> Result<()> {
+    /// first, then asked to stop. The record says so already, so there is no way back: what does not
+    /// work now, the reconciler does later.
+    pub(crate) async fn switch_to(&self, app: &App, serving: &[Unit]) {
+        if let Err(error) = self.try_switch(app, serving).await {
+            tracing::warn!(app = %app.name, %error, "could not switch app `{}` over yet, trying again later", app.name);
+            self.changed.notify_one();
+        }
+    }
+
+    async fn try_switch(&self, app: &App, serving: &[Unit]) -> Result<()> {
         self.routes.publish(self.route(app, serving)).await?;
         let keep: HashSet<&UnitId> = serving.iter().map(|unit| &unit.id).collect();
         let retired = self.engine.units(Some(&app.name)).await?;
@@ -175,5 +184,28 @@ impl Platform {
         let mut units = self.engine.units(Some(&app.name)).await?;
         units.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(units)
+    }
+
+    /// Units of all apps as the engine reports them, by identifier.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn units_by_app(&self) -> Result<BTreeMap<AppName, Vec<Unit>>> {
+        let mut units = self.engine.units(None).await?;
+        units.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut by_app = BTreeMap::<AppName, Vec<Unit>>::new();
+        for unit in units {
+            by_app.entry(unit.app.clone()).or_default().push(unit);
+        }
+        Ok(by_app)
+    }
+
+    /// The units that requests go to now.
+    ///
+    /// # Errors
+    /// When the router does not answer.
+    pub async fn serving(&self) -> Result<HashSet<UnitId>> {
+        let routes = self.routes.published().await?;
+        Ok(routes.into_iter().flat_map(|route| route.units).map(|backend| backend.id).collect())
     }
 }

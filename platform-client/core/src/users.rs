@@ -92,6 +92,15 @@ impl Platform {
         self.records.save(&mut user).await
     }
 
+    /// A user by address.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub async fn user(&self, email: &Email) -> Result<User> {
+        let user = self.records.get::<User>(email.as_str()).await?;
+        user.map(Kept::into_inner).ok_or_else(|| Error::NotFound("user not found".to_owned()))
+    }
+
     /// All users, by address.
     ///
     /// # Errors
@@ -132,6 +141,21 @@ impl Platform {
     pub async fn teams(&self, user: &User) -> Result<Vec<Team>> {
         let all = self.records.all::<Team>().await?;
         Ok(all.into_iter().filter(|team| user.reaches(std::slice::from_ref(&team.name))).collect())
+    }
+
+    /// The members of a team that the user may see, by address.
+    ///
+    /// # Errors
+    /// When there is no such team, or the user does not belong to it.
+    pub async fn team_members(&self, user: &User, team: &TeamName) -> Result<(Team, Vec<User>)> {
+        let unknown = || Error::NotFound(format!("Team \"{team}\" not found."));
+        let found = self.records.get::<Team>(team.as_str()).await?.ok_or_else(unknown)?.into_inner();
+        if !user.reaches(std::slice::from_ref(team)) {
+            return Err(Error::Forbidden);
+        }
+        let mut members = self.records.all::<User>().await?;
+        members.retain(|member| member.teams.contains(team));
+        Ok((found, members))
     }
 
     /// Makes a team; its maker belongs to it.

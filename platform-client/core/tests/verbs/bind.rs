@@ -289,3 +289,17 @@ async fn set(test: &TestPlatform, name: &str, value: &str, alias: &str) -> platf
     let vars = vec![(name.parse().unwrap(), var)];
     test.platform.set_env(&test.user, &app_name("blog"), vars, false, &Progress::silent()).await
 }
+
+#[tokio::test] // SPEC B-3
+async fn a_router_that_is_away_after_a_bind_was_recorded_does_not_undo_it() {
+    let test = TestPlatform::new().await;
+    test.running_app(1).await;
+    test.create_instance("cache").await;
+    test.routes.set_down(Some("the router does not answer"));
+
+    test.bind("cache", "blog").await.unwrap();
+
+    assert_eq!(test.brokers.bound(&redis(), &instance_name("cache")).len(), 1);
+    test.routes.set_down(None);
+    test.reconciled(|test| test.routed() == ["blog.web.1-2.1"] && test.units() == test.routed()).await;
+}
