@@ -16,8 +16,9 @@ export PATH
 
 # What tells the demo's containers and images from other ones: labels that tsurud puts on them, and the names of the
 # images that base-image and platform-images make.
-CONTAINER_LABEL=tsuru.instance=tsuru
-IMAGE_LABEL=tsuru.instance=tsuru
+PLATFORM_ID=$(cat "$DEMO_DATA/tsurud/platform-id" 2>/dev/null || echo none-yet) # tsurud makes it on its first start
+CONTAINER_LABEL=tsuru.instance=$PLATFORM_ID
+IMAGE_LABEL=tsuru.instance=$PLATFORM_ID
 IMAGE_NAMES='^(debian:bookworm-slim|tsuru/)'
 
 APP=blog

@@ -289,7 +289,7 @@ impl World {
     /// When Docker does not answer.
     #[must_use]
     pub fn containers(&self) -> Vec<String> {
-        let label = format!("label=tsuru.platform={}", self.label());
+        let label = format!("label=tsuru.instance={}", self.label());
         let listed = run(root(), "docker", &["ps", "-aq", "--filter", &label, "--format", "{{.Names}}"]).ok();
         listed.lines().map(str::to_owned).collect()
     }

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use axum::{
-    body::to_bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use futures::StreamExt as _;
 use tokio::time::timeout;
 
 use super::respond::Failure;
@@ -17,6 +17,8 @@ use crate::{
 
 /// The largest body that is read.
 const LARGEST: usize = 1024 * 1024;
+/// How much of a larger one is read and thrown away before it is refused.
+const DISCARDED: usize = 16 * LARGEST;
 /// How long a caller may take to send it.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
@@ -76,22 +78,32 @@ impl<T: Read, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|length: usize| length > LARGEST) {
-            return Err(too_large());
-        }
-        let body = timeout(READ_WITHIN, to_bytes(body, LARGEST)).await;
+        let body = timeout(READ_WITHIN, whole(body)).await;
         let body =
-            body.map_err(|_| Failure::Unreadable(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?;
-        // The limit is the usual reason; a caller who went away does not read the answer.
-        let body = body.map_err(|_| too_large())?;
+            body.map_err(|_| Failure::Unreadable(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))??;
         let fields = fields(&parts.headers, &body)?;
         Ok(Self(T::read(&fields).map_err(refusal)?))
     }
 }
 
-fn too_large() -> Failure {
-    Failure::Unreadable(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB")
+/// The whole body. Of one that is too large a good part is read all the same: a caller who is cut off
+/// while writing does not read the answer.
+async fn whole(body: axum::body::Body) -> Result<Vec<u8>, Failure> {
+    let mut chunks = body.into_data_stream();
+    let (mut whole, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Failure::Unreadable(StatusCode::BAD_REQUEST, "the body broke off"))?;
+        length += chunk.len();
+        if length <= LARGEST {
+            whole.extend_from_slice(&chunk);
+        } else if length > DISCARDED {
+            break;
+        }
+    }
+    if length > LARGEST {
+        return Err(Failure::Unreadable(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"));
+    }
+    Ok(whole)
 }
 
 /// Parameters of the type, such as a charset, are ignored; a body without a type is a form.

@@ -40,6 +40,7 @@ pub(crate) trait Store: Send + Sync {
 
 /// One change of a commit.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a commit has one or two, and lives as long as it is written")]
 pub(crate) enum Write {
     PutInstance(InstanceRecord),
     /// Its bindings go with it. One that is gone is a success.

@@ -74,8 +74,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "TSURUD_BUILD_CA", value_name = "FILE")]
     pub(crate) build_ca: Option<PathBuf>,
 
-    /// Variable that build steps see, such as HTTPS_PROXY or PIP_INDEX_URL; running units never see it. Repeatable.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    /// Variable that build steps see, such as HTTPS_PROXY or PIP_INDEX_URL; running units never see it.
+    /// A name alone takes its value from tsurud's own environment, where it shows in no process list.
+    /// Repeatable.
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = name_and_value)]
     pub(crate) build_env: Vec<(String, String)>,
 
     /// Docker network of build steps, such as `host`; Docker's default if not set.
@@ -114,7 +116,11 @@ pub(crate) struct RouterRole {
 fn name_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE".to_owned()),
+        Some(_) => Err("write it as NAME or NAME=VALUE".to_owned()),
+        None => match std::env::var(text) {
+            Ok(value) => Ok((text.to_owned(), value)),
+            Err(_) => Err(format!("{text} is not set in the environment: set it, or write {text}=VALUE")),
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! An app's source as it was sent, checked and made ready for its place in the image.
 //!
 //! What is sent is not trusted: nothing in it can land outside the app's directory, belong to anyone
-//! but the app's user, or take on another user's rights (SPEC E-3).
+//! but the app's user, or take on another user's rights (SPEC U-3).
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -100,7 +100,8 @@ impl Rewriting<'_> {
             return Ok(());
         }
         let path = inside(&entry.path().map_err(|reason| broken(&reason))?)?;
-        let mode = entry.header().mode().map_err(|reason| broken(&reason))?;
+        // Some programs leave these out where they mean nothing.
+        let mode = entry.header().mode().unwrap_or(0o755);
         let time = entry.header().mtime().unwrap_or(0);
         self.parents(&path, time)?;
         self.links.remove(&path);
@@ -232,4 +233,106 @@ fn broken(reason: &io::Error) -> Error {
 
 fn no_room(reason: &io::Error) -> Error {
     Error::Build(format!("the source cannot be unpacked on the server: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    /// An entry as a hostile program would write it: the library that writes ours refuses such names.
+    fn entry(name: &str, kind: EntryType, link: &str, content: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(0o6755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend_from_slice(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    fn file(name: &str, content: &[u8]) -> Vec<u8> {
+        entry(name, EntryType::Regular, "", content)
+    }
+
+    fn archive(entries: &[Vec<u8>]) -> NamedTempFile {
+        let mut packer = GzEncoder::new(NamedTempFile::new().unwrap(), Compression::fast());
+        packer.write_all(&entries.concat()).unwrap();
+        packer.write_all(&[0; 1024]).unwrap();
+        packer.finish().unwrap()
+    }
+
+    fn refusal(entries: &[Vec<u8>]) -> String {
+        prepare(archive(entries).path(), &[], 1000).unwrap_err().to_string()
+    }
+
+    #[test] // SPEC U-3
+    fn everything_is_put_in_the_apps_directory_and_given_to_its_user() {
+        let archive = archive(&[file("./a/b.sh", b"hi"), entry("link", EntryType::Symlink, "/etc/passwd", b"")]);
+
+        let source = prepare(archive.path(), &[], 1000).unwrap();
+
+        let mut seen = Vec::new();
+        for entry in tar::Archive::new(source.tar).entries().unwrap() {
+            let entry = entry.unwrap();
+            let header = entry.header();
+            assert_eq!(
+                (header.uid().unwrap(), header.gid().unwrap(), header.mode().unwrap() & 0o7000),
+                (OWNER, OWNER, 0)
+            );
+            seen.push((entry.path().unwrap().display().to_string(), header.mode().unwrap()));
+        }
+        let below = |path: &str| format!("home/application/current/{path}");
+        let expected = [(below(""), 0o755), (below("a"), 0o755), (below("a/b.sh"), 0o755), (below("link"), 0o777)];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn files_that_are_asked_for_are_read() {
+        let archive = archive(&[file("Procfile", b"web: x"), file("lock", b"1"), file("sub/lock", b"2")]);
+
+        let source = prepare(archive.path(), &["lock".to_owned()], 1000).unwrap();
+
+        assert_eq!(source.procfile().as_deref(), Some("web: x"));
+        assert_eq!(source.text("lock").as_deref(), Some("1"));
+        assert_eq!((source.files, source.bytes, source.yaml()), (3, 8, None));
+    }
+
+    #[test] // SPEC U-3
+    fn what_leads_out_of_the_apps_directory_is_refused() {
+        for name in ["../x", "a/../../x", "/etc/x"] {
+            assert!(refusal(&[file(name, b"")]).ends_with("leads out of the app's directory: leave it out"), "{name}");
+        }
+        let behind = refusal(&[entry("out", EntryType::Symlink, "/etc", b""), file("out/x", b"")]);
+        assert_eq!(behind, "\"out/x\" in the source lies behind the link \"out\": leave one of them out");
+        let hard = refusal(&[entry("hard", EntryType::Link, "../../etc/shadow", b"")]);
+        assert!(hard.contains("leads out of the app's directory"), "{hard}");
+        let device = refusal(&[entry("sda", EntryType::Block, "", b"")]);
+        assert!(device.starts_with("\"sda\" in the source is neither a file"), "{device}");
+    }
+
+    #[test] // SPEC U-3
+    fn what_is_no_archive_is_refused_in_a_sentence() {
+        let plain = |content: &[u8]| {
+            let mut plain = NamedTempFile::new().unwrap();
+            plain.write_all(content).unwrap();
+            prepare(plain.path(), &[], 1000).unwrap_err().to_string()
+        };
+        assert!(plain(b"PK").starts_with("the source is not a gzip-compressed tar archive"));
+        assert!(plain(b"").starts_with("the source is not a gzip-compressed tar archive"));
+        assert!(plain(b"\x1f\x8b and then rubbish").starts_with("the source archive is broken"));
+        assert!(refusal(&[vec![7; 512]]).starts_with("the source archive is broken"));
+        assert!(refusal(&[]).starts_with("the source is empty"));
+        assert!(refusal(&[file("big", &[b'x'; 1001])]).starts_with("the source is larger than"));
+    }
 }

@@ -44,7 +44,7 @@ impl Default for DockerConfig {
     }
 }
 
-/// What reaches build steps, and neither images nor running units (SPEC E-5).
+/// What reaches build steps, and neither images nor running units (SPEC U-5).
 #[derive(Clone, Debug, Default)]
 pub struct BuildSettings {
     /// A file of certificates (PEM) that build steps trust beside those that the image trusts.

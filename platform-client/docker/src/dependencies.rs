@@ -34,7 +34,7 @@ impl Making {
     }
 }
 
-/// The image that source is put on: the platform's, or one with the dependencies installed (SPEC E-2).
+/// The image that source is put on: the platform's, or one with the dependencies installed (SPEC U-2).
 pub(crate) async fn layer(
     client: &Client,
     making: &Making,

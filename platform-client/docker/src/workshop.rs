@@ -71,7 +71,7 @@ impl<'a> Workshop<'a> {
     }
 
     /// Starts it, so that steps can run in it. They see the operator's settings and trust the
-    /// operator's certificates (SPEC E-5).
+    /// operator's certificates (SPEC U-5).
     pub(crate) async fn open(&mut self) -> Result<()> {
         let started = self.client.docker.start_container(&self.name, None).await;
         started.map_err(|failure| self.client.failed("start a container to build in", failure))?;

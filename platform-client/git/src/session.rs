@@ -1,6 +1,12 @@
 //! One git process behind one request: the body goes in, what git says comes out, nothing is kept.
 
-use std::{io, process::ExitStatus, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    process::ExitStatus,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -17,6 +23,9 @@ use crate::gunzip::Decoder;
 
 /// How much of git's complaints the log gets.
 const COMPLAINT: u64 = 16 << 10;
+
+/// How long git may take to end once nobody speaks to it any more.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a client that goes away means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,30 +62,65 @@ impl Session {
         let stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        // The answer ends after the request: a client in the middle of an upload would not read it.
-        let work = async {
-            let ask = ask(self.body.into_data_stream(), self.decoder, stdin, self.idle);
-            let listen = async {
-                tokio::join!(tell(stdout, &answer, self.client, self.idle), complain(stderr));
-                Ok(())
-            };
-            tokio::try_join!(ask, listen).map(drop)
+        let broken = AtomicBool::new(false);
+        let listen = async {
+            let tell = tell(stdout, &answer, self.client, self.idle, &broken);
+            tokio::join!(tell, complain(stderr));
         };
-        let result = tokio::select! {
-            result = work => result,
-            () = answer.closed(), if self.client == Client::Needed => {
-                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client went away"))
+        let ask = ask(self.body.into_data_stream(), self.decoder, stdin, self.idle);
+        let gone = async {
+            match self.client {
+                Client::Needed => answer.closed().await,
+                Client::Dispensable => std::future::pending().await,
             }
         };
-        if let Err(error) = result {
-            child.kill().await?;
-            // The answer breaks off, so that the client doesn't take it for whole.
-            let broken = io::Error::new(error.kind(), error.to_string());
-            let _nobody_reads = timeout(self.idle, answer.send(Err(broken))).await;
-            return Err(error);
-        }
-        child.wait().await
+        let Err(error) = converse(ask, listen, gone, &broken).await else { return child.wait().await };
+        // Its input has ended, so that it may have ended by itself, and tidied up what it received.
+        child.kill().await?;
+        // The answer breaks off, so that the client doesn't take it for whole.
+        let text = error.to_string();
+        let _nobody_reads = timeout(self.idle, answer.send(Err(io::Error::new(error.kind(), text)))).await;
+        Err(error)
     }
+}
+
+/// The request goes in while the answer comes out. The answer ends after the request: a client in the
+/// middle of an upload would not read it. Returns when git has nothing more to say, or when the
+/// client broke off and git had its time to tidy up.
+async fn converse(
+    ask: impl Future<Output = io::Result<()>>,
+    listen: impl Future<Output = ()>,
+    gone: impl Future<Output = ()>,
+    broken: &AtomicBool,
+) -> io::Result<()> {
+    let mut gone = pin!(gone);
+    let (mut listen, mut listening) = (pin!(listen), true);
+    // In a box, so that it can end here, and with it git's input.
+    let mut ask = Box::pin(ask);
+    let asked = loop {
+        tokio::select! {
+            asked = &mut ask => break asked,
+            () = &mut listen, if listening => listening = false,
+            () = &mut gone => break Err(went_away()),
+        }
+    };
+    drop(ask);
+    if !listening {
+        return asked;
+    }
+    if asked.is_err() {
+        broken.store(true, Ordering::Relaxed);
+        let _late_ones_are_killed = timeout(GRACE, listen).await;
+        return asked;
+    }
+    tokio::select! {
+        () = listen => Ok(()),
+        () = gone => Err(went_away()),
+    }
+}
+
+fn went_away() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the client went away")
 }
 
 /// Passes the request on. A body that breaks off or stalls is an error; what git doesn't want to
@@ -106,18 +150,20 @@ async fn feed(stdin: &mut Option<ChildStdin>, piece: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Passes the answer on until git has no more to say, to nobody once the client is gone.
+/// Passes the answer on until git has no more to say: to nobody once the client is gone, or `broken`
+/// off.
 async fn tell(
     mut stdout: impl AsyncRead + Unpin,
     answer: &mpsc::Sender<io::Result<Bytes>>,
     client: Client,
     idle: Duration,
+    broken: &AtomicBool,
 ) {
     let mut listens = true;
     let mut buffer = vec![0; 16 << 10];
     loop {
         let Ok(read @ 1..) = stdout.read(&mut buffer).await else { return };
-        if listens {
+        if listens && !broken.load(Ordering::Relaxed) {
             let chunk = Bytes::copy_from_slice(&buffer[..read]);
             listens = matches!(timeout(idle, answer.send(Ok(chunk))).await, Ok(Ok(())));
         }

@@ -203,6 +203,32 @@ async fn a_silent_client_is_given_up() {
     assert_eq!(text, "the request broke off: the client was silent for 100ms\n");
 }
 
+#[tokio::test] // SPEC G-1, G-8
+async fn a_push_that_breaks_off_leaves_nothing() {
+    let platform = TestPlatform::start().await;
+    let copy = platform.working_copy("work", "blog").await;
+    copy.push().await.succeeds();
+    let head = copy.head().await;
+    let command = format!("{head} {} refs/heads/main\0report-status", head.replace(|_| true, "a"));
+    let half = format!("{:04x}{command}0000PACK\0\0\0\x02\0\0\0\x01", command.len() + 4);
+    let body = futures::stream::iter([Ok(half), Err(std::io::Error::other("the line is cut"))]);
+    let request = Request::post("/git/blog.git/git-receive-pack").header("authorization", format!("Bearer {TOKEN}"));
+
+    let answer = platform.server.router().oneshot(request.body(Body::from_stream(body)).unwrap()).await.unwrap();
+
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(platform.at("blog", "refs/heads/main").await, Some(head));
+    assert_eq!(platform.script.deployed().len(), 1);
+    let objects = fs::read_dir(platform.data().join("git/blog.git/objects")).unwrap();
+    let names: Vec<_> = objects.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("tmp_")), "{names:?}");
+    until("the scratch folder is empty", async || {
+        let mut left = fs::read_dir(platform.data().join("git/.scratch")).unwrap();
+        left.next().is_none().then_some(())
+    })
+    .await;
+}
+
 #[tokio::test] // SPEC G-4, G-8
 async fn a_clone_stops_when_its_client_goes_away() {
     let platform = TestPlatform::start_with(|config| config.max_sessions = 1).await;
@@ -243,7 +269,7 @@ fn noise(length: usize) -> Vec<u8> {
 
 #[tokio::test] // SPEC G-8
 async fn a_large_push_goes_through() {
-    const LENGTH: usize = 40 << 20;
+    const LENGTH: usize = 32 << 20;
     let platform = TestPlatform::start().await;
     let copy = platform.working_copy("work", "blog").await;
     copy.commit("large", &noise(LENGTH)).await;

@@ -206,6 +206,8 @@ impl TestPlatform {
         fs::create_dir(&copy.folder).unwrap();
         copy.git(&["init", "--quiet", "--initial-branch=main"]).await.succeeds();
         copy.git(&["remote", "add", "tsuru", &self.url(app)]).await.succeeds();
+        // The tests are not about zlib.
+        copy.git(&["config", "core.compression", "0"]).await.succeeds();
         copy.commit("Procfile", b"web: serve\n").await;
         copy
     }

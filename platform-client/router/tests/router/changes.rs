@@ -71,15 +71,20 @@ async fn no_request_fails_while_an_app_is_scaled_up_and_down() {
         clients.spawn(keep_asking(router.local_addr(), number, Arc::clone(&stop), Arc::clone(&answers)));
     }
 
-    for change in 0..900 {
+    for change in 0..600 {
         let count = 1 + change % 3;
         publish(&*routes, &units.iter().take(count).collect::<Vec<_>>()).await;
-        tokio::task::yield_now().await;
+        // Some requests meet each table.
+        soon(async {
+            while answers.load(SeqCst) < 4 * change {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     stop.store(true, SeqCst);
     soon(clients.join_all()).await;
-    assert!(answers.load(SeqCst) > 100, "{} answers", answers.load(SeqCst));
 }
 
 #[tokio::test] // SPEC R-6

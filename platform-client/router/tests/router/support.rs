@@ -134,6 +134,7 @@ async fn serve(listener: TcpListener, inside: Arc<Inside>) {
     let mut open = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         inside.connections.fetch_add(1, SeqCst);
+        stream.set_nodelay(true).expect("an option");
         let inside = Arc::clone(&inside);
         open.spawn(async move {
             let service = service_fn(move |request| answer(Arc::clone(&inside), request));
@@ -267,6 +268,7 @@ impl Answer {
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the router accepts");
+        stream.set_nodelay(true).expect("an option");
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a connection");
         let serving = tokio::spawn(async move {
