@@ -132,7 +132,7 @@ async fn a_second_deploy_of_an_app_is_500_with_event_locked() {
     let begins = "event locked: app(blog) running \"app.deploy.upload\" start by user admin@example.com at ";
     assert!(second.is(500).body.starts_with(begins), "{}", second.body);
     api.engine.hold_ready(false);
-    assert!(first.to_end().await.ends_with("\nOK\n"));
+    assert!(first.rest().await.ends_with("\nOK\n"));
 }
 
 #[tokio::test] // checklist 61, 62, 63

@@ -286,7 +286,7 @@ impl Reading {
         }
     }
 
-    pub(crate) async fn to_end(mut self) -> String {
+    pub(crate) async fn rest(mut self) -> String {
         while let Some(chunk) = tokio::time::timeout(self.patience, self.body.next()).await.expect("it ends") {
             self.text += std::str::from_utf8(&chunk.unwrap()).unwrap();
         }

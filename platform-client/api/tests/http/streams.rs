@@ -20,7 +20,7 @@ async fn the_first_word_arrives_while_the_operation_runs() {
     assert_eq!(api.get("/1.1/events?running=true").await.value()[0]["Kind"]["Name"], "app.update.restart");
 
     api.engine.hold_ready(false);
-    assert!(reading.to_end().await.contains("1 of 1 new units ready"));
+    assert!(reading.rest().await.contains("1 of 1 new units ready"));
 }
 
 #[tokio::test] // SPEC W-6
@@ -95,7 +95,7 @@ async fn a_silent_operation_writes_a_line_break_every_half_minute() {
 
     assert!(began.elapsed() < Duration::from_secs(65), "{:?}", began.elapsed());
     api.engine.hold_ready(false);
-    let text = reading.to_end().await;
+    let text = reading.rest().await;
     assert!(text.lines().filter(|line| !line.is_empty()).all(|line| line.starts_with('{')), "{text}");
 }
 
@@ -109,7 +109,7 @@ async fn a_silent_deploy_asks_for_patience_and_still_ends_with_ok() {
     reading.patient().until("please wait...\nplease wait...\n").await;
     api.engine.hold_ready(false);
 
-    assert!(reading.to_end().await.ends_with("\nOK\n"));
+    assert!(reading.rest().await.ends_with("\nOK\n"));
 }
 
 #[tokio::test] // checklist 51, 52
