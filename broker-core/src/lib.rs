@@ -13,22 +13,46 @@
 
 mod binding;
 mod broker;
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 mod env;
 mod error;
+#[cfg(feature = "server")]
+mod http;
 mod instance;
+#[cfg(feature = "server")]
+mod lifecycle;
 mod name;
 mod plan;
 mod seal;
 mod secret;
+#[cfg(feature = "server")]
+mod state;
 mod status;
+#[cfg(feature = "server")]
+mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, unused_imports, reason = "each side of the protocol uses its half")
+)]
+mod wire;
 
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
+#[cfg(feature = "server")]
+pub use http::{BoundServer, BrokerServer, ServeError};
 pub use instance::{Instance, Notes, Parameters, Update};
 pub use name::{AppName, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
 pub use plan::{Catalog, Plan};
 pub use seal::{SealError, SealingKey};
 pub use secret::Secret;
+#[cfg(feature = "server")]
+pub use state::{State, StateError};
 pub use status::{Health, InfoItem};

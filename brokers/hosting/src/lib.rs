@@ -1,1 +1,28 @@
 //! Servers for service instances: local processes with a data directory of their own.
+//!
+//! They outlive the broker that starts them. A [`Host`] keeps one folder per server, and in it all
+//! that a later broker has to know: the port, the process, the log. "Make it run" is the only verb
+//! a broker needs ([`Host::ensure`]): it starts a server, adopts one that runs already, and brings
+//! a dead one back on its port with its data.
+//!
+//! A server's log is its lock: the server holds an exclusive lock on the file for as long as it
+//! lives, since the lock belongs to the open file that it inherits as standard output. So two servers never
+//! share a data directory, whenever a broker crashed in between (SPEC H-2).
+
+mod error;
+mod files;
+mod host;
+mod place;
+mod ports;
+mod process;
+mod program;
+mod record;
+mod user;
+
+pub use error::HostError;
+pub use files::kept_secret;
+pub use host::{Host, Hosting, Running};
+pub use place::{Place, ServerId};
+pub use ports::{Ports, addresses_of};
+pub use program::{Program, find_program};
+pub use user::RunAs;

@@ -14,11 +14,12 @@ name! {
 }
 
 impl EventId {
-    /// A new identifier: seconds since 1970, then 64 random bits.
+    /// A new identifier: seconds since 1970, nanoseconds in the second, then 32 random bits.
     #[must_use]
     pub fn generate() -> Self {
-        let seconds = u32::try_from(Utc::now().timestamp()).unwrap_or(u32::MAX);
-        Self(format!("{seconds:08x}{:016x}", rand::random::<u64>()))
+        let now = Utc::now();
+        let seconds = u32::try_from(now.timestamp()).unwrap_or(u32::MAX);
+        Self(format!("{seconds:08x}{:08x}{:08x}", now.timestamp_subsec_nanos(), rand::random::<u32>()))
     }
 }
 
@@ -134,5 +135,22 @@ impl Event {
     #[must_use]
     pub fn running(&self) -> bool {
         self.ended_at.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // SPEC P-3
+    fn identifiers_sort_by_time_even_within_a_second() {
+        let made: Vec<EventId> = (0..100)
+            .map(|_| {
+                std::thread::yield_now();
+                EventId::generate()
+            })
+            .collect();
+        assert!(made.iter().all(|id| id.as_str().parse::<EventId>().is_ok()));
+        assert!(made.windows(2).all(|pair| pair[0].as_str()[..16] <= pair[1].as_str()[..16]));
     }
 }

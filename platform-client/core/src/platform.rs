@@ -1,13 +1,17 @@
 //! The platform: ports put together. Its verbs are in a file each.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
     App, AppName, Error, Result, User,
     operation::Locks,
-    ports::{Brokers, Engine, Routes, Store},
+    ports::{Brokers, Engine, Routes, Sources, Store},
     reconcile::Repairs,
     records::{Kept, Records},
 };
@@ -77,6 +81,7 @@ pub struct Platform {
     pub(crate) locks: Locks,
     pub(crate) repairs: Repairs,
     pub(crate) changed: Notify,
+    pub(crate) sources: OnceLock<Arc<dyn Sources>>,
 }
 
 impl Platform {
@@ -92,7 +97,16 @@ impl Platform {
             locks: Locks::default(),
             repairs: Repairs::default(),
             changed: Notify::new(),
+            sources: OnceLock::new(),
         })
+    }
+
+    /// Has an app's pushed source forgotten with the app. Told once, after [`Platform::new`]: who keeps
+    /// sources needs the platform first.
+    pub fn keep_sources_in(&self, sources: Arc<dyn Sources>) {
+        if self.sources.set(sources).is_err() {
+            tracing::error!("where sources are kept was told already");
+        }
     }
 
     /// What was decided about the platform.

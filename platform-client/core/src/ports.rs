@@ -124,6 +124,13 @@ pub trait Routes: Send + Sync {
     async fn drained(&self, unit: &UnitId, within: Duration) -> Result<bool>;
 }
 
+/// What developers pushed: kept beside the platform, gone with the app.
+#[async_trait]
+pub trait Sources: Send + Sync {
+    /// Forgets what was pushed to an app. Nothing to forget is a success.
+    async fn forget(&self, app: &AppName) -> Result<()>;
+}
+
 /// Who acts, and under which event: travels to brokers with each change.
 #[derive(Clone, Debug)]
 pub struct Acting {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -12,7 +13,8 @@ use futures::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    App, EventId, Plan, Platform, Result, Target, TargetType, Unit, UnitId, UnitState, records::Kept, units::Wanted,
+    App, EventId, Plan, Platform, Result, Target, TargetType, Unit, UnitId, UnitState, operation::Hold, records::Kept,
+    units::Wanted,
 };
 
 /// How often everything is looked at although nothing has been heard.
@@ -103,18 +105,19 @@ impl Platform {
     /// # Errors
     /// When the records can't be read or the engine does not answer.
     pub async fn reconcile(self: &Arc<Self>) -> Result<()> {
-        let apps = self.records.all::<App>().await?;
-        let units = self.engine.units(None).await?;
-        let names: BTreeSet<AppName> =
-            apps.into_iter().map(|app| app.name).chain(units.into_iter().map(|unit| unit.app)).collect();
-        for route in self.routes.published().await? {
-            if !names.contains(&route.app) {
-                self.routes.withdraw(&route.app).await?;
-            }
-        }
-        for name in names {
-            // Whoever holds the app is changing it now; its end brings us back here.
-            let Some(hold) = self.try_hold(vec![Target::new(TargetType::App, &name)], "repair") else { continue };
+        let apps = self.records.all::<App>().await?.into_iter().map(|app| app.name);
+        let units = self.engine.units(None).await?.into_iter().map(|unit| unit.app);
+        let routes = self.routes.published().await?.into_iter().map(|route| route.app);
+        let names: BTreeSet<AppName> = apps.chain(units).chain(routes).collect();
+        // Whoever holds an app is changing it now; its end brings us back here.
+        let held: Vec<(AppName, Hold)> = names
+            .into_iter()
+            .filter_map(|name| {
+                Some((name.clone(), self.try_hold(vec![Target::new(TargetType::App, &name)], "repair")?))
+            })
+            .collect();
+        self.take_out_dead_units(&held).await?;
+        for (name, hold) in held {
             let platform = Arc::clone(self);
             tokio::spawn(async move {
                 if let Err(error) = platform.repair(&name).await {
@@ -122,6 +125,27 @@ impl Platform {
                 }
                 drop(hold);
             });
+        }
+        Ok(())
+    }
+
+    /// Takes every unit out of the routes that does not run at its address any more, before anything
+    /// is started: the engine gives free addresses away, and one app's requests must not reach another.
+    async fn take_out_dead_units(&self, held: &[(AppName, Hold)]) -> Result<()> {
+        let running: HashMap<UnitId, Option<SocketAddr>> = self
+            .engine
+            .units(None)
+            .await?
+            .into_iter()
+            .filter(|unit| unit.state == UnitState::Started)
+            .map(|unit| (unit.id, unit.address))
+            .collect();
+        for mut route in self.routes.published().await? {
+            let before = route.units.len();
+            route.units.retain(|unit| running.get(&unit.id) == Some(&Some(unit.address)));
+            if route.units.len() < before && held.iter().any(|(name, _)| *name == route.app) {
+                self.routes.publish(route).await?;
+            }
         }
         Ok(())
     }
@@ -159,8 +183,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Wanted units that run and get requests already. Where none of them does, units of an older
-    /// generation go on serving until the new ones are ready.
+    /// Wanted units that run and get requests already, or need none.
     async fn still_serving(&self, app: &App, wanted: &[Wanted<'_>], there: &[Unit]) -> Result<Vec<Unit>> {
         let published = self.routes.published().await?.into_iter().find(|route| route.app == app.name);
         let known: HashSet<UnitId> = published.into_iter().flat_map(|route| route.units).map(|unit| unit.id).collect();
@@ -178,17 +201,15 @@ impl Platform {
         Ok(serving)
     }
 
+    /// Publishes the units that serve. While none of those wanted is ready, the ones that were
+    /// published before and still run are better than none.
     async fn publish_if_changed(&self, app: &App, serving: &[Unit]) -> Result<()> {
-        let route = self.route(app, serving);
+        let mut route = self.route(app, serving);
         let published = self.routes.published().await?.into_iter().find(|known| known.app == app.name);
-        let outgoing = published.as_ref().is_some_and(|known| !known.units.is_empty())
-            && route.units.is_empty()
-            && app.wanted_units() > 0;
-        // While no new unit is ready, the old ones are better than none: the proxy tells if they are dead.
-        if published.as_ref() == Some(&route) || outgoing {
-            return Ok(());
+        if route.units.is_empty() && app.wanted_units() > 0 {
+            route.units = published.as_ref().map(|known| known.units.clone()).unwrap_or_default();
         }
-        self.routes.publish(route).await
+        if published.as_ref() == Some(&route) { Ok(()) } else { self.routes.publish(route).await }
     }
 
     /// Starts a unit that should run, unless it failed a moment ago.

@@ -44,6 +44,9 @@ impl Platform {
         if let Some(left) = self.engine.units(Some(&app.name)).await?.first() {
             return Err(Error::Engine(format!("unit {} of app {} could not be stopped, try again", left.id, app.name)));
         }
+        if let Some(sources) = self.sources.get() {
+            sources.forget(&app.name).await?;
+        }
         let mut writes = unbound;
         writes.push(app.delete());
         self.records.commit(&writes).await?;

@@ -92,6 +92,15 @@ impl Platform {
         self.records.save(&mut user).await
     }
 
+    /// A user by address.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub async fn user(&self, email: &Email) -> Result<User> {
+        let user = self.records.get::<User>(email.as_str()).await?;
+        user.map(Kept::into_inner).ok_or_else(|| Error::NotFound("user not found".to_owned()))
+    }
+
     /// All users, by address.
     ///
     /// # Errors

@@ -243,3 +243,17 @@ async fn units_of_an_app_nobody_knows_are_stopped() {
 
     assert_eq!(test.units().len(), 1);
 }
+
+#[tokio::test] // SPEC P-6
+async fn a_dead_units_address_gets_no_request_while_it_comes_back() {
+    let test = TestPlatform::new().await;
+    test.running_app(1).await;
+    test.engine.never_ready(Some("still broken"));
+    let unit = test.engine.units_of(&app_name("blog"))[0].id.clone();
+
+    test.engine.kill(&unit);
+
+    test.reconciled(|test| test.routed().is_empty()).await;
+    test.engine.never_ready(None);
+    test.reconciled(|test| test.routed().len() == 1).await;
+}

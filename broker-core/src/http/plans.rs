@@ -1,0 +1,32 @@
+//! `GET /resources/plans`
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+
+use crate::{Plan, lifecycle::Engine};
+
+/// A plan as it travels; `schemas` is where Open Service Broker puts them (contract 4.2).
+#[derive(Serialize)]
+pub(super) struct Offered {
+    name: String,
+    description: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schemas: Option<serde_json::Value>,
+}
+
+impl From<&Plan> for Offered {
+    fn from(plan: &Plan) -> Self {
+        let schemas = plan.schema.as_ref().map(|schema| {
+            let parameters = serde_json::json!({ "parameters": schema });
+            serde_json::json!({ "service_instance": { "create": parameters, "update": parameters } })
+        });
+        Self { name: plan.name.to_string(), description: plan.description.clone(), schemas }
+    }
+}
+
+/// `GET /resources/plans` (SPEC I-3)
+pub(super) async fn list(State(engine): State<Arc<Engine>>) -> Json<Vec<Offered>> {
+    Json(engine.catalog().plans().iter().map(Offered::from).collect())
+}

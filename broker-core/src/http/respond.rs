@@ -1,0 +1,99 @@
+//! How we answer: the one place that knows statuses.
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use std::error::Error as StdError;
+use tracing::{error, info, warn};
+
+use crate::BrokerError;
+
+/// A refusal or a failure on its way out: one line of text (SPEC E-1).
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The broker could not do it.
+    Broker(BrokerError),
+    /// The request can't even be read: a status of HTTP's own and a sentence.
+    Unreadable(StatusCode, &'static str),
+}
+
+impl From<BrokerError> for Failure {
+    fn from(error: BrokerError) -> Self {
+        Self::Broker(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Broker(error) => {
+                log(&error);
+                (status(&error), one_line(&error.to_string())).into_response()
+            }
+            Self::Unreadable(status, sentence) => (status, sentence).into_response(),
+        }
+    }
+}
+
+/// The status of each error. `instances::status` has its own, because only five mean anything there.
+fn status(error: &BrokerError) -> StatusCode {
+    match error {
+        BrokerError::BadRequest(_) | BrokerError::UnknownPlan { .. } => StatusCode::BAD_REQUEST,
+        BrokerError::NotReady(_) => StatusCode::PRECONDITION_FAILED,
+        BrokerError::Conflict(_) | BrokerError::AlreadyExists(_) | BrokerError::Busy { .. } => StatusCode::CONFLICT,
+        BrokerError::UnknownInstance(_) | BrokerError::InvalidName(_) | BrokerError::NotBound { .. } => {
+            StatusCode::NOT_FOUND
+        }
+        BrokerError::Unavailable(_) | BrokerError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        BrokerError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Writes down what the caller is not shown.
+fn log(error: &BrokerError) {
+    let causes = causes(error);
+    match status(error) {
+        StatusCode::INTERNAL_SERVER_ERROR => error!("refused: {error}{causes}"),
+        StatusCode::SERVICE_UNAVAILABLE => warn!("refused: {error}{causes}"),
+        _ => info!("refused: {error}"),
+    }
+}
+
+/// `: cause: cause of the cause`, or nothing.
+fn causes(error: &BrokerError) -> String {
+    let mut text = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
+/// Users see it in one line, whatever an author put into it.
+pub(super) fn one_line(sentence: &str) -> String {
+    let words: Vec<&str> = sentence.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test] // SPEC E-1
+    async fn a_cause_is_never_shown() {
+        let failure = Failure::Broker(BrokerError::failed("password s3cret was refused"));
+
+        let answer = failure.into_response();
+
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+        assert_eq!(body, "the service failed, its operator finds the cause in the broker's log");
+    }
+
+    #[test] // SPEC E-1
+    fn a_text_of_several_lines_becomes_one() {
+        assert_eq!(one_line("a\n  b\r\n\nc\n"), "a b c");
+    }
+}

@@ -1,0 +1,97 @@
+//! Where a broker's records are kept.
+
+use std::{
+    fmt, fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    BoxError, SealingKey,
+    store::{MemoryStore, SqliteStore, Store},
+};
+
+/// Where a broker's records are kept: instances, bindings, what authors noted down.
+///
+/// Records are sealed; whoever reads the files without the key learns names and states only (SPEC S-3).
+#[derive(Clone)]
+pub struct State {
+    pub(crate) store: Arc<dyn Store>,
+    _lock: Option<Arc<fs::File>>,
+}
+
+impl State {
+    /// In memory, for tests and for brokers that may forget: nothing survives the process.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self { store: Arc::new(MemoryStore::default()), _lock: None }
+    }
+
+    /// In a folder of its own, made with mode 0700 when it is missing: the database `state.db` and the
+    /// key `state.key`. Whatever was acknowledged is on disk.
+    ///
+    /// # Errors
+    /// When the folder can't be used, another process uses it, or the key does not fit the records.
+    pub async fn open(folder: &Path) -> Result<Self, StateError> {
+        let lock = prepare(folder)?;
+        let key_file = folder.join("state.key");
+        let key = SealingKey::load_or_create(&key_file).map_err(|cause| StateError::file(&key_file, cause))?;
+        let database = folder.join("state.db");
+        let store = SqliteStore::open(&database, key)
+            .await
+            .map_err(|cause| StateError::Database { path: database, cause: Box::new(cause) })?;
+        Ok(Self { store: Arc::new(store), _lock: Some(Arc::new(lock)) })
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+/// Makes the folder and takes its lock, which the kernel takes back when the process ends.
+fn prepare(folder: &Path) -> Result<fs::File, StateError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|cause| StateError::file(folder, cause))?;
+    let path = folder.join("state.lock");
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let lock = lock.map_err(|cause| StateError::file(&path, cause))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(StateError::InUse(folder.to_owned())),
+        Err(fs::TryLockError::Error(cause)) => Err(StateError::file(&path, cause)),
+    }
+}
+
+/// Why a broker's records can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A file or folder can't be read or made.
+    #[error("cannot use {}: {cause}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Another process has the folder.
+    #[error("{} is in use by another broker process, stop that one or choose another folder", .0.display())]
+    InUse(PathBuf),
+    /// The database can't be opened, or does not fit the key.
+    #[error("cannot open the records in {}: {cause}", path.display())]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What went wrong.
+        cause: BoxError,
+    },
+}
+
+impl StateError {
+    fn file(path: &Path, cause: io::Error) -> Self {
+        Self::File { path: path.to_owned(), cause }
+    }
+}

@@ -1,0 +1,461 @@
+//! Making servers run, and making them go away.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    io::{Read as _, Seek as _},
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::{
+    HostError, Place, Ports, Program, RunAs, ServerId,
+    error::At as _,
+    files, ports,
+    process::{self, Identity},
+    record::Record,
+    user::{self, Owner},
+};
+
+/// Where and how servers run.
+#[derive(Clone, Debug)]
+pub struct Hosting {
+    /// The folder that holds a folder for each server.
+    pub root: PathBuf,
+    /// The ports to give out.
+    pub ports: Ports,
+    /// The addresses that servers listen at besides 127.0.0.1.
+    pub addresses: Vec<IpAddr>,
+    /// Whom they run as.
+    pub run_as: RunAs,
+}
+
+/// A server that was ready when it was last looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Where it listens: at 127.0.0.1 and the other addresses.
+    pub port: u16,
+    process: Identity,
+}
+
+impl Running {
+    /// The number of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+}
+
+/// One broker's servers on this machine.
+pub struct Host {
+    hosting: Hosting,
+    owner: Option<Owner>,
+    /// One server is in one pair of hands; what is in them is known of it.
+    turns: Mutex<HashMap<ServerId, Turn>>,
+    last_port: Mutex<u16>,
+    /// Keeps other brokers out of the folder for as long as this one lives.
+    _lock: fs::File,
+}
+
+type Turn = Arc<tokio::sync::Mutex<Option<Running>>>;
+
+/// A log longer than this starts anew when its server does.
+const LONGEST_LOG: u64 = 4 << 20;
+/// How long ports that are snatched away and remains of a crash may be in the way. A process that was killed
+/// holds its lock until its last thread has ended.
+const LOCKED_WITHIN: Duration = Duration::from_secs(5);
+
+impl Host {
+    /// Takes a folder for servers into use, making it when there is none. Servers that run there
+    /// go on running.
+    ///
+    /// # Errors
+    /// When the folder can't be used, another broker uses it, or there is no such user.
+    pub async fn open(hosting: Hosting) -> Result<Self, HostError> {
+        let root = std::path::absolute(&hosting.root).at(&hosting.root)?;
+        if !root.exists() {
+            let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+            files::folder(&root, mode).at(&root)?;
+        }
+        let root = root.canonicalize().at(&root)?;
+        let lock = only_broker(&root).await?;
+        let owner = user::choose(&hosting.run_as, &root)?;
+        let addresses = listen_at(&hosting.addresses);
+        let host = Self {
+            hosting: Hosting { root, addresses, ..hosting },
+            owner,
+            turns: Mutex::default(),
+            last_port: Mutex::new(0),
+            _lock: lock,
+        };
+        host.sweep()?;
+        Ok(host)
+    }
+
+    /// Makes a server run and waits until it is ready: starts it, adopts it, or brings it back on
+    /// its port with its data, whichever is needed. Cheap when it runs.
+    ///
+    /// # Errors
+    /// When it can't be started or isn't ready in time; trying again is always safe.
+    pub async fn ensure(&self, id: &ServerId, program: &dyn Program) -> Result<Running, HostError> {
+        let turn = self.turn(id);
+        let mut known = turn.lock().await;
+        if let Some(running) = known.as_ref().filter(|running| running.process.is_alive()) {
+            return Ok(running.clone());
+        }
+        let running = self.bring_up(id, program).await?;
+        *known = Some(running.clone());
+        Ok(running)
+    }
+
+    /// Whether the server has a folder here: it was made and not removed.
+    #[must_use]
+    pub fn knows(&self, id: &ServerId) -> bool {
+        self.record_path(id).exists()
+    }
+
+    /// The server's folder, to change its files while it runs; none when it was not made or was removed.
+    ///
+    /// # Errors
+    /// When its record can't be read.
+    pub fn find(&self, id: &ServerId) -> Result<Option<Place>, HostError> {
+        Ok(Record::read(&self.record_path(id))?.map(|record| self.place(id, record.port, None)))
+    }
+
+    /// Whether the server's process runs now.
+    ///
+    /// # Errors
+    /// When its record can't be read.
+    pub fn is_running(&self, id: &ServerId) -> Result<bool, HostError> {
+        let record = Record::read(&self.record_path(id))?;
+        Ok(record.and_then(|record| record.process).is_some_and(|process| process.is_alive()))
+    }
+
+    /// Ends a server, politely for as long as `within`, and keeps its data and its port. Nothing
+    /// to do is a success.
+    ///
+    /// # Errors
+    /// When its process can't be ended.
+    pub async fn stop(&self, id: &ServerId, within: Duration) -> Result<(), HostError> {
+        let turn = self.turn(id);
+        let mut known = turn.lock().await;
+        *known = None;
+        self.end(id, within).await
+    }
+
+    /// Ends a server at once and removes all it had. Nothing to do is a success.
+    ///
+    /// # Errors
+    /// When its process can't be ended or its folder can't be removed.
+    pub async fn remove(&self, id: &ServerId) -> Result<(), HostError> {
+        let turn = self.turn(id);
+        let mut known = turn.lock().await;
+        *known = None;
+        self.end(id, Duration::ZERO).await?;
+        let (folder, doomed) = (self.folder(id), self.hosting.root.join(format!(".removed-{id}")));
+        remove_all(&doomed).await?;
+        match fs::rename(&folder, &doomed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at(folder),
+            _ => remove_all(&doomed).await?,
+        }
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        Ok(())
+    }
+
+    /// A file of the broker's own in the servers' folder, such as an administrator's password.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.hosting.root.join(name)
+    }
+
+    fn turn(&self, id: &ServerId) -> Turn {
+        Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default())
+    }
+
+    fn folder(&self, id: &ServerId) -> PathBuf {
+        self.hosting.root.join(id.as_str())
+    }
+
+    fn record_path(&self, id: &ServerId) -> PathBuf {
+        self.folder(id).join("server.json")
+    }
+
+    fn place(&self, id: &ServerId, port: u16, lock: Option<Arc<fs::File>>) -> Place {
+        let addresses = self.hosting.addresses.clone();
+        Place { port, addresses, folder: self.folder(id), owner: self.owner.clone(), lock }
+    }
+
+    async fn bring_up(&self, id: &ServerId, program: &dyn Program) -> Result<Running, HostError> {
+        let folder = self.folder(id);
+        files::folder(&folder, if self.owner.is_some() { 0o711 } else { 0o700 }).at(&folder)?;
+        let deadline = Instant::now() + LOCKED_WITHIN;
+        loop {
+            let log = self.log(id)?;
+            let outcome = match log.try_lock() {
+                Ok(()) => self.start(id, program, log).await?,
+                Err(_) => self.adopt(id, program).await?,
+            };
+            match outcome {
+                Some(running) => return Ok(running),
+                None if Instant::now() < deadline => sleep(Duration::from_millis(10)).await,
+                None => return Err(HostError::Locked { id: id.clone(), log: folder.join("log") }),
+            }
+        }
+    }
+
+    fn log(&self, id: &ServerId) -> Result<fs::File, HostError> {
+        let path = self.folder(id).join("log");
+        fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).at(path)
+    }
+
+    /// Starts a server whose lock we have. None when another program took its port meanwhile and
+    /// nobody knows it yet: then another port will do.
+    async fn start(&self, id: &ServerId, program: &dyn Program, log: fs::File) -> Result<Option<Running>, HostError> {
+        if log.metadata().at(self.folder(id))?.len() > LONGEST_LOG {
+            log.set_len(0).at(self.folder(id))?;
+        }
+        let mut record = self.record_with_port(id)?;
+        let place = self.place(id, record.port, Some(Arc::new(log)));
+        let process = spawn(id, program, &place).await;
+        drop(place); // From here on the lock is the server's alone.
+        let ready = match process {
+            Ok(process) => {
+                record.process = Some(process.clone());
+                record.write(&self.record_path(id))?;
+                self.wait(id, program, record.port, &process).await.map(|()| process)
+            }
+            Err(error) => Err(error),
+        };
+        match ready {
+            Ok(process) => {
+                record.known = true;
+                record.write(&self.record_path(id))?;
+                info!(server.id = %id, server.port = record.port, "started server `{id}` on port {}", record.port);
+                Ok(Some(Running { port: record.port, process }))
+            }
+            Err(HostError::Ended { .. }) if !record.known && !ports::is_free(&self.hosting.addresses, record.port)? => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The server's record, with a port that was free just now, written down.
+    fn record_with_port(&self, id: &ServerId) -> Result<Record, HostError> {
+        let path = self.record_path(id);
+        let found = Record::read(&path)?;
+        if let Some(record) = found {
+            if ports::is_free(&self.hosting.addresses, record.port)? {
+                return Ok(record);
+            }
+            if record.known {
+                return Err(HostError::PortTaken { id: id.clone(), port: record.port });
+            }
+        }
+        // Two servers that start at once must not see the same port free.
+        let mut last = self.last_port.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.recorded_ports()?;
+        for port in self.hosting.ports.after(*last).filter(|port| !taken.contains(port)) {
+            if ports::is_free(&self.hosting.addresses, port)? {
+                *last = port;
+                let record = Record { port, known: false, process: None };
+                record.write(&path)?;
+                return Ok(record);
+            }
+        }
+        Err(HostError::NoFreePort(self.hosting.ports.clone()))
+    }
+
+    /// The ports of all servers, also of those that are down.
+    fn recorded_ports(&self) -> Result<Vec<u16>, HostError> {
+        let root = &self.hosting.root;
+        let mut ports = Vec::new();
+        for entry in fs::read_dir(root).at(root)? {
+            let record = Record::read(&entry.at(root)?.path().join("server.json"));
+            // A file of the broker's own has no record below it.
+            ports.extend(record.ok().flatten().map(|record| record.port));
+        }
+        Ok(ports)
+    }
+
+    /// Takes over a server that runs already. None when what holds the lock is only the rest of a
+    /// preparation, which is ended.
+    async fn adopt(&self, id: &ServerId, program: &dyn Program) -> Result<Option<Running>, HostError> {
+        let record = Record::read(&self.record_path(id))?;
+        let writers = process::writers(&self.folder(id).join("log")).at(self.folder(id))?;
+        let wanted = program.executable().canonicalize().at(program.executable())?;
+        let recorded = record.clone().and_then(|record| record.process).filter(Identity::is_alive);
+        let found = recorded.or_else(|| writers.iter().find(|w| w.program == wanted && w.leads_its_group()).cloned());
+        let (Some(record), Some(process)) = (record, found) else {
+            for rest in writers {
+                warn!(server.id = %id, "ended process {} that a crash left over from server `{id}`", rest.pid);
+                process::kill_group(rest.pid);
+                kill(id, &rest, Duration::ZERO).await?;
+            }
+            return Ok(None);
+        };
+        self.wait(id, program, record.port, &process).await?;
+        let record = Record { known: true, process: Some(process.clone()), ..record };
+        record.write(&self.record_path(id))?;
+        info!(server.id = %id, server.port = record.port, "server `{id}` runs on port {}", record.port);
+        Ok(Some(Running { port: record.port, process }))
+    }
+
+    /// Waits until a server is ready, or ended.
+    async fn wait(&self, id: &ServerId, program: &dyn Program, port: u16, process: &Identity) -> Result<(), HostError> {
+        let place = self.place(id, port, None);
+        let ended = || HostError::Ended { id: id.clone(), log: place.log(), tail: tail(&place.log()) };
+        let grip = process.grip().at("/proc")?.ok_or_else(ended)?;
+        let deadline = Instant::now() + program.start_within();
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let cause = tokio::select! {
+                () = grip.ended() => return Err(ended()),
+                answer = timeout(Duration::from_secs(2), program.ready(&place)) => match answer {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(cause)) => cause.to_string(),
+                    Err(_) => "it does not answer".to_owned(),
+                },
+            };
+            if Instant::now() + pause > deadline {
+                return Err(HostError::NotReady { id: id.clone(), waited: program.start_within(), cause });
+            }
+            tokio::select! {
+                () = grip.ended() => return Err(ended()),
+                () = sleep(pause) => pause = (pause * 2).min(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    /// Ends whatever runs in the server's folder, until nobody holds the lock.
+    async fn end(&self, id: &ServerId, within: Duration) -> Result<(), HostError> {
+        let path = self.folder(id).join("log");
+        let deadline = Instant::now() + within + LOCKED_WITHIN;
+        loop {
+            let log = match fs::File::open(&path) {
+                Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(()),
+                opened => opened.at(&path)?,
+            };
+            if log.try_lock().is_ok() {
+                return Ok(());
+            }
+            let recorded = Record::read(&self.record_path(id))?.and_then(|record| record.process);
+            let mut doomed = process::writers(&path).at(&path)?;
+            doomed.extend(recorded.filter(|process| process.is_alive() && !doomed.contains(process)));
+            for process in doomed {
+                kill(id, &process, within).await?;
+            }
+            if Instant::now() > deadline {
+                return Err(HostError::Locked { id: id.clone(), log: path });
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Removes what an interrupted removal left.
+    fn sweep(&self) -> Result<(), HostError> {
+        let root = &self.hosting.root;
+        for entry in fs::read_dir(root).at(root)? {
+            let entry = entry.at(root)?;
+            if entry.file_name().to_string_lossy().starts_with(".removed-") {
+                fs::remove_dir_all(entry.path()).at(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("hosting", &self.hosting).finish_non_exhaustive()
+    }
+}
+
+/// All addresses to listen at: the machine's own among them, and none twice.
+fn listen_at(others: &[IpAddr]) -> Vec<IpAddr> {
+    if let Some(all) = others.iter().find(|address| address.is_unspecified()) {
+        return vec![*all];
+    }
+    let mut addresses = vec![IpAddr::from([127, 0, 0, 1])];
+    for address in others {
+        if !addresses.contains(address) {
+            addresses.push(*address);
+        }
+    }
+    addresses
+}
+
+/// The lock on the servers' folder. A broker that was just killed may hold it a moment longer.
+async fn only_broker(root: &Path) -> Result<fs::File, HostError> {
+    let path = root.join("lock");
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).at(&path)?;
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while lock.try_lock().is_err() {
+        if Instant::now() > deadline {
+            return Err(HostError::InUse(root.to_owned()));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(lock)
+}
+
+/// Prepares a place and starts the server there, detached: it outlives us.
+async fn spawn(id: &ServerId, program: &dyn Program, place: &Place) -> Result<Identity, HostError> {
+    let args = program.prepare(place).await.map_err(|cause| HostError::Preparation { id: id.clone(), cause })?;
+    let mut command = place.command(program.executable()).at(program.executable())?;
+    let mut child = command.args(args).spawn().at(program.executable())?;
+    let process = child.id().and_then(Identity::of);
+    let name = id.clone();
+    // Waited for, so that it does not stay a zombie.
+    tokio::spawn(async move {
+        if let Ok(status) = child.wait().await {
+            info!(server.id = %name, "server `{name}` ended: {status}");
+        }
+    });
+    process.ok_or_else(|| HostError::Ended { id: id.clone(), log: place.log(), tail: tail(&place.log()) })
+}
+
+/// Asks a process to end, for as long as `within`, then kills it.
+async fn kill(id: &ServerId, process: &Identity, within: Duration) -> Result<(), HostError> {
+    let Some(grip) = process.grip().at("/proc")? else { return Ok(()) };
+    if !within.is_zero() {
+        grip.signal(Signal::TERM).at("/proc")?;
+        if timeout(within, grip.ended()).await.is_ok() {
+            return Ok(());
+        }
+    }
+    grip.signal(Signal::KILL).at("/proc")?;
+    let ended = timeout(Duration::from_secs(5), grip.ended()).await;
+    ended.map_err(|_| HostError::Immortal { id: id.clone(), pid: process.pid })
+}
+
+async fn remove_all(folder: &Path) -> Result<(), HostError> {
+    let doomed = folder.to_owned();
+    let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(doomed)).await.map_err(io::Error::other);
+    match removed.and_then(|removed| removed) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at(folder),
+        _ => Ok(()),
+    }
+}
+
+/// The last lines of a log.
+fn tail(log: &Path) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(io::SeekFrom::Start(length.saturating_sub(600)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let lines: Vec<_> = text.lines().rev().take(4).collect();
+        Ok(lines.into_iter().rev().map(str::trim).collect::<Vec<_>>().join(" | "))
+    };
+    read().unwrap_or_else(|error| format!("(unreadable: {error})"))
+}

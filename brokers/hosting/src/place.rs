@@ -1,0 +1,156 @@
+//! A server's folder.
+
+use std::{
+    ffi::OsStr,
+    fmt, fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::process::Command;
+
+use crate::{files, user::Owner};
+
+/// A server's name, which is its folder's: 1 to 40 characters of `a-z0-9-`, the first no dash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(String);
+
+impl ServerId {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServerId {
+    type Err = String;
+
+    fn from_str(raw: &str) -> Result<Self, String> {
+        let well_formed = (1..=40).contains(&raw.len())
+            && !raw.starts_with('-')
+            && raw.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if well_formed {
+            Ok(Self(raw.to_owned()))
+        } else {
+            Err(format!("{raw:?} cannot be a server's name: it has 1 to 40 characters of a-z, 0-9 and \"-\""))
+        }
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a server lives: its folder, its port, its user.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The port to listen on.
+    pub port: u16,
+    /// The addresses to listen at: 127.0.0.1 and others, or the one that means all.
+    pub addresses: Vec<IpAddr>,
+    pub(crate) folder: PathBuf,
+    pub(crate) owner: Option<Owner>,
+    /// Held while the place is prepared, and inherited by the server.
+    pub(crate) lock: Option<Arc<fs::File>>,
+}
+
+impl Place {
+    /// The server's folder. It belongs to the broker: the server writes into folders below it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether the server will run as root, which some programs want to be told.
+    #[must_use]
+    pub fn runs_as_root(&self) -> bool {
+        self.owner.is_none() && rustix::process::geteuid().is_root()
+    }
+
+    /// A folder below the server's that belongs to the server.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
+        files::folder(&path, 0o700)?;
+        if let Some(owner) = &self.owner {
+            files::give(&path, owner)?;
+        }
+        Ok(path)
+    }
+
+    /// A file that the server can read and nobody else (mode 0600), replaced as a whole.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write(&self, name: &str, content: &str) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
+        files::replace(&path, content.as_bytes(), self.owner.as_ref())?;
+        Ok(path)
+    }
+
+    /// Runs a program that prepares the place, as the server's user, and waits for it to end well.
+    /// What it says goes to the server's log.
+    ///
+    /// # Errors
+    /// When it can't be started, fails, or takes longer than `within`.
+    pub async fn run<A: AsRef<OsStr>>(&self, program: &Path, args: &[A], within: Duration) -> io::Result<()> {
+        let name = program.display();
+        let mut child = self.command(program)?.args(args).spawn()?;
+        let pid = child.id();
+        match tokio::time::timeout(within, child.wait()).await {
+            Ok(Err(unknown)) => Err(unknown),
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(_)) => Err(io::Error::other(format!("{name} failed, see {}", self.log().display()))),
+            Err(_) => {
+                pid.into_iter().for_each(crate::process::kill_group);
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("{name} took longer than {}s", within.as_secs())))
+            }
+        }
+    }
+
+    /// A command in the server's name: its user, a process group of its own, nothing of our
+    /// environment (which holds secrets), and the log, which is the lock, as output.
+    pub(crate) fn command(&self, program: &Path) -> io::Result<Command> {
+        let log = self.lock.as_ref().ok_or_else(|| io::Error::other("the place is not being prepared"))?;
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LANG", "C.UTF-8")
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log.try_clone()?)
+            .process_group(0);
+        if let Some(owner) = &self.owner {
+            command.uid(owner.uid).gid(owner.gid);
+        }
+        Ok(command)
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_never_named_like_a_path_or_a_flag() {
+        for bad in ["", "..", "a/b", "-a", "A", "a.b", &"a".repeat(41)] {
+            assert!(bad.parse::<ServerId>().is_err(), "{bad}");
+        }
+        assert!("shared".parse::<ServerId>().is_ok());
+    }
+}

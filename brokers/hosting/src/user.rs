@@ -1,0 +1,83 @@
+//! Whom servers run as.
+
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, str::FromStr};
+
+use tracing::warn;
+
+use crate::{HostError, error::At as _};
+
+/// Whom servers run as, when the broker is root. Without root's rights they run as the broker does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunAs {
+    /// The user that the program's package made, if there is one who can enter the servers'
+    /// folder; else the current user, with a warning in the log.
+    Packaged(&'static str),
+    /// This user, or not at all.
+    Named(String),
+}
+
+impl FromStr for RunAs {
+    type Err = std::convert::Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(Self::Named(name.to_owned()))
+    }
+}
+
+/// A user by numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// The user to change to before a server starts; none when it runs as the current user.
+pub(crate) fn choose(run_as: &RunAs, root: &Path) -> Result<Option<Owner>, HostError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    match run_as {
+        RunAs::Named(name) if name == "root" => Ok(None),
+        RunAs::Named(name) => {
+            let owner = find(name).at("/etc/passwd")?.ok_or_else(|| HostError::NoUser(name.clone()))?;
+            enter(&owner, name, root)?;
+            Ok(Some(owner))
+        }
+        RunAs::Packaged(name) => match find(name).at("/etc/passwd")? {
+            None => Ok(None),
+            Some(owner) => match enter(&owner, name, root) {
+                Ok(()) => Ok(Some(owner)),
+                Err(why) => {
+                    warn!("servers run as root: {why}");
+                    Ok(None)
+                }
+            },
+        },
+    }
+}
+
+/// Only the file is asked: packages make their users there.
+fn find(name: &str) -> io::Result<Option<Owner>> {
+    let known = fs::read_to_string("/etc/passwd")?;
+    Ok(known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then_some(())?;
+        Some(Owner { uid: fields.nth(1)?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    }))
+}
+
+/// Whether each folder above the servers' lets the user through.
+fn enter(owner: &Owner, user: &str, root: &Path) -> Result<(), HostError> {
+    for folder in root.ancestors().skip(1) {
+        let found = fs::metadata(folder).at(folder)?;
+        let execute = match (found.uid() == owner.uid, found.gid() == owner.gid) {
+            (true, _) => 0o100,
+            (false, true) => 0o010,
+            (false, false) => 0o001,
+        };
+        if found.mode() & execute == 0 {
+            return Err(HostError::Unreachable { user: user.to_owned(), folder: folder.to_owned() });
+        }
+    }
+    Ok(())
+}

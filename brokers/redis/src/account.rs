@@ -1,0 +1,181 @@
+//! Who may do what on a Redis server: access rules, as arguments of `ACL SETUSER` and as lines of the
+//! server's own account file. Nothing here touches the network.
+//!
+//! The rules were tried against a real server; the tests in `tests/isolation.rs` try again.
+
+use broker_core::{Binding, Instance, OpaqueId, Secret};
+use sha2::{Digest as _, Sha256};
+
+/// The broker's own account on the servers that it starts.
+pub(crate) const ADMIN: &str = "broker";
+
+/// An account of a binding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Its name: the binding's identifier (SPEC R-3).
+    pub(crate) user: OpaqueId,
+    /// Only this is ever told to a server.
+    password_sha256: String,
+    /// What of the server is the tenant's.
+    scope: Scope,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Scope {
+    /// All of it.
+    Server,
+    /// Keys and channels that start with this identifier and a colon.
+    Prefix(OpaqueId),
+}
+
+/// What the rules depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    /// The server's major and minor version.
+    pub(crate) version: (u16, u16),
+    /// Whether the server has more than one logical database, which no rule can keep tenants out of.
+    pub(crate) many_databases: bool,
+}
+
+impl Account {
+    /// Access to a whole server.
+    pub(crate) fn on_server(binding: &Binding) -> Self {
+        Self { user: binding.id.clone(), password_sha256: sha256(&binding.secret), scope: Scope::Server }
+    }
+
+    /// Access to one instance's keys on a server with other tenants.
+    pub(crate) fn on_prefix(binding: &Binding, instance: &Instance) -> Self {
+        let scope = Scope::Prefix(instance.id.clone());
+        Self { user: binding.id.clone(), password_sha256: sha256(&binding.secret), scope }
+    }
+
+    /// Whether the account is of this instance on a shared server.
+    pub(crate) fn is_of(&self, instance: &OpaqueId) -> bool {
+        self.scope == Scope::Prefix(instance.clone())
+    }
+
+    /// The rule that allows just what the account is for.
+    pub(crate) fn rule(&self, dialect: Dialect) -> Vec<String> {
+        let mut rule = vec!["on".to_owned(), format!("#{}", self.password_sha256)];
+        match &self.scope {
+            Scope::Server => rule.extend(words(WHOLE_SERVER)),
+            Scope::Prefix(id) => {
+                rule.extend([
+                    "resetkeys".to_owned(),
+                    format!("~{id}:*"),
+                    "resetchannels".to_owned(),
+                    format!("&{id}:*"),
+                ]);
+                rule.extend(words(OWN_PREFIX));
+                if dialect.version >= (7, 2) {
+                    rule.extend(words("+client|setinfo +client|no-touch"));
+                }
+                if dialect.many_databases {
+                    // COPY ... DB would reach another database even where SELECT is denied.
+                    rule.extend(words("-select -copy"));
+                }
+            }
+        }
+        rule
+    }
+
+    /// Reads a line that [`account_file`] wrote.
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let user = (words.next()? == "user").then(|| words.next())??.parse().ok()?;
+        let words: Vec<_> = words.collect();
+        let password_sha256 = words.iter().find_map(|word| word.strip_prefix('#'))?.to_owned();
+        let scope = match words.iter().find_map(|word| word.strip_prefix('~'))? {
+            "*" => Scope::Server,
+            pattern => Scope::Prefix(pattern.strip_suffix(":*")?.parse().ok()?),
+        };
+        Some(Self { user, password_sha256, scope })
+    }
+}
+
+/// The content of a server's account file: nobody without an account, the broker, these tenants.
+pub(crate) fn account_file(admin: &Secret, accounts: &[Account], dialect: Dialect) -> String {
+    let mut file = format!("user default off nopass nocommands\nuser {ADMIN} on #{} ~* &* +@all\n", sha256(admin));
+    for account in accounts {
+        file.push_str(&format!("user {} {}\n", account.user, account.rule(dialect).join(" ")));
+    }
+    file
+}
+
+/// The tenants in a server's account file.
+pub(crate) fn accounts_in(file: &str) -> Vec<Account> {
+    file.lines().filter_map(Account::read).collect()
+}
+
+fn sha256(secret: &Secret) -> String {
+    hex::encode(Sha256::digest(secret.expose()))
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split_whitespace().map(str::to_owned)
+}
+
+/// An allow-list: categories that a new version adds commands to are named only where all of their commands
+/// take keys, which the prefix then guards.
+const OWN_PREFIX: &str = "
+    -@all +@string +@hash +@list +@set +@sortedset +@stream +@bitmap +@hyperloglog +@geo
+    +subscribe +unsubscribe +psubscribe +punsubscribe +ssubscribe +sunsubscribe +publish +spublish
+    +multi +exec +discard +watch +unwatch
+    +del +unlink +exists +touch +type +expire +expireat +pexpire +pexpireat +expiretime +pexpiretime
+    +ttl +pttl +persist +rename +renamenx +copy +dump +object
+    -@dangerous +sort +sort_ro
+    +ping +echo +hello +auth +quit +reset +select +time +wait
+    +client|id +client|info +client|getname +client|setname +client|reply +client|help
+    +command +memory|usage +acl|whoami";
+
+/// All but what reaches the machine, other machines, or the broker's account.
+const WHOLE_SERVER: &str = "
+    ~* &* +@all -@admin -@dangerous +info +keys +flushdb +flushall +sort +sort_ro +swapdb +role +lastsave
+    +client|list +client|unblock +client|no-evict +slowlog|get +slowlog|len
+    +latency|latest +latency|histogram +latency|history
+    +restore -acl +acl|whoami +acl|cat +acl|genpass";
+
+#[cfg(test)]
+mod tests {
+    use broker_core::Consumer;
+
+    use super::*;
+
+    const OLD: Dialect = Dialect { version: (7, 0), many_databases: false };
+
+    fn binding() -> Binding {
+        Binding::new(Consumer::App("blog".parse().unwrap()))
+    }
+
+    fn instance() -> Instance {
+        Instance::new("cache".parse().unwrap(), "shared".parse().unwrap())
+    }
+
+    #[test] // SPEC R-3
+    fn an_account_file_is_read_as_it_was_written_and_holds_no_password() {
+        let (instance, one, two) = (instance(), binding(), binding());
+        let accounts = [Account::on_server(&one), Account::on_prefix(&two, &instance)];
+
+        let file = account_file(&Secret::from("s3cret"), &accounts, OLD);
+
+        assert_eq!(accounts_in(&file), accounts);
+        assert!(!file.contains("s3cret") && !file.contains(one.secret.expose()));
+        assert!(accounts[1].is_of(&instance.id) && !accounts[0].is_of(&instance.id));
+    }
+
+    #[test]
+    fn a_damaged_line_is_nobodys_account() {
+        for bad in ["", "user", "user blog on #00 ~* &*", "user default off nopass nocommands"] {
+            assert_eq!(accounts_in(bad), [], "{bad}");
+        }
+    }
+
+    #[test] // SPEC R-2
+    fn a_server_with_many_databases_gets_the_narrower_rule() {
+        let account = Account::on_prefix(&binding(), &instance());
+        let narrow = account.rule(Dialect { many_databases: true, ..OLD });
+        assert!(narrow.ends_with(&["-select".to_owned(), "-copy".to_owned()]));
+        assert!(!account.rule(OLD).contains(&"-copy".to_owned()));
+        assert!(account.rule(Dialect { version: (7, 2), ..OLD }).contains(&"+client|setinfo".to_owned()));
+    }
+}

@@ -1,0 +1,115 @@
+//! What the operator can set.
+
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
+
+use anyhow::Context as _;
+use broker_core::Secret;
+use broker_hosting::{Ports, RunAs};
+
+/// The Redis broker's own settings.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
+    /// Server for the plan `shared`: redis://USER:PASSWORD@HOST:PORT; better set in the environment or a
+    /// file, since others see a command line [default: the broker starts one]
+    #[arg(long, env = "REDIS_BROKER_SHARED_URL", value_name = "URL", hide_env_values = true)]
+    pub shared_url: Option<Secret>,
+    /// File whose first line is the URL of the server for the plan `shared`
+    #[arg(long, env = "REDIS_BROKER_SHARED_URL_FILE", value_name = "FILE", conflicts_with = "shared_url")]
+    pub shared_url_file: Option<PathBuf>,
+    /// Host that apps reach the broker's servers under, from inside their containers
+    #[arg(long, env = "REDIS_BROKER_ADVERTISE_HOST", value_name = "HOST", default_value = "127.0.0.1")]
+    pub advertise_host: String,
+    /// Addresses that the broker's servers listen at besides 127.0.0.1 [default: the advertised host's]
+    #[arg(long, env = "REDIS_BROKER_BIND", value_name = "ADDRESS", value_delimiter = ',')]
+    pub bind: Vec<IpAddr>,
+    /// Program of the broker's own servers, by name or path
+    #[arg(long, env = "REDIS_BROKER_REDIS_SERVER", value_name = "PROGRAM", default_value = "redis-server")]
+    pub redis_server: String,
+    /// Folder for the broker's own servers: their data, settings and logs
+    #[arg(long, env = "REDIS_BROKER_SERVERS_DIR", value_name = "DIR", default_value = "redis-servers")]
+    pub servers_dir: PathBuf,
+    /// Ports for the broker's own servers
+    #[arg(long, env = "REDIS_BROKER_PORTS", value_name = "FIRST-LAST", default_value = "20000-20999")]
+    pub ports: Ports,
+    /// Memory for data in an instance of the plan `dedicated`
+    #[arg(long, env = "REDIS_BROKER_MAXMEMORY", value_name = "SIZE", default_value = "64mb")]
+    pub maxmemory: Size,
+    /// Memory for data in the broker's own server of the plan `shared`, all tenants together
+    #[arg(long, env = "REDIS_BROKER_SHARED_MAXMEMORY", value_name = "SIZE", default_value = "256mb")]
+    pub shared_maxmemory: Size,
+    /// User that the broker's own servers run as when the broker is root [default: redis, if there is one]
+    #[arg(long, env = "REDIS_BROKER_RUN_AS", value_name = "USER")]
+    pub run_as: Option<RunAs>,
+}
+
+impl Config {
+    /// The shared server's URL, if one was given.
+    pub(crate) fn shared_url(&self) -> anyhow::Result<Option<Secret>> {
+        let Some(file) = &self.shared_url_file else { return Ok(self.shared_url.clone()) };
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the shared server's URL from {}", file.display()))?;
+        let url = text.lines().next().unwrap_or_default().trim();
+        anyhow::ensure!(!url.is_empty(), "the first line of {} is empty, write a URL there", file.display());
+        Ok(Some(Secret::from(url)))
+    }
+}
+
+/// An amount of memory, written as Redis does: `64mb`, `1gb`, or in bytes.
+///
+/// ```
+/// # use redis_broker::Size;
+/// assert_eq!("64mb".parse::<Size>().unwrap(), Size(64 << 20));
+/// assert!("much".parse::<Size>().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(
+    /// In bytes.
+    pub u64,
+);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(raw: &str) -> Result<Self, String> {
+        let text = raw.to_ascii_lowercase();
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit: Option<u64> = match &text[digits.len()..] {
+            "" | "b" => Some(1),
+            "k" | "kb" => Some(1 << 10),
+            "m" | "mb" => Some(1 << 20),
+            "g" | "gb" => Some(1 << 30),
+            _ => None,
+        };
+        let bytes = digits.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+        // Redis takes 0 for no limit, and does not start usefully with less than a megabyte.
+        bytes
+            .filter(|bytes| *bytes >= 1 << 20)
+            .map(Self)
+            .ok_or_else(|| "a size is written like 64mb or 1gb, and is at least 1mb".to_owned())
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+        let bytes = self.0 as f64;
+        match self.0 {
+            0..1_048_576 => write!(f, "{:.1} KiB", bytes / 1024.0),
+            1_048_576..1_073_741_824 => write!(f, "{:.1} MiB", bytes / 1_048_576.0),
+            _ => write!(f, "{:.1} GiB", bytes / 1_073_741_824.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_are_none_or_would_mean_no_limit_are_refused() {
+        for bad in ["", "0", "-1mb", "64 mb", "64tb", "99999999999gb", "512kb"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+        assert_eq!("1048576".parse::<Size>().unwrap().to_string(), "1.0 MiB");
+    }
+}

@@ -1,0 +1,222 @@
+//! What is said to a Redis server: commands, in the words of the broker. Every one has a time limit and
+//! may be repeated.
+
+use std::{collections::HashMap, time::Duration};
+
+use anyhow::Context as _;
+use broker_core::{BrokerError, OpaqueId, Secret};
+use redis::{
+    Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisError,
+    RedisResult, ServerErrorKind,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    cmd, pipe,
+};
+
+use crate::account::{Account, Dialect};
+
+/// How long the server may take for one command. `SCAN` and `ACL` commands stay far below it.
+const COMMAND_WITHIN: Duration = Duration::from_secs(5);
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// How many commands travel together.
+const BATCH: usize = 500;
+
+/// The administrator's connection to a server: one for all callers, made again when it is lost.
+#[derive(Clone)]
+pub(crate) struct Link {
+    connection: ConnectionManager,
+}
+
+/// What a server says about itself.
+pub(crate) struct About {
+    /// What its access rules depend on.
+    pub(crate) dialect: Dialect,
+    /// Another one after each start.
+    pub(crate) run: String,
+}
+
+/// A server's address and the administrator's credentials there.
+pub(crate) fn at(host: &str, port: u16, user: &str, password: &Secret) -> anyhow::Result<ConnectionInfo> {
+    let info = ConnectionAddr::Tcp(host.to_owned(), port).into_connection_info()?;
+    let login = info.redis_settings().clone().set_username(user).set_password(password.expose());
+    Ok(info.set_redis_settings(login))
+}
+
+/// The same from a URL. Says what is wrong with it without repeating it: it holds a password.
+pub(crate) fn at_url(url: &Secret) -> anyhow::Result<ConnectionInfo> {
+    const WANTED: &str = "the shared server's URL is not like redis://USER:PASSWORD@HOST:PORT";
+    anyhow::ensure!(
+        !url.expose().starts_with("rediss://"),
+        "the shared server's URL asks for TLS, which is not supported"
+    );
+    anyhow::ensure!(url.expose().starts_with("redis://"), WANTED);
+    let info = url.expose().into_connection_info().map_err(|_| anyhow::anyhow!(WANTED))?;
+    anyhow::ensure!(matches!(info.addr(), ConnectionAddr::Tcp(..)), WANTED);
+    let first_database = info.redis_settings().clone().set_db(0);
+    Ok(info.set_redis_settings(first_database))
+}
+
+impl Link {
+    /// A link that connects when it is first used.
+    pub(crate) fn new(info: ConnectionInfo) -> anyhow::Result<Self> {
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_min_delay(Duration::from_millis(10))
+            .set_max_delay(Duration::from_millis(100))
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_response_timeout(Some(COMMAND_WITHIN));
+        let client = Client::open(info).context("the server's address is not usable")?;
+        Ok(Self { connection: ConnectionManager::new_lazy_with_config(client, config)? })
+    }
+
+    /// Whether the server answers, and is done with loading its data.
+    pub(crate) async fn ping(&self) -> RedisResult<()> {
+        let _: String = self.ask(&cmd("PING")).await?;
+        Ok(())
+    }
+
+    /// The server's version, databases and present run.
+    pub(crate) async fn about(&self) -> RedisResult<About> {
+        let server = self.info("server").await?;
+        let version = server.get("redis_version").and_then(|version| version_of(version)).unwrap_or((0, 0));
+        let run = server.get("run_id").cloned().unwrap_or_default();
+        let asked: RedisResult<HashMap<String, String>> = self.ask(cmd("CONFIG").arg("GET").arg("databases")).await;
+        let databases = match asked {
+            Ok(settings) => settings.get("databases").and_then(|number| number.parse::<u32>().ok()),
+            Err(refused) if refused.kind() == ServerErrorKind::NoPerm.into() || refused.code() == Some("ERR") => None,
+            Err(other) => return Err(other),
+        };
+        Ok(About { dialect: Dialect { version, many_databases: databases != Some(1) }, run })
+    }
+
+    /// A section of the server's figures.
+    pub(crate) async fn info(&self, section: &str) -> RedisResult<HashMap<String, String>> {
+        let text: String = self.ask(cmd("INFO").arg(section)).await?;
+        let pairs = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+    }
+
+    /// Makes accounts be as they should, whatever they were.
+    pub(crate) async fn allow(&self, accounts: &[Account], dialect: Dialect) -> RedisResult<()> {
+        for batch in accounts.chunks(BATCH) {
+            let mut together = pipe();
+            for account in batch {
+                together
+                    .cmd("ACL")
+                    .arg("SETUSER")
+                    .arg(account.user.as_str())
+                    .arg("reset")
+                    .arg(account.rule(dialect))
+                    .ignore();
+            }
+            self.ask_all(&together).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes accounts; the server drops their connections with them.
+    pub(crate) async fn forbid(&self, users: &[OpaqueId]) -> RedisResult<()> {
+        for batch in users.chunks(BATCH) {
+            let names: Vec<_> = batch.iter().map(OpaqueId::as_str).collect();
+            let _: u64 = self.ask(cmd("ACL").arg("DELUSER").arg(names)).await?;
+        }
+        Ok(())
+    }
+
+    /// The names of all accounts that look like a binding's.
+    pub(crate) async fn users(&self) -> RedisResult<Vec<OpaqueId>> {
+        let names: Vec<String> = self.ask(cmd("ACL").arg("USERS")).await?;
+        Ok(names.into_iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The accounts whose keys are the instance's. `ACL LIST` would tell in one command, and stop a server with
+    /// many accounts for seconds.
+    pub(crate) async fn users_of(&self, instance: &OpaqueId) -> RedisResult<Vec<OpaqueId>> {
+        let mut found = Vec::new();
+        let pattern = format!("~{instance}:*");
+        for user in self.users().await? {
+            let account: Option<HashMap<String, redis::Value>> =
+                self.ask(cmd("ACL").arg("GETUSER").arg(user.as_str())).await?;
+            let keys = account.as_ref().and_then(|account| account.get("keys"));
+            let keys = keys.and_then(|keys| String::from_redis_value_ref(keys).ok());
+            if keys.is_some_and(|keys| keys == pattern) {
+                found.push(user);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes all keys of an instance. Twice: a scan may miss what moves while it runs.
+    pub(crate) async fn erase(&self, instance: &OpaqueId) -> RedisResult<()> {
+        for _ in 0..2 {
+            let mut cursor = 0_u64;
+            loop {
+                let pattern = format!("{instance}:*");
+                let scan = cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000).to_owned();
+                let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
+                if !keys.is_empty() {
+                    let _: u64 = self.ask(cmd("UNLINK").arg(keys)).await?;
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection that broke is only noticed when it is used: so once more, on the next one.
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        let mut connection = self.connection.clone();
+        match command.query_async(&mut connection).await {
+            Err(lost) if lost.is_connection_dropped() => command.query_async(&mut connection).await,
+            answer => answer,
+        }
+    }
+
+    /// The same for commands that travel together.
+    async fn ask_all(&self, commands: &Pipeline) -> RedisResult<()> {
+        let mut connection = self.connection.clone();
+        match commands.query_async(&mut connection).await {
+            Err(lost) if RedisError::is_connection_dropped(&lost) => commands.query_async(&mut connection).await,
+            answer => answer,
+        }
+    }
+}
+
+/// `7.0.15` is (7, 0).
+pub(crate) fn version_of(text: &str) -> Option<(u16, u16)> {
+    let mut numbers = text.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// A failure to speak with a server, for the framework: mostly it passes.
+pub(crate) fn failure(error: RedisError) -> BrokerError {
+    if error.is_io_error() || error.is_timeout() || error.kind() == ServerErrorKind::BusyLoading.into() {
+        BrokerError::unavailable(error)
+    } else {
+        BrokerError::failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_url_is_refused_without_its_password() {
+        for bad in
+            ["", "localhost:6379", "http://a:s3cret@b/", "redis://", "rediss://a:s3cret@b/", "redis://a:s3cret@b:port"]
+        {
+            let refusal = at_url(&Secret::from(bad)).unwrap_err().to_string();
+            assert!(refusal.starts_with("the shared server's URL"), "{bad}: {refusal}");
+            assert!(!refusal.contains("s3cret"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn versions_are_read_by_their_first_two_numbers() {
+        assert_eq!(version_of("7.0.15"), Some((7, 0)));
+        assert_eq!(version_of("valkey"), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! The broker's own servers: how a `redis-server` is set up.
+
+use std::{
+    error::Error,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use broker_core::Secret;
+use broker_hosting::{Place, Program, find_program};
+use tokio::{process::Command, time::timeout};
+
+use crate::{
+    Size,
+    account::{ADMIN, Account, Dialect, account_file, accounts_in},
+    link::{self, Link, version_of},
+};
+
+/// The installed `redis-server`.
+#[derive(Clone, Debug)]
+pub(crate) struct Installed {
+    executable: PathBuf,
+    version: (u16, u16),
+}
+
+impl Installed {
+    /// Finds the program and asks for its version.
+    pub(crate) async fn find(name: &str) -> anyhow::Result<Self> {
+        let executable = find_program(name)?;
+        let asked = Command::new(&executable).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+        let answer = timeout(Duration::from_secs(5), asked).await.context("it does not tell its version")??;
+        let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+        let version = text.split_whitespace().find_map(|word| version_of(word.strip_prefix("v=")?));
+        let version = version.with_context(|| format!("{} is no redis-server", executable.display()))?;
+        anyhow::ensure!(
+            version >= (7, 0),
+            "{} is version {}.{}, and 7.0 is the oldest that keeps tenants apart: install a newer one",
+            executable.display(),
+            version.0,
+            version.1
+        );
+        Ok(Self { executable, version })
+    }
+}
+
+/// One server, with its settings.
+#[derive(Clone, Debug)]
+pub(crate) struct RedisServer {
+    pub(crate) installed: Installed,
+    pub(crate) admin: Secret,
+    pub(crate) maxmemory: Size,
+    /// Tenants of one server get a single logical database, one tenant the customary 16.
+    pub(crate) databases: u8,
+}
+
+const ACCOUNTS: &str = "users.acl";
+
+impl RedisServer {
+    pub(crate) fn dialect(&self) -> Dialect {
+        Dialect { version: self.installed.version, many_databases: self.databases > 1 }
+    }
+
+    /// The broker's link to the server.
+    pub(crate) fn link(&self, port: u16) -> anyhow::Result<Link> {
+        Link::new(link::at("127.0.0.1", port, ADMIN, &self.admin)?)
+    }
+
+    /// The tenants that the server will know after its next start.
+    pub(crate) fn accounts(&self, place: &Place) -> io::Result<Vec<Account>> {
+        match fs::read_to_string(place.path().join(ACCOUNTS)) {
+            Ok(file) => Ok(accounts_in(&file)),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Writes the tenants down for the server's next start. The server itself is never asked to: that stops
+    /// one with many accounts for seconds.
+    pub(crate) fn keep(&self, place: &Place, accounts: &[Account]) -> io::Result<PathBuf> {
+        place.write(ACCOUNTS, &account_file(&self.admin, accounts, self.dialect()))
+    }
+
+    fn settings(&self, place: &Place, data: &Path, accounts: &Path) -> io::Result<String> {
+        let addresses: Vec<_> = place.addresses.iter().map(ToString::to_string).collect();
+        Ok(format!(
+            "bind {addresses}\n\
+             port {port}\n\
+             protected-mode no\n\
+             daemonize no\n\
+             set-proc-title no\n\
+             dir {data}\n\
+             aclfile {accounts}\n\
+             databases {databases}\n\
+             maxmemory {maxmemory}\n\
+             maxmemory-policy noeviction\n\
+             maxmemory-clients 20%\n\
+             client-output-buffer-limit normal 64mb 32mb 60\n\
+             appendonly yes\n\
+             appendfsync everysec\n\
+             save \"\"\n\
+             lua-time-limit 5000\n\
+             tcp-keepalive 60\n\
+             hz 5\n\
+             enable-debug-command no\n\
+             enable-module-command no\n\
+             enable-protected-configs no\n",
+            addresses = addresses.join(" "),
+            port = place.port,
+            data = quoted(data)?,
+            accounts = quoted(accounts)?,
+            databases = self.databases,
+            maxmemory = self.maxmemory.0,
+        ))
+    }
+}
+
+#[async_trait]
+impl Program for RedisServer {
+    fn executable(&self) -> &Path {
+        &self.installed.executable
+    }
+
+    async fn prepare(&self, place: &Place) -> Result<Vec<OsString>, Box<dyn Error + Send + Sync>> {
+        let data = place.folder("data")?;
+        let accounts = self.keep(place, &self.accounts(place)?)?;
+        let settings = self.settings(place, &data, &accounts)?;
+        Ok(vec![place.write("redis.conf", &settings)?.into()])
+    }
+
+    async fn ready(&self, place: &Place) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.link(place.port)?.ping().await?)
+    }
+}
+
+/// A path as a word of a settings file.
+fn quoted(path: &Path) -> io::Result<String> {
+    match path.to_str() {
+        Some(text) if !text.contains(char::is_control) => {
+            Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+        }
+        _ => Err(io::Error::other(format!("Redis cannot use the path {}: choose another folder", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_one_word_whatever_is_in_them() {
+        assert_eq!(quoted(Path::new("/a b/\"c\"")).unwrap(), r#""/a b/\"c\"""#);
+        assert!(quoted(Path::new("/a\nport 1")).is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! A server and the accounts on it, kept as the framework remembers them.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError},
+};
+
+use broker_core::{BrokerError, OpaqueId, Result};
+use broker_hosting::{Host, Place, ServerId};
+use redis::ConnectionInfo;
+use tokio::sync::Mutex;
+use tracing::info;
+
+use crate::{
+    account::{Account, Dialect},
+    link::{Link, failure},
+    server::RedisServer,
+};
+
+/// The accounts of one server. Changes come one at a time; questions don't wait for them.
+pub(crate) struct Tenants {
+    server: Server,
+    known: Mutex<Known>,
+}
+
+enum Server {
+    /// One that the broker starts: its account file is ours to write, so it knows its tenants when it starts.
+    Own { host: Arc<Host>, id: ServerId, settings: RedisServer, link: std::sync::Mutex<Option<(u16, Link)>> },
+    /// One that was there: what it forgets in a restart is told again.
+    Given { link: Link },
+}
+
+#[derive(Default)]
+struct Known {
+    /// Bindings and instances that were taken away since this process started. The list a
+    /// reconciliation works from is older than it, and must not bring them back.
+    gone: HashSet<OpaqueId>,
+    /// The server's run that was last seen to have all accounts.
+    run: Option<String>,
+}
+
+/// A server that answers.
+pub(crate) struct Up {
+    pub(crate) link: Link,
+    dialect: Dialect,
+    /// Where the account file is.
+    place: Option<Place>,
+}
+
+impl Tenants {
+    pub(crate) fn on_own(host: Arc<Host>, id: ServerId, settings: RedisServer) -> Self {
+        let server = Server::Own { host, id, settings, link: std::sync::Mutex::default() };
+        Self { server, known: Mutex::default() }
+    }
+
+    pub(crate) fn on_given(info: ConnectionInfo) -> anyhow::Result<Self> {
+        Ok(Self { server: Server::Given { link: Link::new(info)? }, known: Mutex::default() })
+    }
+
+    /// The server, started when it is the broker's own and down.
+    pub(crate) async fn up(&self) -> Result<Up> {
+        match &self.server {
+            Server::Own { host, id, settings, .. } => {
+                let running = host.ensure(id, settings).await.map_err(BrokerError::unavailable)?;
+                let place = host.find(id).map_err(BrokerError::unavailable)?;
+                Ok(Up { link: self.own_link(running.port)?, dialect: settings.dialect(), place })
+            }
+            Server::Given { link } => {
+                let dialect = link.about().await.map_err(failure)?.dialect;
+                Ok(Up { link: link.clone(), dialect, place: None })
+            }
+        }
+    }
+
+    /// The server as it is; none when it is the broker's own and down.
+    pub(crate) async fn if_up(&self) -> Result<Option<Link>> {
+        match &self.server {
+            Server::Own { host, id, .. } => {
+                if !host.is_running(id).map_err(BrokerError::unavailable)? {
+                    return Ok(None);
+                }
+                let place = host.find(id).map_err(BrokerError::unavailable)?;
+                place.map(|place| self.own_link(place.port)).transpose()
+            }
+            Server::Given { link } => Ok(Some(link.clone())),
+        }
+    }
+
+    /// The port of a server of the broker's own; it is known as soon as the server was made.
+    pub(crate) fn own_port(&self) -> Result<Option<u16>> {
+        match &self.server {
+            Server::Own { host, id, .. } => {
+                Ok(host.find(id).map_err(BrokerError::unavailable)?.map(|place| place.port))
+            }
+            Server::Given { .. } => Ok(None),
+        }
+    }
+
+    /// Makes a binding's account work (SPEC R-3).
+    pub(crate) async fn allow(&self, account: &Account) -> Result<()> {
+        let mut known = self.known.lock().await;
+        known.gone.remove(&account.user);
+        let up = self.up().await?;
+        self.keep(up.place.as_ref(), |accounts| {
+            accounts.retain(|other| other.user != account.user);
+            accounts.push(account.clone());
+        })?;
+        up.link.allow(std::slice::from_ref(account), up.dialect).await.map_err(failure)
+    }
+
+    /// Makes accounts stop working and drops their connections (SPEC R-4). A server that is down has
+    /// none, and forgets them before it starts again.
+    pub(crate) async fn forbid(&self, users: &[OpaqueId]) -> Result<()> {
+        let mut known = self.known.lock().await;
+        self.forbid_now(&mut known, users).await
+    }
+
+    async fn forbid_now(&self, known: &mut Known, users: &[OpaqueId]) -> Result<()> {
+        known.gone.extend(users.iter().cloned());
+        let link = self.if_up().await?;
+        if let Server::Own { host, id, .. } = &self.server {
+            let place = host.find(id).map_err(BrokerError::unavailable)?;
+            self.keep(place.as_ref(), |accounts| accounts.retain(|account| !users.contains(&account.user)))?;
+        }
+        match link {
+            Some(link) => link.forbid(users).await.map_err(failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes an instance's accounts and keys from a server that it shares with others (SPEC R-5).
+    pub(crate) async fn erase(&self, instance: &OpaqueId) -> Result<()> {
+        let mut known = self.known.lock().await;
+        known.gone.insert(instance.clone());
+        if matches!(&self.server, Server::Own { host, id, .. } if !host.knows(id)) {
+            return Ok(());
+        }
+        let up = self.up().await?;
+        let users = match (&self.server, &up.place) {
+            (Server::Own { settings, .. }, Some(place)) => {
+                let accounts = settings.accounts(place).map_err(BrokerError::unavailable)?;
+                accounts.into_iter().filter(|account| account.is_of(instance)).map(|account| account.user).collect()
+            }
+            _ => up.link.users_of(instance).await.map_err(failure)?,
+        };
+        self.forbid_now(&mut known, &users).await?;
+        up.link.erase(instance).await.map_err(failure)
+    }
+
+    /// Removes a server of the broker's own with all it had (SPEC R-5).
+    pub(crate) async fn remove(&self, instance: &OpaqueId) -> Result<()> {
+        let mut known = self.known.lock().await;
+        known.gone.insert(instance.clone());
+        match &self.server {
+            Server::Own { host, id, link, .. } => {
+                *link.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                host.remove(id).await.map_err(BrokerError::unavailable)
+            }
+            Server::Given { .. } => Ok(()),
+        }
+    }
+
+    /// Brings the server up and gives it the accounts that it lost (SPEC R-6). Accounts that nobody
+    /// remembers are left alone: they may be about to be remembered.
+    pub(crate) async fn restore(&self, instances: &[OpaqueId], accounts: &[(OpaqueId, Account)]) -> Result<()> {
+        let mut known = self.known.lock().await;
+        if instances.iter().all(|instance| known.gone.contains(instance)) {
+            return Ok(());
+        }
+        let wanted: Vec<_> = accounts
+            .iter()
+            .filter(|(instance, account)| !known.gone.contains(instance) && !known.gone.contains(&account.user))
+            .map(|(_, account)| account.clone())
+            .collect();
+        let up = self.up().await?;
+        let run = up.link.about().await.map_err(failure)?.run;
+        let users = up.link.users().await.map_err(failure)?;
+        let present: HashSet<_> = users.into_iter().collect();
+        let restarted = known.run.as_ref() != Some(&run);
+        let lost: Vec<_> = wanted.into_iter().filter(|account| restarted || !present.contains(&account.user)).collect();
+        if !lost.is_empty() {
+            self.keep(up.place.as_ref(), |accounts| {
+                accounts.retain(|account| lost.iter().all(|other| other.user != account.user));
+                accounts.extend(lost.iter().cloned());
+            })?;
+            up.link.allow(&lost, up.dialect).await.map_err(failure)?;
+            info!("gave {} accounts to a server that may have lost them", lost.len());
+        }
+        known.run = Some(run);
+        Ok(())
+    }
+
+    /// Forgets what was taken away and is asked for no more: `asked` is from a newer list than those before.
+    pub(crate) async fn forget_all_but(&self, asked: &HashSet<OpaqueId>) {
+        self.known.lock().await.gone.retain(|gone| asked.contains(gone));
+    }
+
+    /// Changes the accounts that a server of the broker's own starts with.
+    fn keep(&self, place: Option<&Place>, change: impl FnOnce(&mut Vec<Account>)) -> Result<()> {
+        let (Server::Own { settings, .. }, Some(place)) = (&self.server, place) else { return Ok(()) };
+        let before = settings.accounts(place).map_err(BrokerError::unavailable)?;
+        let mut accounts = before.clone();
+        change(&mut accounts);
+        if accounts != before {
+            settings.keep(place, &accounts).map_err(BrokerError::unavailable)?;
+        }
+        Ok(())
+    }
+
+    fn own_link(&self, port: u16) -> Result<Link> {
+        let Server::Own { settings, link, .. } = &self.server else {
+            return Err(BrokerError::failed("only the broker's own servers have such a link"));
+        };
+        let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*link {
+            Some((known, link)) if *known == port => Ok(link.clone()),
+            _ => {
+                let fresh = settings.link(port).map_err(BrokerError::failed)?;
+                *link = Some((port, fresh.clone()));
+                Ok(fresh)
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Bindings: each has credentials of its own, for as long as it lasts.
+
+use broker_core::{Broker as _, Health};
+
+use crate::support::{Client, Given, Grounds, binding, instance, tenancy, tenant};
+
+const PLANS: [&str; 2] = ["dedicated", "shared"];
+
+#[tokio::test] // SPEC R-1
+async fn a_bound_app_finds_a_working_redis_in_its_environment() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    for plan in PLANS {
+        let (instance, _, env) = tenancy(&broker, "cache", plan).await;
+
+        let mut app = Client::of(&env).await.unwrap();
+
+        let key =
+            env.get("REDIS_PREFIX").map_or_else(|| "visits".to_owned(), |prefix| format!("{}visits", prefix.expose()));
+        app.say(&format!("SET {key} 1")).await.unwrap();
+        assert_eq!(app.get(&key).await.as_deref(), Some("1"));
+        assert_eq!(broker.status(&instance).await.unwrap(), Health::Up);
+    }
+}
+
+#[tokio::test] // SPEC R-4
+async fn an_unbound_apps_credentials_and_connections_end_and_the_others_go_on() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    for plan in PLANS {
+        let (instance, leaving, env) = tenancy(&broker, "cache", plan).await;
+        let staying = binding("staying");
+        let mut stays = Client::of(&broker.bind(&instance, &staying).await.unwrap()).await.unwrap();
+        let mut leaves = Client::of(&env).await.unwrap();
+
+        broker.unbind(&instance, &leaving).await.unwrap();
+
+        assert!(leaves.say("PING").await.is_err(), "{plan}: the open connection ended");
+        assert!(Client::of(&env).await.is_err(), "{plan}: the credentials ended");
+        stays.say("PING").await.unwrap();
+    }
+}
+
+#[tokio::test] // SPEC L-2
+async fn every_step_may_be_repeated() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    for plan in PLANS {
+        let (instance, binding, env) = tenancy(&broker, "cache", plan).await;
+
+        broker.provision(&instance).await.unwrap();
+        assert_eq!(broker.bind(&instance, &binding).await.unwrap(), env);
+        Client::of(&env).await.unwrap();
+        for _ in 0..2 {
+            broker.unbind(&instance, &binding).await.unwrap();
+        }
+        for _ in 0..2 {
+            broker.deprovision(&instance).await.unwrap();
+        }
+        broker.unbind(&instance, &binding).await.unwrap();
+    }
+}
+
+#[tokio::test] // SPEC B-5
+async fn binding_again_gives_the_same_credentials() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    for plan in PLANS {
+        let (instance, binding, env) = tenancy(&broker, "cache", plan).await;
+        broker.unbind(&instance, &binding).await.unwrap();
+
+        assert_eq!(broker.bind(&instance, &binding).await.unwrap(), env);
+
+        Client::of(&env).await.unwrap();
+        broker.reconcile(&[tenant(&instance, &[&binding])]).await.unwrap();
+        Client::of(&env).await.unwrap();
+    }
+}
+
+#[tokio::test] // SPEC R-5
+async fn a_removed_instance_leaves_no_server_process_account_or_key() {
+    let grounds = Grounds::new();
+    let given = Given::start(&["--databases", "1"]).await;
+    let mut config = grounds.config();
+    config.shared_url = Some(given.url("default", "admin"));
+    let broker = redis_broker::RedisBroker::start(config).await.unwrap();
+    let (dedicated, ..) = tenancy(&broker, "one", "dedicated").await;
+    let (shared, _, env) = tenancy(&broker, "two", "shared").await;
+    let (other, _, kept) = tenancy(&broker, "three", "shared").await;
+    let mut app = Client::of(&env).await.unwrap();
+    for number in 0..3000 {
+        app.say(&format!("SET {}:{number} x", shared.id)).await.unwrap();
+    }
+    Client::of(&kept).await.unwrap().say(&format!("SET {}:k x", other.id)).await.unwrap();
+    let pids = grounds.pids();
+
+    broker.deprovision(&dedicated).await.unwrap();
+    broker.deprovision(&shared).await.unwrap();
+
+    assert_eq!(grounds.servers(), [""; 0]);
+    assert!(pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists()));
+    let mut admin = given.admin().await;
+    assert_eq!(admin.list("KEYS *").await, [format!("{}:k", other.id)]);
+    assert_eq!(admin.list("ACL USERS").await.len(), 2, "the default user and the other tenant's");
+}
+
+#[tokio::test] // SPEC R-6
+async fn a_given_server_that_restarted_gets_its_accounts_back() {
+    let grounds = Grounds::new();
+    let mut given = Given::start(&["--databases", "1"]).await;
+    let mut config = grounds.config();
+    config.shared_url = Some(given.url("default", "admin"));
+    let broker = redis_broker::RedisBroker::start(config).await.unwrap();
+    let (instance, staying, env) = tenancy(&broker, "cache", "shared").await;
+    let gone = binding("gone");
+    let gone_env = broker.bind(&instance, &gone).await.unwrap();
+    let tenants = [tenant(&instance, &[&staying, &gone])];
+    broker.reconcile(&tenants).await.unwrap();
+
+    given.restart().await;
+    assert!(Client::of(&env).await.is_err());
+    broker.unbind(&instance, &gone).await.unwrap();
+    broker.reconcile(&tenants).await.unwrap();
+
+    Client::of(&env).await.unwrap();
+    assert!(Client::of(&gone_env).await.is_err(), "an older list brings nothing back that was taken away");
+}
+
+#[tokio::test] // SPEC R-6
+async fn an_older_list_does_not_bring_a_removed_instance_back() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (instance, binding, _) = tenancy(&broker, "cache", "dedicated").await;
+    let older = [tenant(&instance, &[&binding])];
+
+    broker.deprovision(&instance).await.unwrap();
+    broker.reconcile(&older).await.unwrap();
+
+    assert_eq!(grounds.servers(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_instances_info_names_its_address_and_no_secret() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    for plan in PLANS {
+        let (instance, binding, env) = tenancy(&broker, "cache", plan).await;
+
+        let items = broker.info(&instance).await.unwrap();
+
+        let port = env.get("REDIS_PORT").unwrap().expose();
+        assert_eq!(items[0].value, format!("127.0.0.1:{port}"));
+        assert!(items.iter().all(|item| !item.value.contains(binding.secret.expose())));
+        assert_eq!(items.len(), 2, "{items:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dedicated_servers_memory_is_limited() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (_, _, env) = tenancy(&broker, "cache", "dedicated").await;
+    let mut app = Client::of(&env).await.unwrap();
+    let block = "x".repeat(1 << 20);
+
+    let mut refused = None;
+    for number in 0..32 {
+        refused = refused.or(app.say(&format!("SET k{number} {block}")).await.err());
+    }
+
+    assert_eq!(refused.unwrap().code(), Some("OOM"));
+}
+
+#[tokio::test]
+async fn the_plan_of_an_instance_cannot_be_changed() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let instance = instance("cache", "dedicated");
+    let mut to = broker_core::Update::of(&instance);
+    to.plan = "shared".parse().unwrap();
+
+    let refusal = broker.update(&instance, &to).await.unwrap_err().to_string();
+
+    assert_eq!(refusal, "the plan of an instance of this service cannot be changed, create a new instance");
+}

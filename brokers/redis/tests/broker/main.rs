@@ -1,0 +1,6 @@
+//! The Redis broker against real servers, which the tests start: `redis-server` has to be installed.
+
+mod accounts;
+mod isolation;
+mod servers;
+mod support;

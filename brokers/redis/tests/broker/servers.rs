@@ -1,0 +1,148 @@
+//! The broker's own servers, and servers it is given.
+
+use std::{net::TcpListener, time::Duration};
+
+use broker_core::{Broker as _, Health, Secret};
+use redis_broker::RedisBroker;
+
+use crate::support::{Client, Given, Grounds, eventually, tenancy, tenant};
+
+#[tokio::test] // SPEC H-3
+async fn a_killed_server_comes_back_with_its_data_and_credentials() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (dedicated, one, env) = tenancy(&broker, "cache", "dedicated").await;
+    let (shared, two, shared_env) = tenancy(&broker, "other", "shared").await;
+    let tenants = [tenant(&dedicated, &[&one]), tenant(&shared, &[&two])];
+    let mut app = Client::of(&env).await.unwrap();
+    app.say("SET k v").await.unwrap();
+    eventually("the data is on disk", async || {
+        let info: String = redis::from_redis_value(app.say("INFO persistence").await.unwrap()).unwrap();
+        info.contains("aof_pending_bio_fsync:0") && info.contains("aof_rewrite_in_progress:0")
+    })
+    .await;
+
+    grounds.kill_servers().await;
+    assert!(matches!(broker.status(&dedicated).await.unwrap(), Health::Down(_)));
+    broker.reconcile(&tenants).await.unwrap();
+
+    assert_eq!(Client::of(&env).await.unwrap().get("k").await.as_deref(), Some("v"));
+    Client::of(&shared_env).await.unwrap();
+    assert_eq!(broker.status(&dedicated).await.unwrap(), Health::Up);
+}
+
+#[tokio::test] // SPEC R-4
+async fn what_is_unbound_while_its_server_is_down_stays_unbound() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (instance, binding, env) = tenancy(&broker, "cache", "dedicated").await;
+
+    grounds.kill_servers().await;
+    broker.unbind(&instance, &binding).await.unwrap();
+    broker.reconcile(&[tenant(&instance, &[])]).await.unwrap();
+
+    assert!(Client::of(&env).await.is_err());
+    assert_eq!(broker.status(&instance).await.unwrap(), Health::Up);
+}
+
+#[tokio::test] // SPEC H-2
+async fn a_new_broker_takes_over_the_servers_of_the_last_one() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (instance, binding, env) = tenancy(&broker, "cache", "dedicated").await;
+    let (other, ..) = tenancy(&broker, "other", "shared").await;
+    let pids = grounds.pids();
+    let mut app = Client::of(&env).await.unwrap();
+
+    drop(broker);
+    app.say("SET k v").await.unwrap();
+    let broker = grounds.broker().await;
+    broker.reconcile(&[tenant(&instance, &[&binding]), tenant(&other, &[])]).await.unwrap();
+
+    assert_eq!(app.get("k").await.as_deref(), Some("v"), "the connection was never touched");
+    assert_eq!(grounds.pids(), pids);
+    assert_eq!(broker.bind(&instance, &binding).await.unwrap(), env);
+}
+
+#[tokio::test] // SPEC H-1
+async fn a_taken_port_is_skipped() {
+    let grounds = Grounds::new();
+    let mut config = grounds.config();
+    let first: u16 = config.ports.to_string().split('-').next().unwrap().parse().unwrap();
+    let _taken = TcpListener::bind(("127.0.0.1", first)).unwrap();
+    config.ports = format!("{first}-{}", first + 5).parse().unwrap();
+    let broker = RedisBroker::start(config).await.unwrap();
+
+    let (_, _, env) = tenancy(&broker, "cache", "dedicated").await;
+
+    assert_eq!(env.get("REDIS_PORT").unwrap().expose(), (first + 1).to_string());
+}
+
+#[tokio::test]
+async fn a_given_server_that_is_down_is_waited_for() {
+    let grounds = Grounds::new();
+    let mut given = Given::start(&["--databases", "1"]).await;
+    let mut config = grounds.config();
+    config.shared_url = Some(given.url("default", "admin"));
+    given.stop();
+    let broker = RedisBroker::start(config).await.unwrap();
+    let instance = crate::support::instance("cache", "shared");
+
+    let refusal = broker.provision(&instance).await.unwrap_err().to_string();
+    assert_eq!(refusal, "the service is unavailable at the moment, try again later");
+    assert!(matches!(broker.status(&instance).await.unwrap(), Health::Down(_)));
+    given.restart().await;
+
+    tokio::time::timeout(Duration::from_secs(5), broker.provision(&instance)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_url_of_the_shared_server_says_what_is_wrong() {
+    let given = Given::start(&[]).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let cases = [
+        (Some("http://127.0.0.1/".to_owned()), "is not like redis://"),
+        (Some(format!("redis://default:wrong@127.0.0.1:{}", given.port)), "refuses the user and password"),
+        (Some(format!("redis://127.0.0.1:{}", given.port)), "refuses the user and password"),
+        (None, "is empty, write a URL there"),
+    ];
+    for (url, sentence) in cases {
+        let grounds = Grounds::new();
+        let mut config = grounds.config();
+        config.shared_url_file = url.is_none().then(|| file.path().to_owned());
+        config.shared_url = url.map(Secret::from);
+
+        let refusal = format!("{:#}", RedisBroker::start(config).await.err().unwrap());
+
+        assert!(refusal.contains(sentence), "{refusal}");
+        assert!(!refusal.contains("wrong"), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_who_may_not_manage_accounts_is_refused() {
+    let given = Given::start(&[]).await;
+    given.admin().await.say("ACL SETUSER weak on >weak ~* &* +@all -acl").await.unwrap();
+    let grounds = Grounds::new();
+    let mut config = grounds.config();
+    config.shared_url = Some(given.url("weak", "weak"));
+
+    let refusal = RedisBroker::start(config).await.err().unwrap().to_string();
+
+    assert!(refusal.contains("may not manage its accounts: give an administrator's"), "{refusal}");
+}
+
+#[tokio::test]
+async fn without_the_program_only_a_given_server_is_offered() {
+    let grounds = Grounds::new();
+    let mut config = grounds.config();
+    config.redis_server = "no-such-redis".to_owned();
+    let refusal = RedisBroker::start(config.clone()).await.err().unwrap().to_string();
+    assert_eq!(refusal, "the program no-such-redis is not installed: install its package, or give its path");
+
+    let given = Given::start(&["--databases", "1"]).await;
+    config.shared_url = Some(given.url("default", "admin"));
+    let catalog = RedisBroker::start(config).await.unwrap().catalog();
+
+    assert_eq!(catalog.plans().iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>(), ["shared"]);
+}

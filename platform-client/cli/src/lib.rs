@@ -1,1 +1,0 @@
-//! The tsuru command line.

@@ -1,0 +1,74 @@
+//! What a platform needs before anyone can use it: an administrator, a team, a pool, plans.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use platform_core::{Email, Error, Plan, Platform, Pool, Secret, User};
+
+/// Makes a folder that only its owner may enter.
+pub(crate) fn private_folder(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// The text in a file of mode 0600; made from `generate` when there is none yet.
+pub(crate) fn secret_file(path: &Path, generate: impl FnOnce() -> Secret) -> anyhow::Result<Secret> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().into()),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            let secret = generate();
+            let unfinished = path.with_extension("new");
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&unfinished)
+                .with_context(|| format!("cannot write {}", unfinished.display()))?;
+            file.write_all(secret.expose().as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&unfinished, path)?;
+            Ok(secret)
+        }
+        Err(other) => Err(other).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Makes what is missing; on every start, so that a crash in the first one is made good.
+pub(crate) async fn furnish(platform: &Arc<Platform>, admin: &Email, password: Secret) -> platform_core::Result<()> {
+    let user = User { email: admin.clone(), password: password.clone(), admin: true, teams: Vec::new() };
+    if !platform.has_users().await? {
+        platform.create_user(admin.clone(), password, true).await?;
+        tracing::info!(user = %admin, "made the first administrator, `{admin}`");
+    }
+    if platform.teams(&user).await?.is_empty() {
+        platform.create_team(&platform.user(admin).await?, "admin".parse()?, Vec::new()).await?;
+    }
+    if platform.pools().await?.is_empty() {
+        let pool = Pool { name: "main".parse()?, default: true, public: true, teams: Vec::new() };
+        unless_there(platform.create_pool(&user, pool).await)?;
+    }
+    if platform.plans().await?.is_empty() {
+        for (name, mebibytes, default) in [("small", 256, true), ("medium", 512, false), ("large", 1024, false)] {
+            let plan = Plan { name: name.parse()?, memory: mebibytes << 20, cpu_milli: 0, default };
+            unless_there(platform.create_plan(&user, plan).await)?;
+        }
+    }
+    Ok(())
+}
+
+fn unless_there(made: platform_core::Result<()>) -> platform_core::Result<()> {
+    match made {
+        Err(Error::Exists(_)) => Ok(()),
+        other => other,
+    }
+}
