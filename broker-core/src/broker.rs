@@ -9,7 +9,9 @@ use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, 
 /// Every method is called again with the same identifiers and secrets when an answer was lost or
 /// the broker stopped in between, so each means "make it so" (SPEC L-2): create what is missing,
 /// leave what is there, succeed when there is nothing left to do. Calls about one instance never
-/// overlap, but for binds and unbinds of different consumers (SPEC L-4).
+/// overlap, but for binds and unbinds of different consumers (SPEC L-4), and for the questions
+/// [`status`](Self::status) and [`info`](Self::info), which may come at any time. A call that takes too
+/// long, or whose instance is to be removed, is dropped where it waits.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -81,7 +83,9 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Brings the server in line with what the framework remembers: called at start and every few
     /// seconds, with each ready instance and its bindings. A server that lost its accounts in a
-    /// restart gets them back here. By default there is nothing to do.
+    /// restart gets them back here. An instance or a binding that something is being done to is left
+    /// out, so what is missing here need not be missing there; the call is dropped, and comes again,
+    /// when a request wants one of them. By default there is nothing to do.
     async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
         let _ = tenants;
         Ok(())

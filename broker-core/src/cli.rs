@@ -203,7 +203,7 @@ impl Common {
         self.data.clone().unwrap_or_else(|| PathBuf::from(format!("{}-broker-data", about.service)))
     }
 
-    fn username<'a>(&'a self, about: About) -> &'a str {
+    fn username(&self, about: About) -> &str {
         self.username.as_deref().unwrap_or(about.service)
     }
 

@@ -15,6 +15,8 @@ mod binding;
 mod broker;
 #[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 mod env;
 mod error;
 #[cfg(feature = "server")]
@@ -31,6 +33,8 @@ mod state;
 mod status;
 #[cfg(feature = "server")]
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(any(feature = "client", feature = "server"))]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),

@@ -1,9 +1,13 @@
 //! HTTP in, typed command out, and the answer back.
 
 mod auth;
+mod bindings;
+mod extract;
+mod instances;
 mod plans;
 mod respond;
 mod routes;
 mod server;
+mod trace;
 
 pub use server::{BoundServer, BrokerServer, ServeError};

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Serialize;
 
-use super::routes::App;
-use crate::Plan;
+use crate::{Plan, lifecycle::Engine};
 
 /// A plan as it travels; `schemas` is where Open Service Broker puts them (contract 4.2).
 #[derive(Serialize)]
@@ -28,6 +27,6 @@ impl From<&Plan> for Offered {
 }
 
 /// `GET /resources/plans` (SPEC I-3)
-pub(super) async fn list(State(app): State<Arc<App>>) -> Json<Vec<Offered>> {
-    Json(app.catalog.plans().iter().map(Offered::from).collect())
+pub(super) async fn list(State(engine): State<Arc<Engine>>) -> Json<Vec<Offered>> {
+    Json(engine.catalog().plans().iter().map(Offered::from).collect())
 }

@@ -11,24 +11,33 @@ use crate::BrokerError;
 
 /// A refusal or a failure on its way out: one line of text (SPEC E-1).
 #[derive(Debug)]
-pub(super) struct Failure(BrokerError);
+pub(super) enum Failure {
+    /// The broker could not do it.
+    Broker(BrokerError),
+    /// The request can't even be read: a status of HTTP's own and a sentence.
+    Unreadable(StatusCode, &'static str),
+}
 
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
-        Self(error)
+        Self::Broker(error)
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        log(&self.0);
-        (status(&self.0), one_line(&self.0.to_string())).into_response()
+        match self {
+            Self::Broker(error) => {
+                log(&error);
+                (status(&error), one_line(&error.to_string())).into_response()
+            }
+            Self::Unreadable(status, sentence) => (status, sentence).into_response(),
+        }
     }
 }
 
-/// The status of each error; [`instance_status`](super::instances::status) has its own, because
-/// only five mean anything there.
-pub(super) fn status(error: &BrokerError) -> StatusCode {
+/// The status of each error. `instances::status` has its own, because only five mean anything there.
+fn status(error: &BrokerError) -> StatusCode {
     match error {
         BrokerError::BadRequest(_) | BrokerError::UnknownPlan { .. } => StatusCode::BAD_REQUEST,
         BrokerError::NotReady(_) => StatusCode::PRECONDITION_FAILED,
@@ -42,7 +51,7 @@ pub(super) fn status(error: &BrokerError) -> StatusCode {
 }
 
 /// Writes down what the caller is not shown.
-pub(super) fn log(error: &BrokerError) {
+fn log(error: &BrokerError) {
     let causes = causes(error);
     match status(error) {
         StatusCode::INTERNAL_SERVER_ERROR => error!("refused: {error}{causes}"),
@@ -63,7 +72,7 @@ fn causes(error: &BrokerError) -> String {
 }
 
 /// Users see it in one line, whatever an author put into it.
-fn one_line(sentence: &str) -> String {
+pub(super) fn one_line(sentence: &str) -> String {
     let words: Vec<&str> = sentence.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     words.join(" ")
 }
@@ -74,7 +83,7 @@ mod tests {
 
     #[tokio::test] // SPEC E-1
     async fn a_cause_is_never_shown() {
-        let failure = Failure(BrokerError::failed("password s3cret was refused"));
+        let failure = Failure::Broker(BrokerError::failed("password s3cret was refused"));
 
         let answer = failure.into_response();
 

@@ -2,15 +2,21 @@
 
 use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{
-    auth::Credentials,
-    routes::{self, App},
+use super::{auth::Credentials, routes};
+use crate::{
+    Broker, Secret, State,
+    lifecycle::{Engine, Timing},
 };
-use crate::{Broker, Secret, State};
+
+/// How much longer than an answer a request may take: the reading of its body, and waiting for a turn.
+const SLACK: Duration = Duration::from_secs(45);
 
 /// A broker, ready to be put on an address.
 ///
@@ -51,24 +57,6 @@ pub struct BrokerServer {
     timing: Timing,
 }
 
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    pub(crate) answer_within: Duration,
-    pub(crate) call_timeout: Duration,
-    pub(crate) finish_within: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            answer_within: Duration::from_secs(240),
-            call_timeout: Duration::from_secs(280),
-            finish_within: Duration::from_secs(30),
-        }
-    }
-}
-
 impl BrokerServer {
     /// A server for `broker` that keeps its records in `state`.
     pub fn new(broker: impl Broker, state: State) -> Self {
@@ -99,6 +87,20 @@ impl BrokerServer {
     /// not finished by then is taken up at the next start.
     pub fn finish_within(mut self, duration: Duration) -> Self {
         self.timing.finish_within = duration;
+        self
+    }
+
+    /// How often unfinished work is looked for and the author's
+    /// [`reconcile`](crate::Broker::reconcile) is called (every 5 s unless told otherwise).
+    pub fn reconcile_every(mut self, pause: Duration) -> Self {
+        self.timing.reconcile_every = pause;
+        self
+    }
+
+    /// How long an unbound consumer's identifier and secret are remembered, so that a bind soon
+    /// after gives the same credentials (15 minutes unless told otherwise; SPEC B-5).
+    pub fn remember_unbound_for(mut self, grace: Duration) -> Self {
+        self.timing.grace = grace;
         self
     }
 
@@ -152,25 +154,29 @@ impl BoundServer {
     /// # Errors
     /// When the system takes the socket away.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let BrokerServer { broker, state: _state, credentials, timing } = self.server;
-        let app = Arc::new(App { catalog: broker.catalog() });
-        let router = routes::router(app, Arc::new(credentials));
+        let BrokerServer { broker, state, credentials, timing } = self.server;
+        let engine = Engine::new(broker, state.store.clone(), timing);
+        let router = routes::router(engine.clone(), Arc::new(credentials), timing.answer_within + SLACK);
 
+        engine.start();
         let stopping = CancellationToken::new();
         let served = axum::serve(self.listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
         let served = tokio::spawn(served.into_future());
         info!("listening on http://{}", self.address);
         stop.await;
         info!("stopping: finishing what was begun");
+        let stopped_at = Instant::now();
         stopping.cancel();
-        match tokio::time::timeout(timing.finish_within, served).await {
+        let outcome = match timeout(timing.finish_within, served).await {
             Ok(Ok(outcome)) => outcome.map_err(ServeError::Serve),
             Ok(Err(panic)) => Err(ServeError::Serve(io::Error::other(panic))),
-            Err(_) => {
-                warn!("some requests did not end in time; their work is taken up at the next start");
-                Ok(())
-            }
+            Err(_) => Ok(()),
+        };
+        let left = timing.finish_within.saturating_sub(stopped_at.elapsed());
+        if !engine.stop(left).await {
+            warn!("some work did not end in time, it is taken up at the next start");
         }
+        outcome
     }
 }
 

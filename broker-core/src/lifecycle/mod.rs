@@ -1,4 +1,21 @@
 //! The heart: what was begun is finished, whatever happens in between.
+//!
+//! Work runs in tasks that the [`Engine`] owns; a handler only waits for the answer. Every change is:
+//! validate, write the intent, call the author under a deadline, write the outcome, answer. What a
+//! crash, a lost server or a caller who left interrupts is driven on by `reconcile.rs`: forward where
+//! the platform was or may have been told yes, back where it was told no.
 
+mod backoff;
+mod bindings;
+mod engine;
+mod instances;
+mod locks;
+mod look;
+mod reconcile;
 pub(crate) mod records;
+mod reply;
 pub(crate) mod states;
+
+pub(crate) use engine::{Engine, Timing};
+pub(crate) use instances::{Change, NewInstance, Wishes};
+pub(crate) use look::Condition;

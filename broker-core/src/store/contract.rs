@@ -53,6 +53,7 @@ async fn keeps_bindings_with_their_instance(store: &dyn Store) {
     let of_job = BindingRecord::new(id.clone(), Binding::new(job.clone()));
     store.commit(vec![Write::PutBinding(of_app.clone()), Write::PutBinding(of_job)]).await.unwrap();
     assert_eq!(store.bindings(&id).await.unwrap().len(), 2);
+    assert_eq!(store.all_bindings().await.unwrap().len(), 2);
     let read = store.binding(&id, &app).await.unwrap().unwrap();
     assert_eq!((read.binding.secret, read.revision), (of_app.binding.secret, 1));
 

@@ -90,6 +90,10 @@ impl Store for MemoryStore {
         let theirs = tables.bindings.values().filter(|record| record.instance == *instance);
         Ok(theirs.cloned().collect())
     }
+
+    async fn all_bindings(&self) -> Result<Vec<BindingRecord>, StoreError> {
+        Ok(self.tables().bindings.values().cloned().collect())
+    }
 }
 
 #[cfg(test)]

@@ -33,10 +33,14 @@ pub(crate) trait Store: Send + Sync {
 
     /// An instance's bindings, by consumer.
     async fn bindings(&self, instance: &OpaqueId) -> Result<Vec<BindingRecord>, StoreError>;
+
+    /// The bindings of all instances.
+    async fn all_bindings(&self) -> Result<Vec<BindingRecord>, StoreError>;
 }
 
 /// One change of a commit.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a commit has one or two, and lives as long as it is written")]
 pub(crate) enum Write {
     PutInstance(InstanceRecord),
     /// Its bindings go with it. One that is gone is a success.

@@ -296,6 +296,11 @@ impl Store for SqliteStore {
         let rows = query.bind(instance.as_str()).fetch_all(&self.readers).await?;
         rows.iter().map(|row| self.open_binding(row)).collect()
     }
+
+    async fn all_bindings(&self) -> Result<Vec<BindingRecord>, StoreError> {
+        let query = sqlx::query("SELECT instance_id, kind, consumer, revision, body FROM binding");
+        query.fetch_all(&self.readers).await?.iter().map(|row| self.open_binding(row)).collect()
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

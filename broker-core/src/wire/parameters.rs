@@ -60,7 +60,7 @@ pub(super) fn decode(pairs: &Pairs) -> Result<Option<Parameters>, Malformed> {
         leaves => {
             let mut root = Node::default();
             for (path, value) in leaves {
-                root.insert(&segments(path)?, value)?;
+                root.insert(segments(path)?, value);
             }
             Ok(Some(root.members()))
         }
@@ -104,13 +104,9 @@ struct Node {
 }
 
 impl Node {
-    fn insert(&mut self, path: &[String], value: &str) -> Result<(), Malformed> {
-        let mut node = self;
-        for segment in path {
-            node = node.children.entry(segment.clone()).or_default();
-        }
-        node.text = Some(value.to_owned());
-        Ok(())
+    fn insert(&mut self, path: Vec<String>, value: &str) {
+        let leaf = path.into_iter().fold(self, |node, segment| node.children.entry(segment).or_default());
+        leaf.text = Some(value.to_owned());
     }
 
     fn members(self) -> Parameters {

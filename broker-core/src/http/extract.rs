@@ -1,0 +1,127 @@
+//! What we accept.
+
+use std::{collections::HashMap, time::Duration};
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use futures::StreamExt as _;
+use tokio::time::timeout;
+
+use super::respond::Failure;
+use crate::{
+    BrokerError, InstanceName, InvalidName, JobName,
+    wire::{BindApp, BindJob, ChangeInstance, CreateInstance, Fields, Malformed, RemoveInstance, UnbindApp, UnbindJob},
+};
+
+/// The largest body that is read.
+const LARGEST: usize = 1024 * 1024;
+/// How much of a larger one is read and thrown away before it is refused.
+const DISCARDED: usize = 16 * LARGEST;
+/// How long a caller may take to send it.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// The instance that the path names. A text that is no name names no instance.
+pub(super) struct Named(pub(super) InstanceName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let name = segment(parts, state, "name").await?;
+        Ok(Self(name.parse().map_err(BrokerError::InvalidName)?))
+    }
+}
+
+/// The instance and the job that the path names.
+pub(super) struct NamedJob(pub(super) InstanceName, pub(super) JobName);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Named(instance) = Named::from_request_parts(parts, state).await?;
+        let job = segment(parts, state, "job").await?;
+        Ok(Self(instance, job.parse().map_err(BrokerError::InvalidName)?))
+    }
+}
+
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, which: &str) -> Result<String, Failure> {
+    let segments = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
+    let found = segments.ok().and_then(|Path(mut segments)| segments.remove(which));
+    Ok(found.ok_or_else(|| BrokerError::InvalidName(InvalidName::new("the path is not UTF-8 text")))?)
+}
+
+/// A body in either encoding, by its `Content-Type`, whatever the method (contract 9, 13 and 40).
+pub(super) struct Body<T>(pub(super) T);
+
+/// A body that can be read from its fields.
+pub(super) trait Read: Sized {
+    fn read(fields: &Fields) -> Result<Self, Malformed>;
+}
+
+macro_rules! readable {
+    ($($body:ident),*) => {
+        $(impl Read for $body {
+            fn read(fields: &Fields) -> Result<Self, Malformed> {
+                $body::read(fields)
+            }
+        })*
+    };
+}
+
+readable!(CreateInstance, ChangeInstance, RemoveInstance, BindApp, UnbindApp, BindJob, UnbindJob);
+
+impl<T: Read, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        let body = timeout(READ_WITHIN, whole(body)).await;
+        let body =
+            body.map_err(|_| Failure::Unreadable(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))??;
+        let fields = fields(&parts.headers, &body)?;
+        Ok(Self(T::read(&fields).map_err(refusal)?))
+    }
+}
+
+/// The whole body. Of one that is too large a good part is read all the same: a caller who is cut off
+/// while writing does not read the answer.
+async fn whole(body: axum::body::Body) -> Result<Vec<u8>, Failure> {
+    let mut chunks = body.into_data_stream();
+    let (mut whole, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Failure::Unreadable(StatusCode::BAD_REQUEST, "the body broke off"))?;
+        length += chunk.len();
+        if length <= LARGEST {
+            whole.extend_from_slice(&chunk);
+        } else if length > DISCARDED {
+            break;
+        }
+    }
+    if length > LARGEST {
+        return Err(Failure::Unreadable(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"));
+    }
+    Ok(whole)
+}
+
+/// Parameters of the type, such as a charset, are ignored; a body without a type is a form.
+fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Fields, Failure> {
+    let kind = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_empty = body.iter().all(u8::is_ascii_whitespace);
+    match kind.as_str() {
+        _ if is_empty => Fields::from_form(b"").map_err(refusal),
+        "" | "application/x-www-form-urlencoded" => Fields::from_form(body).map_err(refusal),
+        "application/json" => Fields::from_json(body).map_err(refusal),
+        _ => Err(Failure::Unreadable(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send the body as application/x-www-form-urlencoded or as application/json",
+        )),
+    }
+}
+
+fn refusal(malformed: Malformed) -> Failure {
+    BrokerError::bad_request(malformed.to_string()).into()
+}

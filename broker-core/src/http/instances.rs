@@ -1,0 +1,97 @@
+//! Instances: create, update, info, status, delete.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use tracing::info;
+
+use super::{
+    extract::{Body, Named},
+    respond::{Failure, one_line},
+};
+use crate::{
+    BrokerError, InfoItem, InstanceName, PlanName,
+    lifecycle::{Change, Condition, Engine, NewInstance, Wishes},
+    wire::{ChangeInstance, CreateInstance, RemoveInstance},
+};
+
+/// `POST /resources` (SPEC I-1)
+pub(super) async fn create(
+    State(engine): State<Arc<Engine>>,
+    Body(body): Body<CreateInstance>,
+) -> Result<StatusCode, Failure> {
+    let CreateInstance { name, team, description, plan, tags, event, user, parameters } = body;
+    let name = named(name)?;
+    info!(instance.name = %name, event, user, "asked to create instance `{name}`");
+    let wishes = Wishes { team, description, tags, parameters: parameters.unwrap_or_default() };
+    engine.create(NewInstance { name, plan: plan_named(plan)?, wishes }).await?;
+    Ok(StatusCode::CREATED)
+}
+
+/// `PUT /resources/{name}` (SPEC I-5)
+pub(super) async fn update(
+    State(engine): State<Arc<Engine>>,
+    Named(name): Named,
+    Body(body): Body<ChangeInstance>,
+) -> Result<StatusCode, Failure> {
+    let ChangeInstance { description, team, plan, tags, event, user, parameters } = body;
+    info!(instance.name = %name, event, user, "asked to update instance `{name}`");
+    let wishes = Wishes { team, description, tags, parameters: parameters.unwrap_or_default() };
+    engine.update(Change { name, plan: plan_named(plan)?, wishes }).await?;
+    Ok(StatusCode::OK)
+}
+
+/// `DELETE /resources/{name}` (SPEC I-6)
+pub(super) async fn remove(
+    State(engine): State<Arc<Engine>>,
+    Named(name): Named,
+    Body(RemoveInstance { event, user }): Body<RemoveInstance>,
+) -> Result<StatusCode, Failure> {
+    info!(instance.name = %name, event, user, "asked to remove instance `{name}`");
+    engine.remove(name).await?;
+    Ok(StatusCode::OK)
+}
+
+/// `GET /resources/{name}` (SPEC I-8)
+pub(super) async fn info(
+    State(engine): State<Arc<Engine>>,
+    Named(name): Named,
+) -> Result<Json<Vec<InfoItem>>, Failure> {
+    Ok(Json(engine.info(&name).await?))
+}
+
+/// `GET /resources/{name}/status` (SPEC I-9)
+pub(super) async fn status(State(engine): State<Arc<Engine>>, Named(name): Named) -> Response {
+    match engine.status(&name).await {
+        Ok(Condition::Up) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Condition::Notice(line)) => (StatusCode::OK, one_line(&line)).into_response(),
+        Ok(Condition::Pending) => (StatusCode::ACCEPTED, "pending").into_response(),
+        Ok(Condition::Down(reason)) => (StatusCode::INTERNAL_SERVER_ERROR, one_line(&reason)).into_response(),
+        Err(error @ BrokerError::UnknownInstance(_)) => Failure::from(error).into_response(),
+        // Anything but the five statuses is an error for the platform, so trouble of our own is "down".
+        Err(error) => {
+            let answer = Failure::from(error).into_response();
+            (StatusCode::INTERNAL_SERVER_ERROR, answer.into_body()).into_response()
+        }
+    }
+}
+
+/// A new instance's name: what breaks the rule is a bad request here, in a path it is just unknown.
+fn named(name: String) -> Result<InstanceName, BrokerError> {
+    if name.is_empty() {
+        return Err(BrokerError::bad_request("the instance's name is missing"));
+    }
+    name.parse().map_err(|refusal: crate::InvalidName| BrokerError::bad_request(refusal.to_string()))
+}
+
+fn plan_named(plan: String) -> Result<Option<PlanName>, BrokerError> {
+    if plan.is_empty() {
+        return Ok(None);
+    }
+    plan.parse().map(Some).map_err(|refusal: crate::InvalidName| BrokerError::bad_request(refusal.to_string()))
+}

@@ -1,0 +1,48 @@
+//! A line in the log for each request, under the id it came with, and a limit to its time.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, info, info_span};
+use uuid::Uuid;
+
+use super::respond::Failure;
+use crate::BrokerError;
+
+/// The header that platforms are usually configured to send (contract 2.2).
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Names the request, logs how it ended, and ends it when it takes too long.
+pub(super) async fn follow(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    let id = id_of(&request);
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let span = info_span!("request", id = id.to_str().unwrap_or_default());
+    let begun = Instant::now();
+    let answer = async {
+        let answer = timeout(limit, next.run(request)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            Failure::from(BrokerError::unavailable("the request was not answered in time")).into_response()
+        });
+        info!("{what} answered {} in {} ms", answer.status().as_u16(), begun.elapsed().as_millis());
+        answer
+    };
+    let mut answer = answer.instrument(span).await;
+    answer.headers_mut().insert(REQUEST_ID, id);
+    answer
+}
+
+/// The caller's id if it is short and plain, else a new one.
+fn id_of(request: &Request) -> HeaderValue {
+    let plain = |id: &&HeaderValue| id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic) && !id.is_empty();
+    let given = request.headers().get(REQUEST_ID).filter(plain);
+    given.cloned().unwrap_or_else(|| {
+        let id = Uuid::new_v4().to_string();
+        HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    })
+}

@@ -1,0 +1,79 @@
+//! Questions that change nothing.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt as _;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{engine::Engine, states::InstanceState};
+use crate::{BrokerError, Health, InfoItem, InstanceName, Result};
+
+/// How an instance is, for the platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Up,
+    /// Up, and a line to show.
+    Notice(String),
+    /// Not ready yet.
+    Pending,
+    /// Not working; the line says why.
+    Down(String),
+}
+
+impl Engine {
+    /// Whether there is such an instance.
+    pub(crate) async fn exists(&self, name: &InstanceName) -> Result<()> {
+        self.known(name).await.map(drop)
+    }
+
+    /// How the instance is. Takes no lock: it answers while something is being done.
+    pub(crate) async fn status(self: &Arc<Self>, name: &InstanceName) -> Result<Condition> {
+        let mut record = self.known(name).await?;
+        match record.state {
+            InstanceState::Provisioning | InstanceState::Updating => Ok(Condition::Pending),
+            InstanceState::Failed => Ok(Condition::Down(record.failed().to_string())),
+            InstanceState::Deprovisioning | InstanceState::Gone => {
+                Ok(Condition::Down(format!("instance \"{name}\" is being removed")))
+            }
+            InstanceState::Ready => {
+                self.confirm(&mut record).await;
+                let answer = self.look("status", self.broker.status(&record.instance)).await;
+                Ok(answer.map_or_else(|error| Condition::Down(error.to_string()), Condition::from))
+            }
+        }
+    }
+
+    /// What the instance says about itself: nothing until it is ready.
+    pub(crate) async fn info(self: &Arc<Self>, name: &InstanceName) -> Result<Vec<InfoItem>> {
+        let mut record = self.known(name).await?;
+        match record.state {
+            InstanceState::Ready => self.confirm(&mut record).await,
+            InstanceState::Updating => {}
+            InstanceState::Provisioning
+            | InstanceState::Failed
+            | InstanceState::Deprovisioning
+            | InstanceState::Gone => return Ok(Vec::new()),
+        }
+        self.look("info", self.broker.info(&record.instance)).await
+    }
+
+    async fn look<T>(&self, what: &str, question: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let answer = timeout(self.timing.look_timeout, AssertUnwindSafe(question).catch_unwind()).await;
+        let answer = answer.map_err(|_| BrokerError::unavailable(format!("{what} was not answered in time")));
+        let answer = answer.and_then(|kept| kept.map_err(|_| BrokerError::failed(format!("{what} panicked"))));
+        answer.and_then(|answer| answer).inspect_err(|error| {
+            warn!(error = error as &dyn std::error::Error, "the author's {what} failed");
+        })
+    }
+}
+
+impl From<Health> for Condition {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Up => Self::Up,
+            Health::Notice(line) => Self::Notice(line),
+            Health::Down(line) => Self::Down(line),
+        }
+    }
+}

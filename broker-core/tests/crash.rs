@@ -1,0 +1,176 @@
+//! A broker that dies between intent and outcome, and the one that comes after it (SPEC L-3).
+
+use std::{path::Path, time::Duration};
+
+use broker_core::testing::{FakeBroker, Misdeed, TestBroker, eventually};
+
+async fn on(folder: &Path, fake: &FakeBroker) -> TestBroker {
+    TestBroker::start_with(fake.clone(), Some(folder), |server| server).await
+}
+
+/// Sends a request and kills the broker while the author is at work on it.
+async fn killed_during(call: &'static str, broker: TestBroker, fake: &FakeBroker, request: reqwest::RequestBuilder) {
+    fake.next(call, Misdeed::Hang);
+    let before = fake.count(call);
+    let sent = tokio::spawn(request.send());
+    eventually("the author is at work", async || fake.count(call) > before).await;
+    broker.kill().await;
+    assert!(sent.await.unwrap().is_err(), "nobody was told yes");
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_crash() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    broker.create("cache").await.is(201);
+    let env = broker.bind_app("cache", "web").await.is(201).env();
+    broker.kill().await;
+
+    let again = on(folder.path(), &fake).await;
+
+    again.status("cache").await.is(204);
+    assert_eq!(again.bind_app("cache", "web").await.is(201).env(), env);
+    assert_eq!((fake.instances(), fake.accounts().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_create_that_a_crash_interrupts_is_finished_and_can_be_repeated() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    let request = broker.request("POST", "/resources").body("name=cache&plan=small&team=data");
+    killed_during("provision", broker, &fake, request).await;
+
+    let again = on(folder.path(), &fake).await;
+
+    eventually("the create is accepted", async || {
+        again.form("POST", "/resources", "name=cache&plan=small&team=data").await.status == 201
+    })
+    .await;
+    assert_eq!(fake.instances(), 1, "the identifier is the same in every repeat");
+    again.bind_app("cache", "web").await.is(201);
+}
+
+#[tokio::test] // SPEC I-7
+async fn a_create_nobody_was_told_of_is_replaced_by_one_with_other_wishes() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    let request = broker.request("POST", "/resources").body("name=cache&plan=small&team=data");
+    killed_during("provision", broker, &fake, request).await;
+
+    let again = on(folder.path(), &fake).await;
+
+    eventually("the other create is accepted", async || {
+        again.form("POST", "/resources", "name=cache&plan=large&team=data").await.status == 201
+    })
+    .await;
+    assert_eq!((fake.instances(), fake.plan().as_deref()), (1, Some("large")));
+    again.form("POST", "/resources", "name=cache&plan=large&team=data").await.is(409);
+}
+
+#[tokio::test]
+async fn an_accepted_create_that_a_crash_interrupts_becomes_ready() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let impatient = |server: broker_core::BrokerServer| server.answer_within(Duration::from_millis(20));
+    let broker = TestBroker::start_with(fake.clone(), Some(folder.path()), impatient).await;
+    fake.next("provision", Misdeed::Hang);
+    broker.create("cache").await.is(201);
+    broker.kill().await;
+
+    let again = on(folder.path(), &fake).await;
+
+    eventually("the instance is up", async || again.status("cache").await.status == 204).await;
+    assert_eq!(fake.instances(), 1);
+}
+
+#[tokio::test]
+async fn a_bind_that_a_crash_interrupts_leaks_no_credentials() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    broker.create("cache").await.is(201);
+    let request = broker.request("POST", "/resources/cache/bind-app").body("app-name=web");
+    killed_during("bind", broker, &fake, request).await;
+    assert_eq!(fake.accounts().len(), 1);
+
+    let again = on(folder.path(), &fake).await;
+
+    eventually("the account is gone", async || fake.accounts().is_empty()).await;
+    let env = again.bind_app("cache", "web").await.is(201).env();
+    assert!(fake.opens(&env));
+}
+
+#[tokio::test]
+async fn an_unbind_that_a_crash_interrupts_is_finished() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    broker.create("cache").await.is(201);
+    broker.bind_app("cache", "web").await.is(201);
+    let request = broker.request("DELETE", "/resources/cache/bind-app").body("app-name=web");
+    killed_during("unbind", broker, &fake, request).await;
+    let before = fake.count("unbind");
+
+    let again = on(folder.path(), &fake).await;
+
+    eventually("the unbind is repeated", async || fake.count("unbind") > before).await;
+    eventually("the platform's repeat is done", async || again.unbind_app("cache", "web").await.status == 404).await;
+    assert!(fake.accounts().is_empty());
+}
+
+#[tokio::test]
+async fn an_update_that_a_crash_interrupts_is_finished() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    broker.create("cache").await.is(201);
+    let request = broker.request("PUT", "/resources/cache").body("plan=large&team=data");
+    killed_during("update", broker, &fake, request).await;
+
+    let again = on(folder.path(), &fake).await;
+
+    eventually("the instance is up", async || again.status("cache").await.status == 204).await;
+    assert_eq!(again.ask("GET", "/resources/cache").await.value()[1]["value"], "large");
+}
+
+#[tokio::test]
+async fn a_delete_that_a_crash_interrupts_is_finished_and_the_repeat_hears_yes() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    broker.create("cache").await.is(201);
+    broker.bind_app("cache", "web").await.is(201);
+    let request = broker.request("DELETE", "/resources/cache");
+    killed_during("deprovision", broker, &fake, request).await;
+
+    let again = on(folder.path(), &fake).await;
+
+    eventually("it is not shown", async || again.status("cache").await.status == 404).await;
+    assert_eq!((fake.instances(), fake.accounts().len()), (0, 0));
+    again.remove("cache").await.is(200);
+    again.remove("cache").await.is(404);
+}
+
+#[tokio::test]
+async fn a_stopping_broker_finishes_what_it_accepted() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    fake.next("provision", Misdeed::Hang);
+    let request = broker.request("POST", "/resources").body("name=cache&plan=small&team=data");
+    let sent = tokio::spawn(request.send());
+    eventually("the author is at work", async || fake.count("provision") == 1).await;
+
+    let stopping = tokio::spawn(broker.stop());
+    fake.release();
+
+    assert_eq!(sent.await.unwrap().unwrap().status(), 201);
+    stopping.await.unwrap();
+    on(folder.path(), &fake).await.status("cache").await.is(204);
+}
+
+#[tokio::test]
+async fn two_brokers_do_not_share_a_folder() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let _broker = on(folder.path(), &fake).await;
+
+    let refusal = broker_core::State::open(folder.path()).await.unwrap_err();
+
+    assert!(
+        refusal.to_string().ends_with("is in use by another broker process, stop that one or choose another folder")
+    );
+}

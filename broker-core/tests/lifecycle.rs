@@ -1,0 +1,342 @@
+//! What instances and bindings live through, when all goes well and when it does not.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use broker_core::testing::{Answer, FakeBroker, Misdeed, TestBroker, eventually};
+
+/// Answers early, so that slow work is seen to go on.
+async fn impatient(fake: &FakeBroker) -> TestBroker {
+    TestBroker::start_with(fake.clone(), None, |server| server.answer_within(Duration::from_millis(50))).await
+}
+
+async fn started() -> (FakeBroker, TestBroker) {
+    let fake = FakeBroker::new();
+    (fake.clone(), TestBroker::start(fake).await)
+}
+
+async fn with_cache() -> (FakeBroker, TestBroker) {
+    let (fake, broker) = started().await;
+    broker.create("cache").await.is(201);
+    (fake, broker)
+}
+
+#[tokio::test] // A28, A29
+async fn a_create_of_a_name_that_is_there_is_refused() {
+    let (fake, broker) = with_cache().await;
+
+    broker.create("cache").await.is(409).says("instance \"cache\" already exists");
+
+    assert_eq!(fake.count("provision"), 1);
+    broker.status("cache").await.is(204);
+}
+
+#[tokio::test] // A45
+async fn of_two_creates_at_once_one_is_accepted() {
+    let (fake, broker) = started().await;
+
+    let (one, other) = tokio::join!(broker.create("cache"), broker.create("cache"));
+
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409]);
+    assert_eq!(fake.instances(), 1);
+}
+
+#[tokio::test] // A46
+async fn a_create_that_fails_leaves_nothing_behind() {
+    for misdeed in [Misdeed::Refuse, Misdeed::Fail, Misdeed::LoseServer, Misdeed::Panic] {
+        let (fake, broker) = started().await;
+        fake.next("provision", misdeed);
+
+        let refused = broker.create("cache").await;
+
+        assert!(refused.status >= 400, "{misdeed:?}");
+        assert_eq!(fake.instances(), 0, "{misdeed:?}");
+        broker.status("cache").await.is(404);
+        broker.create("cache").await.is(201);
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_create_left_is_cleaned_up_when_the_server_is_back() {
+    let (fake, broker) = started().await;
+    fake.next("provision", Misdeed::Fail);
+    fake.next("deprovision", Misdeed::Refuse);
+
+    broker.create("cache").await.is(500);
+
+    broker.status("cache").await.is(404);
+    eventually("the leftover is gone", async || fake.instances() == 0).await;
+    broker.create("cache").await.is(201);
+}
+
+#[tokio::test] // A71, A62
+async fn a_slow_create_is_answered_early_and_goes_on() {
+    let fake = FakeBroker::new();
+    let broker = impatient(&fake).await;
+    fake.next("provision", Misdeed::Hang);
+
+    broker.create("cache").await.is(201);
+
+    broker.status("cache").await.is(202);
+    broker.bind_app("cache", "web").await.is(412);
+    broker.ask("GET", "/resources/cache").await.is(200).says("[]");
+    broker.create("cache").await.is(409);
+    fake.release();
+    eventually("the instance is up", async || broker.status("cache").await.status == 204).await;
+    broker.bind_app("cache", "web").await.is(201);
+}
+
+#[tokio::test]
+async fn an_accepted_create_that_fails_for_good_is_shown_until_it_is_removed() {
+    let fake = FakeBroker::new();
+    let server = |server: broker_core::BrokerServer| {
+        server.answer_within(Duration::from_millis(20)).call_timeout(Duration::from_millis(200))
+    };
+    let broker = TestBroker::start_with(fake.clone(), None, server).await;
+    fake.next("provision", Misdeed::Hang);
+    fake.next("provision", Misdeed::Refuse);
+    broker.create("cache").await.is(201);
+
+    eventually("it is down", async || broker.status("cache").await.status == 500).await;
+
+    let reason = "instance \"cache\" could not be made: this provision is refused; remove it and create it again";
+    broker.status("cache").await.says(reason);
+    broker.bind_app("cache", "web").await.is(409).says(reason);
+    broker.remove("cache").await.is(200);
+    assert_eq!(fake.instances(), 0);
+    broker.create("cache").await.is(201);
+}
+
+#[tokio::test]
+async fn an_accepted_create_is_tried_until_the_server_is_back() {
+    let fake = FakeBroker::new();
+    let broker = impatient(&fake).await;
+    fake.next("provision", Misdeed::Hang);
+    fake.next("provision", Misdeed::LoseServer);
+    fake.next("provision", Misdeed::LoseServer);
+    broker.create("cache").await.is(201);
+    broker.remove("cache").await.is(200);
+    broker.create("cache").await;
+
+    eventually("the instance is up", async || broker.create("other").await.status != 0 && fake.count("provision") >= 3)
+        .await;
+}
+
+#[tokio::test] // A107
+async fn a_delete_stops_a_create() {
+    let fake = FakeBroker::new();
+    let broker = impatient(&fake).await;
+    fake.next("provision", Misdeed::Hang);
+    broker.create("cache").await.is(201);
+
+    broker.remove("cache").await.is(200);
+
+    fake.release();
+    assert_eq!(fake.instances(), 0);
+    broker.status("cache").await.is(404);
+    broker.create("cache").await.is(201);
+}
+
+#[tokio::test] // client disconnects
+async fn a_caller_who_leaves_does_not_stop_the_work() {
+    let (fake, broker) = started().await;
+    fake.next("provision", Misdeed::Hang);
+    let request = broker.request("POST", "/resources").body("name=cache&plan=small&team=data");
+    let leaving = request.timeout(Duration::from_millis(100)).send().await;
+    assert!(leaving.unwrap_err().is_timeout());
+
+    fake.release();
+    eventually("the work is done", async || fake.instances() == 1).await;
+
+    eventually("the instance is up", async || broker.status("cache").await.status == 204).await;
+}
+
+#[tokio::test] // A47, A48, A49, A50, A51, A53
+async fn an_update_replaces_wishes_and_an_empty_plan_keeps_the_plan() {
+    let (fake, broker) = with_cache().await;
+    let update = async |body: &str| broker.form("PUT", "/resources/cache", body).await;
+
+    update("plan=large&team=data&description=").await.is(200);
+    assert_eq!(fake.plan().as_deref(), Some("large"));
+    update("plan=large&team=data&description=").await.is(200);
+    assert_eq!(fake.count("update"), 1);
+    update("plan=&description=&team=data").await.is(200);
+    update("plan=huge").await.is(400).says("plan \"huge\" does not exist, choose one of: small, large");
+    update("tags=&tags=a&tags=a").await.is(200);
+    assert_eq!(broker.ask("GET", "/resources/cache").await.value()[1]["value"], "large");
+    broker.form("PUT", "/resources/other", "plan=small").await.is(404);
+}
+
+#[tokio::test] // A50
+async fn an_update_that_fails_is_taken_back() {
+    for misdeed in [Misdeed::Refuse, Misdeed::Fail, Misdeed::LoseServer, Misdeed::Panic] {
+        let (fake, broker) = with_cache().await;
+        fake.next("update", misdeed);
+
+        let refused = broker.form("PUT", "/resources/cache", "plan=large&team=data").await;
+
+        assert!(refused.status >= 400);
+        assert_eq!(fake.plan().as_deref(), Some("small"), "{misdeed:?}");
+        broker.status("cache").await.is(204);
+        broker.form("PUT", "/resources/cache", "plan=large&team=data").await.is(200);
+    }
+}
+
+#[tokio::test] // A72, A73, A74, A82, A93
+async fn every_app_has_credentials_of_its_own_and_keeps_them() {
+    let (fake, broker) = with_cache().await;
+    let (a, b, c) =
+        tokio::join!(broker.bind_app("cache", "a"), broker.bind_app("cache", "b"), broker.bind_app("cache", "c"));
+    let (a, b, c) = (a.is(201).env(), b.is(201).env(), c.is(201).env());
+    assert!(a != b && b != c && [&a, &b, &c].into_iter().all(|env| fake.opens(env)));
+    assert_eq!(broker.bind_app("cache", "a").await.is(201).env(), a);
+
+    broker.unbind_app("cache", "a").await.is(200);
+
+    assert!(!fake.opens(&a) && fake.opens(&b) && fake.opens(&c));
+}
+
+#[tokio::test] // A86 to A91; SPEC B-5
+async fn an_unbind_is_repeatable_and_a_bind_soon_after_gives_the_same_credentials() {
+    let (fake, broker) = with_cache().await;
+    let first = broker.bind_app("cache", "web").await.is(201).env();
+
+    broker.unbind_app("cache", "web").await.is(200);
+    broker.unbind_app("cache", "web").await.is(404).says("app \"web\" is not bound to instance \"cache\"");
+    broker.unbind_app("other", "web").await.is(404);
+    broker.ask("DELETE", "/resources/cache/bind-app").await.is(400);
+
+    assert_eq!(broker.bind_app("cache", "web").await.is(201).env(), first);
+    assert!(fake.opens(&first));
+}
+
+#[tokio::test] // SPEC B-5
+async fn a_bind_long_after_an_unbind_gives_new_credentials() {
+    let fake = FakeBroker::new();
+    let forgetful = |server: broker_core::BrokerServer| server.remember_unbound_for(Duration::ZERO);
+    let broker = TestBroker::start_with(fake.clone(), None, forgetful).await;
+    broker.create("cache").await.is(201);
+    let first = broker.bind_app("cache", "web").await.is(201).env();
+    broker.unbind_app("cache", "web").await.is(200);
+
+    let second = broker.bind_app("cache", "web").await.is(201).env();
+
+    assert!(first["FAKE_PASSWORD"] != second["FAKE_PASSWORD"] && fake.opens(&second) && !fake.opens(&first));
+}
+
+#[tokio::test] // A80
+async fn a_bind_that_fails_leaves_no_credentials_behind() {
+    for misdeed in [Misdeed::Refuse, Misdeed::Fail, Misdeed::LoseServer, Misdeed::Panic] {
+        let (fake, broker) = with_cache().await;
+        fake.next("bind", misdeed);
+
+        assert!(broker.bind_app("cache", "web").await.status >= 400);
+
+        assert_eq!(fake.accounts(), BTreeMap::new(), "{misdeed:?}");
+        assert!(fake.opens(&broker.bind_app("cache", "web").await.is(201).env()));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_bind_is_refused_for_now_and_its_result_is_there_later() {
+    let fake = FakeBroker::new();
+    let broker = impatient(&fake).await;
+    broker.create("cache").await.is(201);
+    fake.next("bind", Misdeed::Hang);
+
+    broker.bind_app("cache", "web").await.is(412);
+
+    fake.release();
+    eventually("the bind's result is there", async || broker.bind_app("cache", "web").await.status == 201).await;
+    assert_eq!(fake.accounts().len(), 1);
+}
+
+#[tokio::test]
+async fn an_unbind_that_fails_leaves_the_app_bound() {
+    let (fake, broker) = with_cache().await;
+    let env = broker.bind_app("cache", "web").await.is(201).env();
+    for misdeed in [Misdeed::Fail, Misdeed::LoseServer, Misdeed::Panic] {
+        fake.next("unbind", misdeed);
+        assert!(broker.unbind_app("cache", "web").await.status >= 500, "{misdeed:?}");
+        assert!(fake.opens(&env), "{misdeed:?}");
+    }
+    fake.next("unbind", Misdeed::LoseServer);
+    fake.next("bind", Misdeed::Refuse);
+    broker.unbind_app("cache", "web").await.is(503);
+    eventually("access is given back", async || fake.opens(&env)).await;
+
+    broker.unbind_app("cache", "web").await.is(200);
+    assert!(!fake.opens(&env));
+}
+
+#[tokio::test]
+async fn a_slow_unbind_is_promised_and_kept() {
+    let fake = FakeBroker::new();
+    let broker = impatient(&fake).await;
+    broker.create("cache").await.is(201);
+    broker.bind_app("cache", "web").await.is(201);
+    fake.next("bind", Misdeed::Refuse);
+    fake.set_down(false);
+    fake.next("unbind", Misdeed::Hang);
+
+    broker.unbind_app("cache", "web").await.is(200);
+
+    fake.release();
+    eventually("no account is left", async || fake.accounts().is_empty()).await;
+}
+
+#[tokio::test] // A101 to A105, A108
+async fn a_delete_takes_everything_with_it() {
+    let (fake, broker) = with_cache().await;
+    broker.bind_app("cache", "web").await.is(201);
+    broker.form("PUT", "/resources/cache/binds/jobs/nightly", "").await.is(201);
+
+    broker.ask("DELETE", "/resources/cache").await.is(200);
+
+    assert_eq!((fake.instances(), fake.accounts().len()), (0, 0));
+    broker.remove("cache").await.is(404).says("instance \"cache\" does not exist");
+    broker.ask("GET", "/resources/cache").await.is(404);
+    broker.create("cache").await.is(201);
+}
+
+#[tokio::test]
+async fn a_delete_that_fails_goes_on_and_the_next_one_hears_of_it() {
+    let (fake, broker) = with_cache().await;
+    fake.next("deprovision", Misdeed::Refuse);
+
+    broker.remove("cache").await.is(400);
+    broker.status("cache").await;
+    eventually("the instance is gone", async || fake.instances() == 0).await;
+
+    eventually("it is not shown", async || broker.status("cache").await.status == 404).await;
+    broker.remove("cache").await.is(200);
+    broker.remove("cache").await.is(404);
+}
+
+#[tokio::test]
+async fn a_second_caller_is_told_what_runs() {
+    let (fake, broker) = with_cache().await;
+    fake.next("update", Misdeed::Hang);
+    let update = broker.request("PUT", "/resources/cache").body("plan=large&team=data");
+    let update = tokio::spawn(Answer::to(update));
+    eventually("the update runs", async || fake.count("update") == 1).await;
+    broker.status("cache").await.is(202);
+
+    let busy = broker.bind_app("cache", "web").await;
+
+    busy.is(409).says("instance \"cache\" is busy: an update is running, try again when it has ended");
+    fake.release();
+    update.await.unwrap().is(200);
+    broker.bind_app("cache", "web").await.is(201);
+}
+
+#[tokio::test]
+async fn a_server_that_lost_its_accounts_gets_them_back() {
+    let (fake, broker) = with_cache().await;
+    let env = broker.bind_app("cache", "web").await.is(201).env();
+
+    fake.lose_accounts();
+
+    eventually("the account is back", async || fake.opens(&env)).await;
+}
