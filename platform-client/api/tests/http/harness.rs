@@ -122,7 +122,11 @@ impl TestApi {
 
     /// App `blog` on platform `python`, not deployed.
     pub(crate) async fn create_app(&self) {
-        let new = NewApp { platform: Some("python".parse().unwrap()), ..NewApp::new("blog".parse().unwrap()) };
+        let new = NewApp {
+            platform: Some("python".parse().unwrap()),
+            team: Some("core".parse().unwrap()),
+            ..NewApp::new("blog".parse().unwrap())
+        };
         self.platform.create_app(&self.user, new).await.unwrap();
     }
 
@@ -257,26 +261,33 @@ impl Answer {
 /// A body that is read while it comes.
 pub(crate) struct Reading {
     body: BodyDataStream,
+    patience: Duration,
     pub(crate) text: String,
 }
 
 impl Reading {
     pub(crate) fn of(response: Response<Body>) -> Self {
-        Self { body: response.into_body().into_data_stream(), text: String::new() }
+        Self { body: response.into_body().into_data_stream(), patience: PATIENCE, text: String::new() }
+    }
+
+    /// Waits for minutes: where time is made to pass, they cost nothing.
+    pub(crate) fn patient(&mut self) -> &mut Self {
+        self.patience = PATIENCE * 20;
+        self
     }
 
     /// Reads on until this was read.
     pub(crate) async fn until(&mut self, wanted: &str) {
         while !self.text.contains(wanted) {
-            let next = tokio::time::timeout(PATIENCE, self.body.next()).await;
+            let next = tokio::time::timeout(self.patience, self.body.next()).await;
             let next = next.unwrap_or_else(|_| panic!("{wanted:?} did not come: {:?}", self.text));
             let chunk = next.unwrap_or_else(|| panic!("it ended before {wanted:?}: {:?}", self.text)).unwrap();
             self.text += std::str::from_utf8(&chunk).unwrap();
         }
     }
 
-    pub(crate) async fn to_end(mut self) -> String {
-        while let Some(chunk) = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("it ends") {
+    pub(crate) async fn rest(mut self) -> String {
+        while let Some(chunk) = tokio::time::timeout(self.patience, self.body.next()).await.expect("it ends") {
             self.text += std::str::from_utf8(&chunk.unwrap()).unwrap();
         }
         self.text
