@@ -113,7 +113,7 @@ fn a_manifest_is_read_from_a_file_or_standard_input() {
     assert_eq!(platform.asked().last().unwrap(), "PUT /1.0/services/mysql");
 }
 
-#[test]
+#[test] // SPEC C-11
 fn a_bad_manifest_is_refused_without_repeating_its_secrets() {
     let platform = Platform::start();
 
