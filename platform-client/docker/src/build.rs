@@ -49,7 +49,7 @@ impl Building<'_> {
         } else {
             self.by_script(&platform, &hooks).await?
         };
-        let image = app_image(self.build.app, self.build.version);
+        let image = app_image(self.client, self.build.app, self.build.version);
         Ok(Built { image, processes: manifest.processes, hooks: manifest.hooks })
     }
 
@@ -121,7 +121,7 @@ impl Building<'_> {
         yaml: Option<String>,
     ) -> Result<Manifest> {
         let manifest = Manifest::parse(procfile.as_deref(), yaml.as_deref(), &platform.command())?;
-        let image = app_image(self.build.app, self.build.version);
+        let image = app_image(self.client, self.build.app, self.build.version);
         let config = platform.successor(self.client, "app", default_command(&manifest));
         workshop.commit(&image, config).await?;
         self.progress.step(format!("image {image} is ready"));

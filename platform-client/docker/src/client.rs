@@ -20,6 +20,12 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and agrees on a version of the API.
     pub(crate) async fn connect(config: DockerConfig) -> Result<Self> {
+        if !config.has_good_instance() {
+            return Err(Error::invalid(format!(
+                "\"{}\" can't mark this platform's containers: use at most 40 lower case letters, digits and single dashes",
+                config.instance
+            )));
+        }
         let away = || unreachable(&config.host);
         let docker = Docker::connect_with_host(&config.host).map_err(|failure| match failure {
             Failure::SocketNotFoundError(_) => away(),

@@ -7,8 +7,8 @@ use platform_core::UnitEnv;
 /// Which Docker, whose units, and how builds reach the world.
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
-    /// Marks this platform's containers, so that several platforms can share a Docker: lower case
-    /// letters, digits and dashes.
+    /// Marks this platform's containers and images, so that several platforms can share a Docker:
+    /// lower case letters, digits and dashes.
     pub instance: String,
     /// Where Docker listens: `unix:///var/run/docker.sock`, `tcp://host:2375`.
     pub host: String,
@@ -41,6 +41,27 @@ impl Default for DockerConfig {
             log_limit: 20 << 20,
             process_limit: 2048,
         }
+    }
+}
+
+impl DockerConfig {
+    /// The name of an image of this platform's own: `tsuru/app-blog:v1`, and `tsuru-<instance>/...`
+    /// where the instance is not the usual one.
+    pub(crate) fn image(&self, name: impl std::fmt::Display, version: u32) -> String {
+        match self.instance.as_str() {
+            "tsuru" => format!("tsuru/{name}:v{version}"),
+            instance => format!("tsuru-{instance}/{name}:v{version}"),
+        }
+    }
+
+    /// Whether the instance can be part of names.
+    pub(crate) fn has_good_instance(&self) -> bool {
+        let is_good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        let ends = self.instance.bytes().next().zip(self.instance.bytes().last());
+        self.instance.len() <= 40
+            && self.instance.bytes().all(is_good)
+            && !self.instance.contains("--")
+            && ends.is_some_and(|(first, last)| first != b'-' && last != b'-')
     }
 }
 
@@ -96,4 +117,25 @@ fn is_loopback(url: &str) -> bool {
     let host = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
     host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(instance: &str) -> DockerConfig {
+        DockerConfig { instance: instance.to_owned(), ..DockerConfig::default() }
+    }
+
+    #[test] // SPEC U-1
+    fn images_of_two_platforms_have_different_names() {
+        assert_eq!(of("tsuru").image("app-blog", 1), "tsuru/app-blog:v1");
+        assert_eq!(of("x1").image("app-blog", 1), "tsuru-x1/app-blog:v1");
+    }
+
+    #[test]
+    fn an_instance_is_part_of_names() {
+        assert!(["tsuru", "a-b", "0f"].iter().all(|good| of(good).has_good_instance()));
+        assert!(!["", "A", "a_b", "-a", "a-", "a--b", &"a".repeat(41)].iter().any(|bad| of(bad).has_good_instance()));
+    }
 }

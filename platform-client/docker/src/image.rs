@@ -98,8 +98,8 @@ impl Image {
 }
 
 /// The image of an app's version.
-pub(crate) fn app_image(app: &AppName, version: u32) -> String {
-    format!("tsuru/app-{app}:v{version}")
+pub(crate) fn app_image(client: &Client, app: &AppName, version: u32) -> String {
+    client.config.image(format_args!("app-{app}"), version)
 }
 
 /// `name:tag` in two; `latest` without a tag.
@@ -129,7 +129,7 @@ pub(crate) async fn take(
     let workshop = Workshop::closed(client, &known.id).await?;
     let (procfile, yaml) = workshop.manifest().await?;
     let manifest = Manifest::parse(procfile.as_deref(), yaml.as_deref(), &known.command())?;
-    let name = app_image(app, version);
+    let name = app_image(client, app, version);
     let (repository, tag) = name_and_tag(&name);
     let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
     let tagged = client.docker.tag_image(&known.id, Some(options)).await;
@@ -204,7 +204,7 @@ pub(crate) async fn build_platform(
     dockerfile: &str,
     progress: &Progress,
 ) -> Result<String> {
-    let image = format!("tsuru/{name}:v{version}");
+    let image = client.config.image(name, version);
     let context =
         context(dockerfile).map_err(|reason| Error::Build(format!("the Dockerfile cannot be packed: {reason}")))?;
     let labels: HashMap<String, String> =

@@ -7,7 +7,7 @@ use platform_core::{
     ports::{Build, Engine},
 };
 
-use crate::harness::{COPYING, SCRIPTED, SERVER, World, docker, sentence};
+use crate::harness::{COPYING, SCRIPTED, SERVER, World, docker, sentence, test_platform};
 
 fn env(variables: &[(&str, &str)]) -> UnitEnv {
     variables.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect()
@@ -16,7 +16,7 @@ fn env(variables: &[(&str, &str)]) -> UnitEnv {
 #[tokio::test] // SPEC U-3
 async fn source_arrives_as_it_is_and_belongs_to_the_apps_user() {
     let world = World::new().await;
-    let platform = world.platform(COPYING).await;
+    let platform = test_platform(COPYING);
     let archive =
         world.archive(&[("Procfile", "web: ./run\n"), ("deep/down/run", "#!/bin/sh\n"), ("./server.pl", SERVER)]);
 
@@ -34,7 +34,8 @@ async fn source_arrives_as_it_is_and_belongs_to_the_apps_user() {
 #[tokio::test] // SPEC U-2
 async fn dependencies_are_installed_once_while_their_files_are_unchanged() {
     let world = World::new().await;
-    let platform = world.platform(COPYING).await;
+    // A platform of its own, so that nobody else has made the layers.
+    let platform = world.platform(&format!("FROM {}\n", test_platform(COPYING))).await;
     let app = |wishes: &str, extra: &str| {
         world.archive(&[("Procfile", "web: x\n"), ("wishes.txt", wishes), ("extra", extra)])
     };
@@ -62,7 +63,7 @@ async fn what_only_builds_may_see_is_neither_in_the_image_nor_in_units() {
     world.config.build.ca_bundle = Some(world.file(certificate.as_bytes()));
     world.config.build.env = env(&[("PIP_INDEX_URL", "https://me:house-secret@index.example/")]);
     world.engine = platform_docker::DockerEngine::connect(world.config.clone()).await.unwrap();
-    let platform = world.platform(COPYING).await;
+    let platform = test_platform(COPYING);
     let yaml = "hooks:\n  build:\n    - grep -c 'of the house' $SSL_CERT_FILE\n    - echo $PIP_INDEX_URL $APP_SECRET $PIP_CERT\n    - id -u; touch made-by-hook\n";
     let archive = world.archive(&[("Procfile", "web: x\n"), ("tsuru.yaml", yaml)]);
 
@@ -86,7 +87,7 @@ async fn what_only_builds_may_see_is_neither_in_the_image_nor_in_units() {
 #[tokio::test] // SPEC U-2
 async fn a_failing_step_fails_the_build_and_leaves_nothing() {
     let world = World::new().await;
-    let platform = world.platform(COPYING).await;
+    let platform = test_platform(COPYING);
     let archive =
         world.archive(&[("Procfile", "web: x\n"), ("tsuru.yaml", "hooks:\n  build: ['echo oh no; exit 3']\n")]);
 
@@ -96,13 +97,13 @@ async fn a_failing_step_fails_the_build_and_leaves_nothing() {
     assert_eq!(sentence(built), "build hook `echo oh no; exit 3` failed with exit status 3");
     assert!(log.contains("oh no\n"), "{log}");
     world.until("nothing is left", || world.containers("build").is_empty()).await;
-    assert!(!world.image_is_there(&format!("tsuru/app-{}:v1", world.app)));
+    assert!(!world.image_is_there(&world.image("app-", 1)));
 }
 
 #[tokio::test] // SPEC U-2
 async fn output_is_told_while_the_build_runs_and_a_build_that_is_given_up_leaves_nothing() {
     let world = World::new().await;
-    let platform = world.platform(COPYING).await;
+    let platform = test_platform(COPYING);
     let yaml = "hooks:\n  build: ['echo begun; sleep 1000']\n";
     let archive = world.archive(&[("Procfile", "web: x\n"), ("tsuru.yaml", yaml)]);
     let build =
@@ -115,13 +116,13 @@ async fn output_is_told_while_the_build_runs_and_a_build_that_is_given_up_leaves
     }
 
     world.until("nothing is left", || world.containers("build").is_empty()).await;
-    assert!(!world.image_is_there(&format!("tsuru/app-{}:v1", world.app)));
+    assert!(!world.image_is_there(&world.image("app-", 1)));
 }
 
 #[tokio::test] // SPEC U-2
 async fn a_build_that_takes_too_long_is_given_up() {
     let mut world = World::new().await;
-    let platform = world.platform(COPYING).await;
+    let platform = test_platform(COPYING);
     world.config.build_timeout = Duration::from_secs(2);
     world.engine = platform_docker::DockerEngine::connect(world.config.clone()).await.unwrap();
     let archive = world.archive(&[("Procfile", "web: x\n"), ("tsuru.yaml", "hooks:\n  build: ['sleep 1000']\n")]);
@@ -135,7 +136,7 @@ async fn a_build_that_takes_too_long_is_given_up() {
 #[tokio::test] // SPEC U-2
 async fn a_platform_that_says_nothing_builds_by_its_deploy_script() {
     let world = World::new().await;
-    let platform = world.platform(SCRIPTED).await;
+    let platform = test_platform(SCRIPTED);
     let good = world.archive(&[("Procfile", "web: perl server.pl\nworker: x\n"), ("server.pl", SERVER)]);
     let broken = world.archive(&[("Procfile", "web: x\n"), ("broken", "")]);
 
@@ -153,7 +154,7 @@ async fn a_platform_that_says_nothing_builds_by_its_deploy_script() {
 #[tokio::test] // SPEC A-8
 async fn source_that_names_no_process_is_refused() {
     let world = World::new().await;
-    let platform = world.platform(&format!("{COPYING}CMD []\n")).await;
+    let platform = test_platform(&format!("{COPYING}CMD []\n"));
 
     let (built, _) = world.build(&platform, 1, &world.archive(&[("readme", "hello")]), UnitEnv::new()).await;
     let (garbage, _) = world.build(&platform, 2, &world.file(b"PK and so on"), UnitEnv::new()).await;
@@ -162,7 +163,7 @@ async fn source_that_names_no_process_is_refused() {
     assert!(sentence(built).starts_with("neither Procfile nor entrypoint and cmd set"));
     assert!(sentence(garbage).starts_with("the source is not a gzip-compressed tar archive"));
     assert!(sentence(nothing).starts_with("the platform's image tsuru/nothing:v1 is not on the server"));
-    assert!(!world.image_is_there(&format!("tsuru/app-{}", world.app)));
+    assert!(!world.image_is_there(&world.image("app-", 1)));
 }
 
 #[tokio::test] // SPEC A-8
@@ -173,7 +174,7 @@ async fn a_ready_image_runs_its_own_command_or_its_procfile() {
     let taken = world.engine.take_image(&world.app, 7, &own, &Progress::silent()).await.unwrap();
     let missing = sentence(world.engine.take_image(&world.app, 8, "127.0.0.1:1/nothing", &Progress::silent()).await);
 
-    assert_eq!(taken.image, format!("tsuru/app-{}:v7", world.app));
+    assert_eq!(taken.image, world.image("app-", 7));
     assert_eq!(taken.processes[0].command, ["perl", "server.pl", "-x"]);
     assert!(
         missing.starts_with("image 127.0.0.1:1/nothing is not on the server and could not be pulled: "),
@@ -198,7 +199,7 @@ async fn a_platform_that_cannot_be_built_says_why() {
     );
     assert!(progress.log().contains("hm\n"), "{}", progress.log());
     assert!(sentence(nonsense).starts_with("the platform could not be built: "));
-    assert!(!world.image_is_there(&format!("tsuru/{name}")));
+    assert!(!world.image_is_there(&world.image("", 2)));
 }
 
 #[tokio::test]

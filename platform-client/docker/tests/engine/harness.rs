@@ -1,6 +1,13 @@
 //! A Docker world of a test's own.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command, sync::OnceLock, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use flate2::{Compression, write::GzEncoder};
 use platform_core::{
@@ -8,6 +15,7 @@ use platform_core::{
     ports::{Build, Built, Engine},
 };
 use platform_docker::{BuildSettings, DockerConfig, DockerEngine};
+use sha2::{Digest, Sha256};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A server on port 8888 that needs nothing but what every Debian has. Answers each path with the
@@ -149,6 +157,11 @@ impl World {
         docker(&["ps", "-aq", "--filter", &instance, "--filter", &role])
     }
 
+    /// The name of this world's image of an app (`app-`) or a platform (nothing).
+    pub(crate) fn image(&self, what: &str, version: u32) -> String {
+        format!("tsuru-{}/{what}{}:v{version}", self.config.instance, self.app)
+    }
+
     pub(crate) fn image_is_there(&self, image: &str) -> bool {
         !docker(&["images", "-q", image]).is_empty()
     }
@@ -171,7 +184,7 @@ impl Drop for World {
         remove(&["rm", "--force", "--volumes"], &containers);
         for _ in 0..3 {
             let mut images = docker(&["images", "-q", "--filter", &label]);
-            images.extend(docker(&["images", "-q", &format!("tsuru/app-{}", self.app)]));
+            images.extend(docker(&["images", "-q", &format!("tsuru-{}/app-{}", self.config.instance, self.app)]));
             remove(&["rmi", "--force"], &images);
         }
     }
@@ -186,6 +199,20 @@ fn remove(how: &[&str], what: &[String]) {
 pub(crate) fn docker(arguments: &[&str]) -> Vec<String> {
     let output = Command::new("docker").args(arguments).output().expect("the docker command");
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// A platform's image for tests, which stays: the next run finds it made.
+pub(crate) fn test_platform(dockerfile: &str) -> String {
+    static MADE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let image = format!("tsuru-test/platform:{}", &hex::encode(Sha256::digest(dockerfile))[..16]);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if made.insert(image.clone()) {
+        let mut building =
+            Command::new("docker").args(["build", "--quiet", "-t", &image, "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        building.stdin.take().unwrap().write_all(dockerfile.as_bytes()).unwrap();
+        assert!(building.wait().unwrap().success(), "{image} cannot be built");
+    }
+    image
 }
 
 /// The platforms of this repository, built once.

@@ -10,13 +10,13 @@ use platform_core::{
 };
 use platform_docker::{DockerConfig, DockerEngine};
 
-use crate::harness::{COPYING, PATIENCE, SERVER, World, docker, sentence};
+use crate::harness::{COPYING, PATIENCE, SERVER, World, docker, sentence, test_platform};
 
 const SERVE: [&str; 2] = ["perl", "/home/application/current/server.pl"];
 
 async fn served() -> (World, String) {
     let world = World::new().await;
-    let platform = world.platform(COPYING).await;
+    let platform = test_platform(COPYING);
     let archive = world.archive(&[("Procfile", "web: perl server.pl\n"), ("server.pl", SERVER)]);
     let image = world.built(&platform, 1, &archive).await.image;
     (world, image)
@@ -27,7 +27,7 @@ async fn docker_keeps_the_engines_contract() {
     let world = World::new().await;
     let fixture = EngineFixture {
         app: world.app.clone(),
-        platform_image: world.platform(COPYING).await,
+        platform_image: test_platform(COPYING),
         archive: world.archive(&[("Procfile", "web: perl server.pl\n"), ("server.pl", SERVER)]),
         patience: PATIENCE,
     };

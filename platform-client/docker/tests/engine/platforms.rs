@@ -84,14 +84,16 @@ http.server.ThreadingHTTPServer(('0.0.0.0', int(os.environ['PORT'])), Hello).ser
 async fn python_requirements_are_installed_once_and_found_by_processes() {
     own_platforms();
     let world = World::new().await;
+    // A platform of its own, so that nobody else has made the layer.
+    let platform = world.platform("FROM tsuru/python\n").await;
     let files = |app: &'static str| {
         [("Procfile", "web: python app.py\n"), ("requirements.txt", "six==1.16.0\n"), ("app.py", app)]
     };
 
-    let (first, log) = deploy(&world, "python", "tsuru/python", 1, &files(APP)).await;
+    let (first, log) = deploy(&world, "python", &platform, 1, &files(APP)).await;
     assert!(log.contains("Successfully installed six-1.16.0"), "{log}");
     let changed = Box::leak(format!("{APP}\n# changed\n").into_boxed_str());
-    let (second, log) = deploy(&world, "python, dependencies unchanged", "tsuru/python", 2, &files(changed)).await;
+    let (second, log) = deploy(&world, "python, dependencies unchanged", &platform, 2, &files(changed)).await;
     assert!(log.contains("dependencies unchanged, layer reused"), "{log}");
 
     for unit in [&first, &second] {
