@@ -78,6 +78,11 @@ fn images() {
     });
 }
 
+/// A folder whose path is short enough for a socket in it.
+fn new_folder() -> TempDir {
+    TempDir::with_prefix("tsuru-world-").expect("a folder can be made")
+}
+
 /// The address at which containers reach this machine.
 fn bridge() -> String {
     let format = "{{(index .IPAM.Config 0).Gateway}}";
@@ -95,15 +100,31 @@ impl World {
     /// When anything does not come up.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_in(new_folder(), local(free_port()), None)
+    }
+
+    /// The same with the router in a process of its own.
+    ///
+    /// # Panics
+    /// When anything does not come up.
+    #[must_use]
+    pub fn start_with_router() -> (Self, Daemon) {
+        let folder = new_folder();
+        let router = local(free_port());
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let socket = path("router.sock");
+        let arguments =
+            owned(&["router", "--listen", &router.to_string(), "--socket", &socket, "--state", &path("router.json")]);
+        let daemon = Daemon::start(&binaries().join("tsurud"), arguments, &folder.path().join("router.log"), router);
+        (Self::start_in(folder, router, Some(socket)), daemon)
+    }
+
+    fn start_in(folder: TempDir, router: SocketAddr, router_socket: Option<String>) -> Self {
         images();
-        let folder = TempDir::with_prefix("tsuru-world-").expect("a folder can be made");
-        let (api, router) = (local(free_port()), local(free_port()));
-        let tsurud = Daemon::start(
-            &binaries().join("tsurud"),
-            serve_arguments(folder.path(), api, router),
-            &folder.path().join("tsurud.log"),
-            api,
-        );
+        let api = local(free_port());
+        let mut arguments = serve_arguments(folder.path(), api, router);
+        arguments.extend(router_socket.into_iter().flat_map(|socket| ["--router-socket".to_owned(), socket]));
+        let tsurud = Daemon::start(&binaries().join("tsurud"), arguments, &folder.path().join("tsurud.log"), api);
         let redis = broker(folder.path(), "redis");
         let mysql = broker(folder.path(), "mysql");
         let world = Self { folder, tsurud, redis: redis.0, mysql: mysql.0, api, router };

@@ -2,7 +2,7 @@
 
 use end_to_end::{World, teacup};
 
-#[tokio::test] // SPEC A-3, G-3
+#[tokio::test] // SPEC A-3, G-1
 async fn a_failed_deploy_rejects_the_push_and_the_old_version_serves_on() {
     let world = World::start();
     let source = world.pushed_teacup("blog");

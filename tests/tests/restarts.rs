@@ -119,7 +119,26 @@ async fn a_broker_that_answers_rubbish_leaves_nothing_half_made() {
     world.tsuru(&["service", "instance", "remove", "rubbish", "heap", "-y"]).ok();
 }
 
-#[tokio::test] // SPEC R-7
+#[tokio::test] // SPEC P-8, R-12
+async fn a_router_of_its_own_serves_without_the_api_and_after_its_own_death() {
+    let (mut world, mut router) = World::start_with_router();
+    let source = world.pushed_teacup("blog");
+    assert_eq!(world.get("blog", "/").await.body, "version 1");
+
+    world.tsurud.kill_9();
+    assert_eq!(world.get("blog", "/").await.body, "version 1");
+    router.kill_9();
+    assert_eq!(world.get("blog", "/").await.status, 0);
+    router.start_again();
+    assert_eq!(world.get("blog", "/").await.body, "version 1");
+
+    world.tsurud.start_again();
+    world.commit(&source, &teacup("version 2"));
+    world.git(&source, &["push", "tsuru", "main"]).ok();
+    assert_eq!(world.get("blog", "/").await.body, "version 2");
+}
+
+#[tokio::test] // SPEC A-6
 async fn units_come_and_go_without_a_failed_request() {
     let world = Arc::new(World::start());
     let source = world.pushed_teacup("blog");

@@ -258,7 +258,7 @@ mod tests {
         Selection { paths, files_only: false, ignore_files: vec![".tsuruignore"] }
     }
 
-    #[test]
+    #[test] // SPEC C-9
     fn a_folder_is_the_root_and_leaves_out_what_is_ignored() {
         let root = sample();
 
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(names.keys().collect::<Vec<_>>(), expected);
     }
 
-    #[test]
+    #[test] // SPEC C-9
     fn modes_and_links_are_kept() {
         let root = sample();
 

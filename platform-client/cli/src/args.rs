@@ -163,15 +163,16 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    #[test]
+    #[test] // SPEC C-1
     fn dashes_are_spaces() {
         assert_eq!(spelled("tsuru app-create blog python"), "tsuru app create blog python");
         assert_eq!(spelled("tsuru service-instance-bind r c -a b"), "tsuru service instance bind r c -a b");
         assert_eq!(spelled("tsuru app-deploy-list -a blog"), "tsuru app deploy list -a blog");
         assert_eq!(spelled("tsuru help app-create"), "tsuru help app create");
+        assert_eq!(spelled("tsuru change-password"), "tsuru change-password");
     }
 
-    #[test]
+    #[test] // SPEC C-1
     fn verbs_have_other_spellings() {
         assert_eq!(spelled("tsuru app delete blog"), "tsuru app remove blog");
         assert_eq!(spelled("tsuru app describe"), "tsuru app info");

@@ -436,7 +436,7 @@ mod tests {
         assert_eq!(url(&call).unwrap(), "http://tsuru.example/base/1.0/users/a+b@example.com/tokens");
     }
 
-    #[test]
+    #[test] // SPEC C-11
     fn what_is_sent_is_not_printed() {
         let call = Call::post("1.0", &["users"]).field("password", "s3cr3t");
         assert!(!format!("{call:?}").contains("s3cr3t"));

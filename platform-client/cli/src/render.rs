@@ -256,7 +256,7 @@ mod tests {
 
     const PLAIN: Screen = Screen { modern: false, width: None };
 
-    #[test]
+    #[test] // SPEC C-3
     fn a_table_has_plain_borders_in_a_pipe() {
         let mut table = Table::new(["Application", "Units"]).ruled();
         table.row(["blog", "2 ready\n1 error"]);

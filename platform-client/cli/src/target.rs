@@ -217,7 +217,7 @@ mod tests {
         (home, files)
     }
 
-    #[test]
+    #[test] // SPEC C-5
     fn a_token_is_not_shown_to_another_platform() {
         let (_home, files) = files();
         files.set_targets(&[("a".into(), "http://a".into()), ("b".into(), "http://b".into())]).unwrap();
@@ -230,7 +230,7 @@ mod tests {
         assert!(files.token(&b).unwrap().is_none());
     }
 
-    #[test]
+    #[test] // SPEC C-4
     fn files_are_their_owners_only() {
         let (home, files) = files();
         let target = Target { label: None, url: "http://a".to_owned() };

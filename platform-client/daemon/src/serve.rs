@@ -43,8 +43,7 @@ pub(crate) async fn platform(settings: Serve) -> anyhow::Result<()> {
 
     let git = GitServer::new(GitConfig::new(&settings.data)?, Arc::new(Deploys(Arc::clone(&platform)))).await?;
     platform.keep_sources_in(Arc::new(Repositories(git.clone())));
-    let web: Web =
-        platform_api::router(Arc::clone(&platform), api_info(&settings)).merge(git.router());
+    let web: Web = platform_api::router(Arc::clone(&platform), api_info(&settings)).merge(git.router());
     tracing::info!(api = %listener.local_addr()?, router = %settings.router_listen, "tsurud serves the API at http://{}", listener.local_addr()?);
     let (stop_serving, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(listener, web).with_graceful_shutdown(async { drop(stopped.await) });
@@ -113,12 +112,7 @@ async fn adapters(settings: &Serve, routes: Arc<dyn Routes>) -> anyhow::Result<A
         SqliteStore::open(&database, key).await.with_context(|| format!("cannot open {}", database.display()))?;
     let engine = DockerEngine::connect(docker(settings)?).await?;
     engine.sweep().await?;
-    Ok(Adapters {
-        engine: Arc::new(engine),
-        routes,
-        brokers: Arc::new(HttpBrokers::new()?),
-        store: Arc::new(store),
-    })
+    Ok(Adapters { engine: Arc::new(engine), routes, brokers: Arc::new(HttpBrokers::new()?), store: Arc::new(store) })
 }
 
 fn docker(settings: &Serve) -> anyhow::Result<DockerConfig> {

@@ -1,7 +1,9 @@
 //! What the router costs: requests straight to a unit, and through the router, in turn in one run.
 //!
 //! `cargo bench -p platform-router` prints a table. Client, unit and router share the machine's
-//! cores, so compare lines of one run with each other and not runs on different machines.
+//! cores, so compare lines of one run with each other and not runs on different machines. What holds
+//! on a busy machine too is the last column: the time that the router's threads were on a core, for
+//! each request.
 
 use std::{
     convert::Infallible,
@@ -31,6 +33,7 @@ struct Figures {
     per_second: f64,
     p50: Duration,
     p99: Duration,
+    cpu: Duration,
 }
 
 fn main() {
@@ -44,10 +47,7 @@ fn main() {
             units: vec![Backend { id: UnitId("unit".to_owned()), address: unit }],
         };
         router.routes().publish(route).await.expect("the route is published");
-        println!(
-            "{:>11}  {:>7}  {:>10}  {:>9}  {:>9}  {:>6}",
-            "connections", "path", "requests/s", "p50", "p99", "ratio"
-        );
+        println!("connections     path  requests/s        p50        p99   ratio  CPU/request");
         for connections in [1, 64, 512] {
             compare(connections, unit, router.local_addr()).await;
         }
@@ -64,9 +64,11 @@ async fn compare(connections: usize, unit: SocketAddr, router: SocketAddr) {
     }
     let (direct, through) = (median(direct), median(through));
     for (path, figures) in [("direct", direct), ("router", through)] {
-        let Figures { per_second, p50, p99 } = figures;
+        let Figures { per_second, p50, p99, cpu } = figures;
         let ratio = per_second / direct.per_second;
-        println!("{connections:>11}  {path:>7}  {per_second:>10.0}  {p50:>9.1?}  {p99:>9.1?}  {ratio:>6.2}");
+        println!(
+            "{connections:>11}  {path:>7}  {per_second:>10.0}  {p50:>9.1?}  {p99:>9.1?}  {ratio:>6.2}  {cpu:>11.1?}"
+        );
     }
 }
 
@@ -76,6 +78,7 @@ fn median(mut rounds: Vec<Figures>) -> Figures {
 }
 
 async fn round(connections: usize, address: SocketAddr) -> Figures {
+    let before = router_cpu();
     let end = Instant::now() + ROUND;
     let clients: Vec<_> = (0..connections).map(|_| spawn_local(client(address, end))).collect();
     let mut times = Vec::new();
@@ -84,7 +87,20 @@ async fn round(connections: usize, address: SocketAddr) -> Figures {
     }
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    Figures { per_second: times.len() as f64 / ROUND.as_secs_f64(), p50: at(0.5), p99: at(0.99) }
+    let cpu = (router_cpu() - before) / u32::try_from(times.len()).expect("a small number");
+    Figures { per_second: times.len() as f64 / ROUND.as_secs_f64(), p50: at(0.5), p99: at(0.99), cpu }
+}
+
+/// How long the router's threads were on a core so far.
+fn router_cpu() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let nanos = threads.flatten().filter_map(|thread| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let times = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let on_core = times.split(' ').next()?.parse::<u64>().ok()?;
+        name.starts_with("router-").then_some(on_core)
+    });
+    Duration::from_nanos(nanos.sum())
 }
 
 /// Asks on one connection, one request after the other; returns how long each took.

@@ -30,6 +30,7 @@ pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
     pub(crate) lease: Lease,
     pub(crate) target: Arc<Target>,
+    pub(crate) app: AppName,
 }
 
 /// Why a request got no answer.
@@ -79,7 +80,7 @@ impl<'a> Exchange<'a> {
             let again = (self.repeatable && connection.reused).then(|| copy(&request));
             match send(&mut connection, request, self.worker.config.answer_within).await {
                 Ok(response) => {
-                    return Ok(Answer { response, lease: Lease::new(connection, in_flight), target });
+                    return Ok(Answer { response, lease: Lease::new(connection, in_flight), target, app });
                 }
                 Err(Lost::Unsent(back)) => {
                     if !connection.reused {

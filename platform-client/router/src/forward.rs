@@ -78,7 +78,7 @@ async fn forward(
     let request = for_unit(worker, peer, request, protocol);
     let answer = Exchange::new(worker, &host, &request).run(request).await?;
     let unit = if tracing::enabled!(tracing::Level::DEBUG) { answer.target.id.0.clone() } else { String::new() };
-    Ok((for_client(worker, answer, client), unit))
+    Ok((for_client(worker, answer, client)?, unit))
 }
 
 /// The request as a unit gets it.
@@ -89,6 +89,7 @@ fn for_unit(
     protocol: Option<HeaderValue>,
 ) -> Request<Upload> {
     let (mut parts, body) = request.into_parts();
+    parts.headers.reserve(headers::ADDED);
     headers::remove_hop_by_hop(&mut parts.headers);
     if let Some(authority) = parts.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -114,24 +115,29 @@ fn origin_form(uri: Uri) -> Uri {
 }
 
 /// The answer as the client gets it.
-fn for_client(worker: &Rc<Worker>, mut answer: Answer, client: Option<OnUpgrade>) -> Response<ReplyBody> {
-    let protocol = headers::upgrade(answer.response.headers());
+///
+/// # Errors
+/// When the unit changes the protocol and nobody asked for that.
+fn for_client(
+    worker: &Rc<Worker>,
+    mut answer: Answer,
+    client: Option<OnUpgrade>,
+) -> Result<Response<ReplyBody>, Failure> {
     let switched = answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let unit = switched.then(|| hyper::upgrade::on(&mut answer.response));
+    let protocol = headers::upgrade(answer.response.headers());
+    let unit = hyper::upgrade::on(&mut answer.response);
     let (mut parts, body) = answer.response.into_parts();
     headers::remove_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let body = match (unit, client) {
-        (Some(unit), Some(client)) => {
-            if let Some(protocol) = protocol {
-                headers::set_upgrade(&mut parts.headers, protocol);
-            }
-            spawn_local(worker.open.track_future(splice(client, unit, answer.lease)));
-            ReplyBody::text(Bytes::new())
-        }
-        _ => ReplyBody::Unit(UnitBody::new(body, answer.lease)),
+    if !switched {
+        return Ok(Response::from_parts(parts, ReplyBody::Unit(UnitBody::new(body, answer.lease))));
+    }
+    let Some((client, protocol)) = client.zip(protocol) else {
+        return Err(Failure::Broken(answer.app));
     };
-    Response::from_parts(parts, body)
+    headers::set_upgrade(&mut parts.headers, protocol);
+    spawn_local(worker.open.track_future(splice(client, unit, answer.lease)));
+    Ok(Response::from_parts(parts, ReplyBody::text(Bytes::new())))
 }
 
 /// Passes bytes both ways until both ends are done. In flight all the while.

@@ -24,6 +24,9 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// So many headers a request gets on its way, at most.
+pub(crate) const ADDED: usize = 8;
+
 /// Longer identifiers are replaced.
 const REQUEST_ID_LIMIT: usize = 200;
 
@@ -100,6 +103,7 @@ pub(crate) fn identify(headers: &mut HeaderMap) -> HeaderValue {
 /// sent; the rest replaces what the client sent, unless clients are trusted.
 pub(crate) fn forward(headers: &mut HeaderMap, peer: &Peer, trusted: bool) {
     headers.remove(EXPECT);
+    let host = headers.get(HOST).cloned();
     let chain = chain(headers, peer);
     headers.insert(FORWARDED_FOR, chain);
     let mut put = |name: HeaderName, value: HeaderValue| {
@@ -109,13 +113,8 @@ pub(crate) fn forward(headers: &mut HeaderMap, peer: &Peer, trusted: bool) {
     };
     put(FORWARDED_PROTO, HeaderValue::from_static("http"));
     put(REQUEST_START, started());
-    if let Some(host) = headers.get(HOST).cloned() {
+    if let Some(host) = host {
         let port = host.to_str().ok().and_then(host::port).and_then(|port| port.parse::<u16>().ok());
-        let mut put = |name: HeaderName, value: HeaderValue| {
-            if !trusted || !headers.contains_key(&name) {
-                headers.insert(name, value);
-            }
-        };
         put(FORWARDED_PORT, HeaderValue::from(port.unwrap_or(80)));
         put(FORWARDED_HOST, host);
     }

@@ -2,13 +2,14 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use platform_core::ports::Routes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{
@@ -25,7 +26,7 @@ pub struct Router {
     address: SocketAddr,
     board: Arc<Board>,
     stop: watch::Sender<Option<Duration>>,
-    threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Router {
@@ -35,6 +36,7 @@ impl Router {
     /// When the address is taken or cannot be had, the saved table cannot be read, or no thread can
     /// be started. The error is a sentence for the operator.
     pub fn bind(config: RouterConfig) -> io::Result<Self> {
+        allow_many_connections();
         let (address, listeners) = listen::listen(config.listen, config.thread_count())?;
         let board = Arc::new(Board::open(config.state_file.clone())?);
         let stop = watch::Sender::new(None);
@@ -43,7 +45,7 @@ impl Router {
             let (config, board, stop) = (config.clone(), Arc::clone(&router.board), router.stop.subscribe());
             let thread = thread::Builder::new()
                 .name(format!("router-{number}"))
-                .spawn(move || worker::run(config, board, listener, stop))?;
+                .spawn(move || serve(number, config, board, listener, stop))?;
             router.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         tracing::info!(%address, "the router listens on {address}");
@@ -68,12 +70,30 @@ impl Router {
         self.stop.send_replace(Some(grace));
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let ended = spawn_blocking(|| threads.into_iter().map(JoinHandle::join).collect::<Vec<_>>()).await;
-        for thread in ended.unwrap_or_default() {
-            match thread {
-                Ok(Ok(())) => {}
-                Ok(Err(reason)) => tracing::error!("a thread of the router failed: {reason}"),
-                Err(_) => tracing::error!("a thread of the router panicked"),
-            }
+        if ended.unwrap_or_default().iter().any(Result::is_err) {
+            tracing::error!("a thread of the router panicked");
         }
+    }
+}
+
+/// Each request takes two file descriptors, and the usual limit of 1024 is soon reached: raises this
+/// process's limit as far as it may.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(reason) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("the limit of open files stays at {:?}: {reason}", limit.current);
+    }
+}
+
+fn serve(
+    number: usize,
+    config: RouterConfig,
+    board: Arc<Board>,
+    listener: TcpListener,
+    stop: watch::Receiver<Option<Duration>>,
+) {
+    if let Err(reason) = worker::run(config, board, listener, stop) {
+        tracing::error!("thread {number} of the router cannot serve: {reason}");
     }
 }

@@ -181,7 +181,7 @@ impl Asked {
 mod tests {
     use super::*;
 
-    #[test]
+    #[test] // SPEC C-5
     fn a_token_goes_to_its_target_only() {
         let target = Target { label: None, url: "http://127.0.0.1:8080".to_owned() };
         let is_for = |question: &str| Asked::read(question.as_bytes()).unwrap().is_for(&target);

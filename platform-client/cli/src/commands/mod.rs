@@ -9,6 +9,7 @@ pub(crate) mod event;
 pub(crate) mod git;
 pub(crate) mod instance;
 pub(crate) mod login;
+pub(crate) mod password;
 pub(crate) mod plan;
 pub(crate) mod platform;
 pub(crate) mod pool;
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     /// What was done, by whom, and how it went
     #[command(subcommand)]
     Event(event::EventCommand),
+    /// Change your password
+    ChangePassword(password::ChangePassword),
     /// Print a completion script for a shell
     Completion(completion::Completion),
 }
@@ -101,6 +104,7 @@ impl Command {
             Self::Team(command) => command.run(tsuru).await,
             Self::User(command) => command.run(tsuru).await,
             Self::Event(command) => command.run(tsuru).await,
+            Self::ChangePassword(command) => command.run(tsuru).await,
             Self::Completion(command) => command.run(tsuru),
         }
     }

@@ -123,7 +123,7 @@ pub(crate) struct List {
     /// Only `service instance` lines
     #[arg(short = 'q')]
     simplified: bool,
-    /// Only names of services, those without instances too
+    /// Only names of services, one per line, those without instances too
     #[arg(short = 'j', long)]
     just_services: bool,
     /// JSON for programs
@@ -148,9 +148,7 @@ impl List {
             return tsuru.screen.json(&services);
         }
         if self.just_services {
-            let mut table = Table::new(["Services"]);
-            services.iter().for_each(|listing| table.row([listing.service.as_str()]));
-            return tsuru.screen.table(&table);
+            return services.iter().try_for_each(|listing| tsuru.screen.say(&listing.service));
         }
         self.show(tsuru, &services)
     }

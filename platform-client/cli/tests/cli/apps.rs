@@ -207,7 +207,7 @@ fn json_is_what_the_server_said() {
     assert_eq!((shown["name"].as_str(), shown["processes"][0]["name"].as_str()), (Some("blog"), Some("web")));
 }
 
-#[test]
+#[test] // SPEC C-2
 fn removal_asks_first() {
     let stream = "{\"Message\":\"---- Removing application \\\"blog\\\"... ----\\n\"}\n";
     let platform = Platform::start().on("DELETE /1.0/apps/blog", 200, stream);
@@ -295,7 +295,7 @@ fn variables_are_set_in_the_forms_own_way() {
     platform.tsuru("env-set -a blog A").complains_of("environment variables must be in the form NAME=value");
 }
 
-#[test]
+#[test] // SPEC C-11
 fn a_public_secret_is_warned_of_without_its_value() {
     let platform = Platform::start().on("POST /1.0/apps/blog/env", 200, "");
 

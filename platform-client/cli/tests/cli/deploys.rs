@@ -54,7 +54,7 @@ fn undated(ran: &Ran) -> String {
     ran.out.lines().map(|text| line(text) + "\n").collect()
 }
 
-#[test]
+#[test] // SPEC C-9
 fn a_folder_is_packed_and_sent_in_chunks() {
     let platform = platform("---- Building image ----\n\nOK\n");
     let folder = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ fn a_folder_is_packed_and_sent_in_chunks() {
     assert_eq!(files["Procfile"].1, "web: ./run");
 }
 
-#[test]
+#[test] // SPEC C-8
 fn a_deploy_that_does_not_end_with_ok_failed() {
     for answer in ["no Procfile\n", "OK\nplease wait...\n", "", "OK"] {
         let platform = platform(answer);

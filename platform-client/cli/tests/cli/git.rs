@@ -43,7 +43,7 @@ fn a_repository_is_set_up_once_and_again() {
     assert_eq!(helpers, format!("\n!'{program}' --target '{}' git credential\n", platform.url));
 }
 
-#[test]
+#[test] // SPEC C-5
 fn git_gets_the_token_from_its_helper() {
     let platform = Platform::start().on("GET /1.0/apps/blog", 200, "{}");
     let folder = tempfile::tempdir().unwrap();

@@ -149,7 +149,7 @@ fn a_failed_bind_says_why() {
         .complains("Error: instance is not ready yet (\"blogdb\" is pending)\n");
 }
 
-#[test]
+#[test] // SPEC C-6
 fn the_short_form_finds_the_instance_of_that_name() {
     let platform = Platform::start().on("GET /1.0/services/instances", 200, LISTING).on(
         "PUT /1.13/services/mysql/instances/blogdb/apps/blog",
@@ -162,7 +162,7 @@ fn the_short_form_finds_the_instance_of_that_name() {
     }
 }
 
-#[test]
+#[test] // SPEC C-6
 fn the_short_form_takes_the_only_instance_of_a_service() {
     let listing = r#"[{"service":"mysql","service_instances":[{"name":"blogdb"}]}]"#;
     let platform = Platform::start().on("GET /1.0/services/instances", 200, listing).on(
@@ -176,7 +176,7 @@ fn the_short_form_takes_the_only_instance_of_a_service() {
     );
 }
 
-#[test]
+#[test] // SPEC C-6
 fn the_short_form_creates_the_first_instance_of_a_service() {
     let platform = Platform::start()
         .on("GET /1.0/services/instances", 200, LISTING)
@@ -199,7 +199,7 @@ fn the_short_form_creates_the_first_instance_of_a_service() {
     );
 }
 
-#[test]
+#[test] // SPEC C-6
 fn nothing_is_created_for_an_app_that_is_not_there() {
     let platform = Platform::start().on("GET /1.0/services/instances", 200, LISTING).on(
         "GET /1.0/apps/blog",
@@ -212,7 +212,7 @@ fn nothing_is_created_for_an_app_that_is_not_there() {
     assert_eq!(platform.asked().len(), 2);
 }
 
-#[test]
+#[test] // SPEC C-6
 fn the_short_form_refuses_what_could_be_two_things() {
     let platform = Platform::start().on("GET /1.0/services/instances", 200, LISTING);
 
@@ -229,7 +229,7 @@ fn the_short_form_refuses_what_could_be_two_things() {
         .complains("Error: name the app and the instance: tsuru service bind APP INSTANCE\n");
 }
 
-#[test]
+#[test] // SPEC C-7
 fn the_short_form_unbinds_only_what_is_bound() {
     let platform = Platform::start().on("GET /1.0/services/instances", 200, LISTING).on(
         "DELETE /1.13/services/mysql/instances/blogdb/apps/blog",

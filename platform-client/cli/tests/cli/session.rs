@@ -29,7 +29,7 @@ fn targets_are_kept_in_files() {
     assert_eq!(platform.asked(), [""; 0]);
 }
 
-#[test]
+#[test] // SPEC C-4
 fn a_login_stores_the_token_for_its_owner_only() {
     let platform = Platform::start().on("GET /1.18/auth/schemes", 200, SCHEMES).on(
         "POST /1.0/users/alice@example.com/tokens",
@@ -118,7 +118,7 @@ fn an_ended_session_says_so() {
         .complains_of("Invalid session - maybe invalid defined token on TSURU_TOKEN envvar");
 }
 
-#[test]
+#[test] // SPEC C-2
 fn an_error_is_the_servers_sentence() {
     let platform = Platform::start()
         .on("GET /1.0/apps/missing", 404, "App missing not found.\n")
@@ -154,6 +154,17 @@ fn an_answer_that_is_no_tsuru_servers_is_refused() {
 }
 
 #[test]
+fn a_password_is_changed_when_it_is_typed_twice() {
+    let platform = Platform::start().on("PUT /1.0/users/password", 200, "");
+
+    let ran = platform.tsuru_reading("change-password", "old\nnew123\nnew123\n");
+    assert!(ran.out.ends_with("\nPassword successfully updated!\n"), "{ran:?}");
+    assert_eq!(platform.last().form(), fields(&[("old", "old"), ("new", "new123"), ("confirm", "new123")]));
+    platform.tsuru_reading("change-password", "old\nnew123\nnew124\n").complains_of("didn't match");
+    assert_eq!(platform.asked().len(), 1);
+}
+
+#[test]
 fn versions_are_told() {
     let platform = Platform::start().on("GET /1.0/info", 200, r#"{"version":"1.23.1"}"#);
     let client = env!("CARGO_PKG_VERSION");
@@ -161,7 +172,7 @@ fn versions_are_told() {
     platform.tsuru("version").says(&format!("Client version: {client}.\nServer version: 1.23.1.\n"));
 }
 
-#[test]
+#[test] // SPEC C-2
 fn wrong_usage_exits_with_one_and_suggests() {
     let platform = Platform::start();
 

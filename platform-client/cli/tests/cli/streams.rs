@@ -6,7 +6,7 @@ fn restart(body: &str) -> crate::harness::Ran {
     Platform::start().on("POST /1.0/apps/blog/restart", 200, body).tsuru("app restart blog")
 }
 
-#[test]
+#[test] // SPEC C-3
 fn lines_have_their_time_in_front_and_keep_alives_are_dropped() {
     let ran = restart(
         "{\"Message\":\"---- Restarting the app \\\"blog\\\" ----\\n\",\"Timestamp\":\"2026-01-02T03:04:05.123456Z\"}\n\

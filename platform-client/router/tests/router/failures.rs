@@ -117,9 +117,9 @@ async fn a_client_that_leaves_takes_its_request_with_it() {
     soon(cancelled.wait_for(|&count| count == 1)).await.unwrap();
 }
 
-/// Serves connections by hand: reads a request's head on each, answers it when `answers` says so (it
-/// is asked with the number of the connection and of the request on it), else hangs up.
-async fn fickle_unit(answers: impl Fn(usize, usize) -> bool + Send + 'static) -> platform_core::Backend {
+/// Serves connections by hand: reads a request's head on each, and answers with the text that
+/// `answers` gives for the number of the connection and of the request on it; hangs up if it gives none.
+async fn fickle_unit(answers: impl Fn(usize, usize) -> Option<String> + Send + 'static) -> platform_core::Backend {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -134,10 +134,7 @@ async fn fickle_unit(answers: impl Fn(usize, usize) -> bool + Send + 'static) ->
                         Err(_) => break,
                     }
                 }
-                if !answers(connection, number) {
-                    break;
-                }
-                let text = format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{connection}.{number}");
+                let Some(text) = answers(connection, number) else { break };
                 if stream.write_all(text.as_bytes()).await.is_err() {
                     break;
                 }
@@ -148,7 +145,7 @@ async fn fickle_unit(answers: impl Fn(usize, usize) -> bool + Send + 'static) ->
 }
 
 /// A router on one thread, so that a second request meets the connection of the first.
-async fn fickle(answers: impl Fn(usize, usize) -> bool + Send + 'static) -> Router {
+async fn fickle(answers: impl Fn(usize, usize) -> Option<String> + Send + 'static) -> Router {
     let router = Router::bind(RouterConfig { threads: 1, ..config() }).unwrap();
     let mut route = route("blog", &["blog.test"], &[]);
     route.units.push(fickle_unit(answers).await);
@@ -156,9 +153,15 @@ async fn fickle(answers: impl Fn(usize, usize) -> bool + Send + 'static) -> Rout
     router
 }
 
+/// Answers with the two numbers, except the second request on the first connection.
+fn all_but_the_second(connection: usize, number: usize) -> Option<String> {
+    let text = format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{connection}.{number}");
+    ((connection, number) != (1, 2)).then_some(text)
+}
+
 #[tokio::test] // SPEC R-11
 async fn a_kept_connection_that_ends_under_a_harmless_request_is_replaced() {
-    let router = fickle(|connection, number| connection > 1 || number == 1).await;
+    let router = fickle(all_but_the_second).await;
     let mut client = Client::connect(router.local_addr()).await;
 
     client.get("/").await.is_from("1.1");
@@ -167,7 +170,7 @@ async fn a_kept_connection_that_ends_under_a_harmless_request_is_replaced() {
 
 #[tokio::test] // SPEC R-11
 async fn a_request_that_may_have_done_something_is_never_sent_twice() {
-    let router = fickle(|connection, number| connection > 1 || number == 1).await;
+    let router = fickle(all_but_the_second).await;
     let mut client = Client::connect(router.local_addr()).await;
 
     client.get("/").await.is_from("1.1");
@@ -176,11 +179,22 @@ async fn a_request_that_may_have_done_something_is_never_sent_twice() {
 
 #[tokio::test] // SPEC R-11
 async fn a_fresh_connection_that_ends_without_an_answer_is_a_failure() {
-    let router = fickle(|_, _| false).await;
+    let router = fickle(|_, _| None).await;
 
     let answer = Client::connect(router.local_addr()).await.ask(get("/")).await;
 
     answer.is_routers(502, "unit-broke-off");
+}
+
+#[tokio::test] // SPEC R-9
+async fn an_answer_that_is_none_is_a_failure() {
+    for nonsense in ["SSH-2.0-OpenSSH\r\n", "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"] {
+        let router = fickle(|_, _| Some(nonsense.to_owned())).await;
+
+        let answer = Client::connect(router.local_addr()).await.get("/").await;
+
+        answer.is_routers(502, "unit-broke-off");
+    }
 }
 
 #[tokio::test] // SPEC R-9

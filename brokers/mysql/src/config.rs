@@ -1,0 +1,70 @@
+//! What the operator can set.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use anyhow::Context as _;
+use broker_core::Secret;
+use broker_hosting::{Ports, RunAs};
+
+/// The MySQL broker's own settings.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
+    /// Server for the databases: mysql://USER:PASSWORD@HOST:PORT; better set in the environment or a file,
+    /// since others see a command line [default: the broker starts one]
+    #[arg(long, env = "MYSQL_BROKER_SHARED_URL", value_name = "URL", hide_env_values = true)]
+    pub shared_url: Option<Secret>,
+    /// File whose first line is the URL of the server for the databases
+    #[arg(long, env = "MYSQL_BROKER_SHARED_URL_FILE", value_name = "FILE", conflicts_with = "shared_url")]
+    pub shared_url_file: Option<PathBuf>,
+    /// Host that apps reach the broker's server under, from inside their containers
+    #[arg(long, env = "MYSQL_BROKER_ADVERTISE_HOST", value_name = "HOST", default_value = "127.0.0.1")]
+    pub advertise_host: String,
+    /// Addresses that the broker's server listens at besides 127.0.0.1 [default: the advertised host's]
+    #[arg(long, env = "MYSQL_BROKER_BIND", value_name = "ADDRESS", value_delimiter = ',')]
+    pub bind: Vec<IpAddr>,
+    /// Program of the broker's own server, by name or path
+    #[arg(long, env = "MYSQL_BROKER_MARIADBD", value_name = "PROGRAM", default_value = "mariadbd")]
+    pub mariadbd: String,
+    /// Program that makes the data folder of the broker's own server, by name or path
+    #[arg(long, env = "MYSQL_BROKER_MARIADB_INSTALL_DB", value_name = "PROGRAM", default_value = "mariadb-install-db")]
+    pub mariadb_install_db: String,
+    /// Folder for the broker's own server: its data, settings and log
+    #[arg(long, env = "MYSQL_BROKER_SERVERS_DIR", value_name = "DIR", default_value = "mysql-servers")]
+    pub servers_dir: PathBuf,
+    /// Ports for the broker's own server
+    #[arg(long, env = "MYSQL_BROKER_PORTS", value_name = "FIRST-LAST", default_value = "21000-21999")]
+    pub ports: Ports,
+    /// User that the broker's own server runs as when the broker is root [default: mysql, if there is one]
+    #[arg(long, env = "MYSQL_BROKER_RUN_AS", value_name = "USER")]
+    pub run_as: Option<RunAs>,
+    /// Memory in MiB in which the broker's own server keeps data, all tenants together
+    #[arg(long, env = "MYSQL_BROKER_BUFFER_POOL", value_name = "MIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(5..))]
+    pub buffer_pool: u32,
+    /// Connections to the broker's own server, all tenants together
+    #[arg(long, env = "MYSQL_BROKER_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 300,
+        value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub max_connections: u32,
+    /// Connections of one binding
+    #[arg(long, env = "MYSQL_BROKER_MAX_USER_CONNECTIONS", value_name = "NUMBER", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_user_connections: u32,
+    /// Seconds after which a binding's statement is ended, unless its app asks for longer; 0 for never (MariaDB only)
+    #[arg(long, env = "MYSQL_BROKER_MAX_STATEMENT_TIME", value_name = "SECONDS", default_value_t = 600)]
+    pub max_statement_time: u32,
+    /// Refuse bindings' connections that are not encrypted; needs a server given by URL that has TLS
+    #[arg(long, env = "MYSQL_BROKER_REQUIRE_TLS")]
+    pub require_tls: bool,
+}
+
+impl Config {
+    /// The server's URL, if one was given.
+    pub(crate) fn shared_url(&self) -> anyhow::Result<Option<Secret>> {
+        let Some(file) = &self.shared_url_file else { return Ok(self.shared_url.clone()) };
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the server's URL from {}", file.display()))?;
+        let url = text.lines().next().unwrap_or_default().trim();
+        anyhow::ensure!(!url.is_empty(), "the first line of {} is empty, write a URL there", file.display());
+        Ok(Some(Secret::from(url)))
+    }
+}

@@ -1,0 +1,287 @@
+//! What is said to the server: statements, in the words of the broker. Every one has a time limit and may
+//! be repeated.
+
+use std::{collections::HashSet, time::Duration};
+
+use broker_core::{BrokerError, Result, Secret};
+use mysql_async::{Conn, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, params, prelude::Queryable as _};
+use tokio::{sync::OnceCell, time::timeout};
+
+use crate::tenant::{Account, Database, Dialect, Limits};
+
+/// How long the server may take for one thing it is asked. A drop of a database waits for locks,
+/// but no longer than [`LOCK_SECONDS`].
+const WITHIN: Duration = Duration::from_secs(20);
+const LOCK_SECONDS: u32 = 5;
+/// Administrator's connections, all callers together.
+const CONNECTIONS: usize = 4;
+
+/// Why the server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// It answered no. The text of a syntax error would repeat the statement, with its password.
+    #[error("the server refused a statement with error {code}: {}", if *code == 1064 { "wrong syntax" } else { message })]
+    Refused { code: u16, message: String },
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(mysql_async::Error),
+    #[error("the server did not answer within {}s", WITHIN.as_secs())]
+    Silent,
+    #[error("{0}")]
+    Words(#[from] BrokerError),
+}
+
+impl From<mysql_async::Error> for Fault {
+    fn from(error: mysql_async::Error) -> Self {
+        match error {
+            mysql_async::Error::Server(refusal) => Self::Refused { code: refusal.code, message: refusal.message },
+            other => Self::Unreachable(other),
+        }
+    }
+}
+
+impl From<Fault> for BrokerError {
+    fn from(fault: Fault) -> Self {
+        // Lock wait timeout, too many connections, deadlock, shutting down: these pass.
+        match fault {
+            Fault::Refused { code: 1040 | 1053 | 1205 | 1213, .. } | Fault::Unreachable(_) | Fault::Silent => {
+                Self::unavailable(fault)
+            }
+            Fault::Words(error) => error,
+            Fault::Refused { .. } => Self::failed(fault),
+        }
+    }
+}
+
+/// The administrator's connections to the server.
+pub(crate) struct Link {
+    pool: Pool,
+    dialect: OnceCell<Dialect>,
+}
+
+/// The URL of a server, checked. Says what is wrong with it without repeating it: it holds a password.
+pub(crate) fn at_url(url: &Secret) -> anyhow::Result<Opts> {
+    const WANTED: &str = "the server's URL is not like mysql://USER:PASSWORD@HOST:PORT";
+    anyhow::ensure!(url.expose().starts_with("mysql://"), WANTED);
+    let opts = Opts::from_url(url.expose()).map_err(|_| anyhow::anyhow!(WANTED))?;
+    anyhow::ensure!(opts.user().is_some_and(|user| !user.is_empty()) && !opts.ip_or_hostname().is_empty(), WANTED);
+    Ok(opts)
+}
+
+/// The broker's account on its own server.
+pub(crate) fn at_own(port: u16, user: &str, password: &Secret) -> Opts {
+    let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port);
+    opts.user(Some(user)).pass(Some(password.expose())).into()
+}
+
+impl Link {
+    /// A link that connects when it is first used.
+    pub(crate) fn new(opts: Opts) -> Self {
+        let constraints = PoolConstraints::new(0, CONNECTIONS).unwrap_or_default();
+        let pool = PoolOpts::default()
+            .with_constraints(constraints)
+            .with_inactive_connection_ttl(Duration::from_secs(60))
+            .with_ttl_check_interval(Duration::from_secs(30));
+        let opts = OptsBuilder::from_opts(opts)
+            .pool_opts(pool)
+            .prefer_socket(false)
+            .db_name(None::<String>)
+            .setup(vec![format!("SET SESSION lock_wait_timeout={LOCK_SECONDS}")]);
+        Self { pool: Pool::new(opts), dialect: OnceCell::new() }
+    }
+
+    /// Whether the server answers, and has the database.
+    pub(crate) async fn has(&self, database: &Database) -> Result<bool, Fault> {
+        let found: Option<u8> =
+            self.first("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", (database.as_str(),)).await?;
+        Ok(found.is_some())
+    }
+
+    /// Which server it is, asked once.
+    pub(crate) async fn dialect(&self) -> Result<Dialect, Fault> {
+        let ask = async || {
+            let version: Option<String> = self.first("SELECT VERSION()", ()).await?;
+            let mariadb = version.unwrap_or_default().contains("MariaDB");
+            Ok::<_, Fault>(if mariadb { Dialect::MariaDb } else { Dialect::MySql })
+        };
+        self.dialect.get_or_try_init(ask).await.copied()
+    }
+
+    /// Makes a database.
+    pub(crate) async fn create(&self, database: &Database) -> Result<(), Fault> {
+        self.run(&[database.create()]).await
+    }
+
+    /// Makes an account work, whatever it was.
+    pub(crate) async fn allow(
+        &self,
+        account: &Account,
+        database: &Database,
+        secret: &Secret,
+        limits: Limits,
+    ) -> Result<(), Fault> {
+        let dialect = self.dialect().await?;
+        self.run(&account.allow(database, secret, limits, dialect)?).await
+    }
+
+    /// Ends an account and its open connections. One that views, triggers or routines of the database run as
+    /// stays, locked: they would fail for everyone without it.
+    pub(crate) async fn forbid(&self, account: &Account, database: &Database) -> Result<(), Fault> {
+        self.shut(account).await?;
+        if self.defines(account, database).await? {
+            self.run(&[account.spoil()?]).await
+        } else {
+            self.run(&[account.drop()]).await
+        }
+    }
+
+    /// Removes a database with all accounts that it has. Accounts first: their grants would outlive it.
+    pub(crate) async fn erase(&self, database: &Database) -> Result<(), Fault> {
+        for account in self.accounts_of(database).await? {
+            self.shut(&account).await?;
+            self.run(&[account.drop()]).await?;
+        }
+        self.run(&[database.drop()]).await
+    }
+
+    /// All accounts that are a binding's.
+    pub(crate) async fn accounts(&self) -> Result<HashSet<String>, Fault> {
+        let names: Vec<String> = self.all("SELECT User FROM mysql.user WHERE User LIKE 'ub%'", ()).await?;
+        Ok(names.into_iter().collect())
+    }
+
+    /// All databases that are an instance's.
+    pub(crate) async fn databases(&self) -> Result<HashSet<String>, Fault> {
+        let select = "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'tb%'";
+        let names: Vec<String> = self.all(select, ()).await?;
+        Ok(names.into_iter().collect())
+    }
+
+    /// The size of a database in its files, in bytes. The server's own statistics lag behind.
+    pub(crate) async fn size(&self, database: &Database) -> Result<u64, Fault> {
+        let table = match self.dialect().await? {
+            Dialect::MariaDb => "INNODB_SYS_TABLESPACES",
+            Dialect::MySql => "INNODB_TABLESPACES",
+        };
+        let select = format!(
+            "SELECT CAST(COALESCE(SUM(FILE_SIZE), 0) AS UNSIGNED) FROM information_schema.{table} WHERE NAME LIKE ?"
+        );
+        let size: Option<u64> = self.first(&select, (format!("{}/%", database.as_str()),)).await?;
+        Ok(size.unwrap_or_default())
+    }
+
+    /// The server's settings that let tenants reach the machine or evade limits, in words for its operator.
+    pub(crate) async fn weaknesses(&self) -> Result<Vec<&'static str>, Fault> {
+        let mut found = Vec::new();
+        if self.dialect().await? == Dialect::MariaDb {
+            let select = "SELECT @@have_symlink, COALESCE(@@enforce_storage_engine, '')";
+            let settings: Option<(String, String)> = self.first(select, ()).await?;
+            let (symlink, engine) = settings.unwrap_or_default();
+            if symlink == "YES" {
+                found.push("tenants can make files elsewhere: set skip-symbolic-links");
+            }
+            if !engine.eq_ignore_ascii_case("InnoDB") {
+                found.push("tenants can use engines that lose data in a crash: set enforce-storage-engine=InnoDB");
+            }
+        }
+        let local: Option<u8> = self.first("SELECT @@local_infile", ()).await?;
+        if local == Some(1) {
+            found.push("clients can be made to send files: set local-infile=0");
+        }
+        Ok(found)
+    }
+
+    async fn shut(&self, account: &Account) -> Result<(), Fault> {
+        self.run(&[account.lock()]).await?;
+        if self.dialect().await? == Dialect::MariaDb {
+            return self.run(&[account.kill()]).await;
+        }
+        let select = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ?";
+        let open: Vec<u64> = self.all(select, (account.as_str(),)).await?;
+        for connection in open {
+            match self.run(&[format!("KILL {connection}")]).await {
+                Err(Fault::Refused { code: 1094, .. }) | Ok(()) => {} // It ended by itself.
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    async fn defines(&self, account: &Account, database: &Database) -> Result<bool, Fault> {
+        const ASK: &str = "SELECT \
+            EXISTS(SELECT 1 FROM information_schema.VIEWS WHERE TABLE_SCHEMA = :db AND DEFINER = :definer) OR \
+            EXISTS(SELECT 1 FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = :db AND DEFINER = :definer) OR \
+            EXISTS(SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db AND DEFINER = :definer) OR \
+            EXISTS(SELECT 1 FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :db AND DEFINER = :definer)";
+        let names = params! { "db" => database.as_str(), "definer" => account.definer() };
+        let found: Option<bool> = self.first(ASK, names).await?;
+        Ok(found.unwrap_or_default())
+    }
+
+    async fn accounts_of(&self, database: &Database) -> Result<Vec<Account>, Fault> {
+        let names: Vec<String> = self.all("SELECT User FROM mysql.db WHERE Db = ?", (database.as_str(),)).await?;
+        Ok(names.iter().filter_map(|name| Account::read(name)).collect())
+    }
+
+    async fn run(&self, statements: &[String]) -> Result<(), Fault> {
+        within(async {
+            let mut connection = self.connection().await?;
+            for statement in statements {
+                connection.query_drop(statement).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn first<T>(&self, select: &str, params: impl Into<Params> + Send) -> Result<Option<T>, Fault>
+    where
+        T: mysql_async::prelude::FromRow + Send + 'static,
+    {
+        within(async { Ok(self.connection().await?.exec_first(select, params).await?) }).await
+    }
+
+    async fn all<T>(&self, select: &str, params: impl Into<Params> + Send) -> Result<Vec<T>, Fault>
+    where
+        T: mysql_async::prelude::FromRow + Send + 'static,
+    {
+        within(async { Ok(self.connection().await?.exec(select, params).await?) }).await
+    }
+
+    /// A connection that works: a pooled one may have ended with the server it was to.
+    async fn connection(&self) -> Result<Conn, Fault> {
+        for _ in 0..CONNECTIONS {
+            let mut connection = self.pool.get_conn().await?;
+            if connection.ping().await.is_ok() {
+                return Ok(connection);
+            }
+            let _ = connection.disconnect().await;
+        }
+        Ok(self.pool.get_conn().await?)
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, Fault>> + Send) -> Result<T, Fault> {
+    timeout(WITHIN, work).await.unwrap_or(Err(Fault::Silent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_url_is_refused_without_its_password() {
+        for bad in ["", "localhost", "redis://a:s3cret@b", "mysql://", "mysql://:s3cret@b", "mysql://a:s3cret@b:port"] {
+            let refusal = at_url(&Secret::from(bad)).unwrap_err().to_string();
+            assert_eq!(refusal, "the server's URL is not like mysql://USER:PASSWORD@HOST:PORT", "{bad}");
+        }
+        assert_eq!(at_url(&Secret::from("mysql://a:b@c")).unwrap().tcp_port(), 3306);
+    }
+
+    #[test]
+    fn a_syntax_error_does_not_repeat_the_statement() {
+        let fault = Fault::Refused { code: 1064, message: "near 's3cret'".to_owned() };
+        assert_eq!(fault.to_string(), "the server refused a statement with error 1064: wrong syntax");
+        let fault = Fault::Refused { code: 1045, message: "no".to_owned() };
+        assert_eq!(fault.to_string(), "the server refused a statement with error 1045: no");
+    }
+}

@@ -1,0 +1,178 @@
+//! The words: names of databases and accounts, and statements about them. Nothing here touches the network.
+//!
+//! Statements can't take names and passwords as parameters, so these are of types and characters
+//! that need no quoting, and are quoted all the same.
+
+use broker_core::{Binding, BrokerError, Instance, OpaqueId, Result, Secret};
+
+/// An instance's database: `tb` and the instance's identifier. Without `_` and `%`, which are
+/// wildcards in a grant (SPEC M-2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Database(String);
+
+impl Database {
+    pub(crate) fn of(instance: &Instance) -> Self {
+        Self(format!("tb{}", instance.id))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn create(&self) -> String {
+        format!("CREATE DATABASE IF NOT EXISTS `{}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", self.0)
+    }
+
+    pub(crate) fn drop(&self) -> String {
+        format!("DROP DATABASE IF EXISTS `{}`", self.0)
+    }
+}
+
+/// A binding's account: `ub` and the binding's identifier (SPEC M-3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Account(String);
+
+/// What an account may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections: u32,
+    /// In seconds; 0 for no limit.
+    pub(crate) statement_time: u32,
+    pub(crate) tls: bool,
+}
+
+/// Which server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    MariaDb,
+    MySql,
+}
+
+impl Account {
+    pub(crate) fn of(binding: &Binding) -> Self {
+        Self(format!("ub{}", binding.id))
+    }
+
+    /// An account's name that the server told us; none when it is no binding's.
+    pub(crate) fn read(name: &str) -> Option<Self> {
+        name.strip_prefix("ub")?.parse::<OpaqueId>().ok().map(|id| Self(format!("ub{id}")))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Makes the account be as it should, whatever it was: one statement alone would keep an old password or
+    /// lose the grants.
+    pub(crate) fn allow(
+        &self,
+        database: &Database,
+        secret: &Secret,
+        limits: Limits,
+        dialect: Dialect,
+    ) -> Result<Vec<String>> {
+        let (account, password) = (self.quoted(), plain(secret)?);
+        let tls = if limits.tls { "SSL" } else { "NONE" };
+        let time = match dialect {
+            Dialect::MariaDb => format!(" MAX_STATEMENT_TIME {}", limits.statement_time),
+            Dialect::MySql => String::new(),
+        };
+        let terms = format!("REQUIRE {tls} WITH MAX_USER_CONNECTIONS {}{time}", limits.connections);
+        Ok(vec![
+            format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}' {terms}"),
+            format!("ALTER USER {account} IDENTIFIED BY '{password}' {terms} ACCOUNT UNLOCK"),
+            format!("GRANT {PRIVILEGES} ON `{}`.* TO {account}", database.as_str()),
+        ])
+    }
+
+    /// No new connections; those that are open are ended by [`kill`](Self::kill).
+    pub(crate) fn lock(&self) -> String {
+        format!("ALTER USER IF EXISTS {} ACCOUNT LOCK", self.quoted())
+    }
+
+    /// Ends the account's open connections, where one statement can.
+    pub(crate) fn kill(&self) -> String {
+        format!("KILL USER '{}'", self.0)
+    }
+
+    pub(crate) fn drop(&self) -> String {
+        format!("DROP USER IF EXISTS {}", self.quoted())
+    }
+
+    /// For an account that stays locked: the password that apps knew is no longer on the server.
+    pub(crate) fn spoil(&self) -> Result<String> {
+        Ok(format!(
+            "ALTER USER IF EXISTS {} IDENTIFIED BY '{}' ACCOUNT LOCK",
+            self.quoted(),
+            plain(&Secret::generate())?
+        ))
+    }
+
+    /// The account as it is written in the `DEFINER` column of the server's tables.
+    pub(crate) fn definer(&self) -> String {
+        format!("{}@%", self.0)
+    }
+
+    fn quoted(&self) -> String {
+        format!("'{}'@'%'", self.0)
+    }
+}
+
+/// All that a tenant may do in its database.
+const PRIVILEGES: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, REFERENCES, \
+    CREATE TEMPORARY TABLES, LOCK TABLES, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, EVENT, TRIGGER";
+
+/// A password for a statement, which can't take it as a parameter.
+pub(crate) fn plain(secret: &Secret) -> Result<&str> {
+    let password = secret.expose();
+    if !password.is_empty() && password.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        Ok(password)
+    } else {
+        Err(BrokerError::failed("a password has other characters than letters and digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_core::Consumer;
+
+    use super::*;
+
+    fn binding() -> Binding {
+        Binding::new(Consumer::App("blog".parse().unwrap()))
+    }
+
+    #[test] // SPEC M-2
+    fn names_are_short_and_hold_no_wildcards() {
+        let instance = Instance::new("my_%_cache".replace('%', "x").parse().unwrap(), "shared".parse().unwrap());
+        let (database, account) = (Database::of(&instance), Account::of(&binding()));
+        for name in [database.as_str(), account.as_str()] {
+            assert_eq!(name.len(), 26);
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{name}");
+        }
+        assert_eq!(Account::read(account.as_str()), Some(account));
+        assert_eq!(Account::read("ubuntu"), None);
+        assert_eq!(Account::read("root"), None);
+    }
+
+    #[test]
+    fn a_password_that_would_need_quoting_is_refused() {
+        for bad in ["", "a'b", "a\\b", "a b"] {
+            assert!(plain(&Secret::from(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test] // SPEC M-3
+    fn an_account_gets_its_limits() {
+        let instance = Instance::new("db".parse().unwrap(), "shared".parse().unwrap());
+        let (binding, database) = (binding(), Database::of(&instance));
+        let limits = Limits { connections: 7, statement_time: 9, tls: true };
+
+        let on = |dialect| Account::of(&binding).allow(&database, &binding.secret, limits, dialect).unwrap();
+
+        let mariadb = on(Dialect::MariaDb);
+        assert!(mariadb[1].ends_with("REQUIRE SSL WITH MAX_USER_CONNECTIONS 7 MAX_STATEMENT_TIME 9 ACCOUNT UNLOCK"));
+        assert!(on(Dialect::MySql)[0].ends_with("REQUIRE SSL WITH MAX_USER_CONNECTIONS 7"));
+        assert!(mariadb[2].contains(&format!("ON `{}`.* TO", database.as_str())));
+    }
+}

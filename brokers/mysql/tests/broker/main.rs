@@ -1,0 +1,6 @@
+//! The MySQL broker against real servers, which the tests start: `mariadbd` has to be installed.
+
+mod accounts;
+mod isolation;
+mod servers;
+mod support;
