@@ -9,6 +9,7 @@ use argon2::{
 use broker_core::Secret;
 use chrono::Utc;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::{App, Email, Error, Platform, Pool, Result, ServiceInstance, Team, TeamName, Token, User, records::Kept};
 
@@ -239,7 +240,11 @@ fn unhashable(error: argon2::password_hash::Error) -> Error {
     Error::Store(error.to_string().into())
 }
 
+/// Passwords that are hashed at the same time: each takes 19 MiB, and anybody may try to log in.
+static HASHING: Semaphore = Semaphore::const_new(4);
+
 /// Hashing takes tens of milliseconds of a core: not on a thread that serves others.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let _turn = HASHING.acquire().await.map_err(|closed| Error::Store(closed.into()))?;
     tokio::task::spawn_blocking(work).await.map_err(|panicked| Error::Store(panicked.into()))
 }

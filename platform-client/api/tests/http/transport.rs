@@ -142,3 +142,15 @@ async fn bodies_that_cannot_be_read_are_400_and_say_why() {
     api.post("/1.0/plans", &large).await.is(413);
     api.get("/1.0/apps/%FF").await.is(400);
 }
+
+#[tokio::test] // SPEC W-1
+async fn a_router_with_routes_of_its_own_can_be_merged_and_is_tried_first() {
+    let mut api = TestApi::start().await;
+    let git = axum::Router::new().route("/git/{app}/info/refs", axum::routing::get(|| async { "refs" }));
+
+    api.router = git.merge(api.router);
+
+    assert_eq!(api.get("/git/blog/info/refs").await.body, "refs");
+    api.get("/1.0/users/info").await.is(200);
+    api.get("/git/blog").await.is(404).says("404 page not found");
+}
