@@ -28,7 +28,7 @@
 
 use std::{
     fs, io,
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -259,6 +259,7 @@ fn make_password(file: &Path) -> io::Result<Secret> {
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let logging = logging.with_ansi(io::stderr().is_terminal());
     if let Err(already) = logging.try_init() {
         eprintln!("warning: logging was set up before: {already}");
     }

@@ -38,7 +38,7 @@ pub mod testing;
 #[cfg(any(feature = "client", feature = "server"))]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),
-    allow(dead_code, unused_imports, reason = "each side of the protocol uses its half")
+    allow(dead_code, unreachable_pub, unused_imports, reason = "each side of the protocol uses its half")
 )]
 mod wire;
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -38,6 +38,7 @@ impl State {
         let key_file = folder.join("state.key");
         let key = SealingKey::load_or_create(&key_file).map_err(|cause| StateError::file(&key_file, cause))?;
         let database = folder.join("state.db");
+        private_file(&database)?;
         let store = SqliteStore::open(&database, key)
             .await
             .map_err(|cause| StateError::Database { path: database, cause: Box::new(cause) })?;
@@ -56,13 +57,18 @@ fn prepare(folder: &Path) -> Result<fs::File, StateError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|cause| StateError::file(folder, cause))?;
     let path = folder.join("state.lock");
-    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let lock = lock.map_err(|cause| StateError::file(&path, cause))?;
+    let lock = private_file(&path)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(fs::TryLockError::WouldBlock) => Err(StateError::InUse(folder.to_owned())),
         Err(fs::TryLockError::Error(cause)) => Err(StateError::file(&path, cause)),
     }
+}
+
+/// A file for its owner only, made if it is missing: the folder may have been there before, and open to others.
+fn private_file(path: &Path) -> Result<fs::File, StateError> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    file.map_err(|cause| StateError::file(path, cause))
 }
 
 /// Why a broker's records can't be opened.

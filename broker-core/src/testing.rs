@@ -111,7 +111,6 @@ impl TestBroker {
     }
 
     /// A request with the right credentials, to be completed.
-    #[must_use]
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.anonymous(method, path).basic_auth(USERNAME, Some(PASSWORD))
     }
@@ -120,7 +119,6 @@ impl TestBroker {
     ///
     /// # Panics
     /// When `method` is none.
-    #[must_use]
     pub fn anonymous(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         self.http.request(method, format!("{}{path}", self.url()))

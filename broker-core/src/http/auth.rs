@@ -51,7 +51,7 @@ fn digest(pair: &[u8]) -> [u8; 32] {
     Sha256::digest(pair).into()
 }
 
-/// Lets nobody past without credentials, whatever the path (SPEC A-1).
+/// Lets nobody past without credentials, whatever the path (SPEC T-1).
 pub(super) async fn require(State(credentials): State<Arc<Credentials>>, request: Request, next: Next) -> Response {
     if credentials.accepts(request.headers()) {
         return next.run(request).await;

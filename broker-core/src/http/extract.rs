@@ -53,7 +53,7 @@ async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, which: &str) -> R
     Ok(found.ok_or_else(|| BrokerError::InvalidName(InvalidName::new("the path is not UTF-8 text")))?)
 }
 
-/// A body in either encoding, by its `Content-Type`, whatever the method (contract 9, 13 and 40).
+/// A body in either encoding, by its `Content-Type`, whatever the method (SPEC T-2).
 pub(super) struct Body<T>(pub(super) T);
 
 /// A body that can be read from its fields.

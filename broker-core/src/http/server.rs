@@ -83,6 +83,13 @@ impl BrokerServer {
         self
     }
 
+    /// How long a second caller waits for its turn before it is told what runs (5 s unless told
+    /// otherwise; SPEC L-4).
+    pub fn turn_within(mut self, duration: Duration) -> Self {
+        self.timing.turn_within = duration;
+        self
+    }
+
     /// How long a stopping server waits for what it has begun (30 s unless told otherwise); what is
     /// not finished by then is taken up at the next start.
     pub fn finish_within(mut self, duration: Duration) -> Self {

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use tokio::time::{Instant, timeout};
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, debug, info, info_span};
 use uuid::Uuid;
 
 use super::respond::Failure;
@@ -23,13 +23,19 @@ pub(super) async fn follow(State(limit): State<Duration>, request: Request, next
     let id = id_of(&request);
     let what = format!("{} {}", request.method(), request.uri().path());
     let span = info_span!("request", id = id.to_str().unwrap_or_default());
+    let is_probe = request.uri().path() == "/healthz";
     let begun = Instant::now();
     let answer = async {
         let answer = timeout(limit, next.run(request)).await;
         let answer = answer.unwrap_or_else(|_| {
             Failure::from(BrokerError::unavailable("the request was not answered in time")).into_response()
         });
-        info!("{what} answered {} in {} ms", answer.status().as_u16(), begun.elapsed().as_millis());
+        let (status, took) = (answer.status().as_u16(), begun.elapsed().as_millis());
+        if is_probe {
+            debug!("{what} answered {status} in {took} ms");
+        } else {
+            info!("{what} answered {status} in {took} ms");
+        }
         answer
     };
     let mut answer = answer.instrument(span).await;

@@ -22,8 +22,6 @@ use crate::{
     store::{Store, Write},
 };
 
-/// How long a second caller waits for the first one.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How many pieces of unfinished work are driven on at once.
 const DRIVEN_AT_ONCE: usize = 16;
 
@@ -34,6 +32,8 @@ pub(crate) struct Timing {
     pub(crate) answer_within: Duration,
     /// One call of the author's.
     pub(crate) call_timeout: Duration,
+    /// A second caller's turn.
+    pub(crate) turn_within: Duration,
     /// A question whose answer is shown to people: status and info.
     pub(crate) look_timeout: Duration,
     /// A stopping server's last work.
@@ -51,6 +51,7 @@ impl Default for Timing {
         Self {
             answer_within: Duration::from_secs(240),
             call_timeout: Duration::from_secs(280),
+            turn_within: Duration::from_secs(5),
             look_timeout: Duration::from_secs(10),
             finish_within: Duration::from_secs(30),
             reconcile_every: Duration::from_secs(5),
@@ -81,7 +82,7 @@ impl Engine {
             broker,
             store,
             timing,
-            locks: Locks::new(LOCK_WAIT),
+            locks: Locks::new(timing.turn_within),
             backoff: Backoff::new(timing.reconcile_every.min(Duration::from_secs(1))),
             driving: Arc::new(Semaphore::new(DRIVEN_AT_ONCE)),
             stopping: CancellationToken::new(),
