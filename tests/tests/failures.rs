@@ -47,7 +47,7 @@ async fn a_failed_deploy_rejects_the_push_and_the_old_version_serves_on() {
     world.eventually("blog", "/", |page| page.body == "version 2").await;
 }
 
-#[tokio::test] // SPEC E-2, N-2, N-4
+#[tokio::test] // SPEC E-3, N-2, N-4
 async fn wrong_input_of_each_kind_is_answered_by_a_sentence() {
     let world = World::start();
     world.tsuru(&["app", "create", "blog", "python"]).ok();
@@ -79,7 +79,7 @@ async fn wrong_input_of_each_kind_is_answered_by_a_sentence() {
     assert!(world.containers().is_empty());
 }
 
-#[tokio::test] // SPEC B-2, I-5
+#[tokio::test] // SPEC J-5, J-3
 async fn binding_twice_or_removing_what_is_bound_is_refused() {
     let world = World::start();
     world.tsuru(&["app", "create", "blog", "python"]).ok();

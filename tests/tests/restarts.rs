@@ -64,7 +64,7 @@ async fn a_platform_killed_in_the_middle_of_a_push_leaves_the_old_version_and_no
     world.eventually("blog", "/", |page| page.body == "version 3").await;
 }
 
-#[tokio::test] // SPEC P-8, E-3
+#[tokio::test] // SPEC P-9
 async fn a_broker_that_is_down_stops_nobody_but_those_who_ask_it() {
     let mut world = World::start();
     let _source = world.pushed_teacup("blog");
@@ -92,7 +92,7 @@ async fn a_broker_that_is_down_stops_nobody_but_those_who_ask_it() {
     assert!(world.tsuru(&["env", "get", "-a", "shop"]).ok().contains("DATABASE_URL"));
 }
 
-#[tokio::test] // SPEC E-3
+#[tokio::test] // SPEC P-9
 async fn a_broker_that_answers_rubbish_leaves_nothing_half_made() {
     let world = World::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

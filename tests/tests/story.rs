@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use end_to_end::{Page, World};
 
-#[tokio::test] // SPEC G-1, B-1, A-6, A-11
+#[tokio::test] // SPEC G-1, J-4, A-6, A-11
 async fn a_pushed_app_counts_in_redis_writes_in_mysql_and_goes_without_a_trace() {
     let world = World::start();
     world.tsuru(&["app", "create", "blog", "python"]).ok();

@@ -12,7 +12,7 @@ pub(crate) const ADMIN: &str = "broker";
 /// An account of a binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// Its name: the binding's identifier (SPEC R-3).
+    /// Its name: the binding's identifier (SPEC K-3).
     pub(crate) user: OpaqueId,
     /// Only this is ever told to a server.
     password_sha256: String,
@@ -151,7 +151,7 @@ mod tests {
         Instance::new("cache".parse().unwrap(), "shared".parse().unwrap())
     }
 
-    #[test] // SPEC R-3
+    #[test] // SPEC K-3
     fn an_account_file_is_read_as_it_was_written_and_holds_no_password() {
         let (instance, one, two) = (instance(), binding(), binding());
         let accounts = [Account::on_server(&one), Account::on_prefix(&two, &instance)];
@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    #[test] // SPEC R-2
+    #[test] // SPEC K-2
     fn a_server_with_many_databases_gets_the_narrower_rule() {
         let account = Account::on_prefix(&binding(), &instance());
         let narrow = account.rule(Dialect { many_databases: true, ..OLD });

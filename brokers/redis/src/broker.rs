@@ -255,7 +255,7 @@ fn account(instance: &Instance, binding: &Binding) -> Account {
     if is_shared(instance) { Account::on_prefix(binding, instance) } else { Account::on_server(binding) }
 }
 
-/// What an app finds in its environment (SPEC R-1).
+/// What an app finds in its environment (SPEC K-1).
 fn env(host: &str, port: u16, instance: &Instance, binding: &Binding) -> EnvVars {
     let (user, password) = (binding.id.as_str(), binding.secret.expose());
     let env = EnvVars::default()
@@ -349,7 +349,7 @@ mod tests {
 
     use super::*;
 
-    #[test] // SPEC R-1
+    #[test] // SPEC K-1
     fn an_apps_environment_has_the_parts_and_the_whole() {
         let instance = Instance::new("cache".parse().unwrap(), SHARED.parse().unwrap());
         let binding = Binding::new(Consumer::App("blog".parse().unwrap()));

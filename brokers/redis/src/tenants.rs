@@ -96,7 +96,7 @@ impl Tenants {
         }
     }
 
-    /// Makes a binding's account work (SPEC R-3).
+    /// Makes a binding's account work (SPEC K-3).
     pub(crate) async fn allow(&self, account: &Account) -> Result<()> {
         let mut known = self.known.lock().await;
         known.gone.remove(&account.user);
@@ -108,7 +108,7 @@ impl Tenants {
         up.link.allow(std::slice::from_ref(account), up.dialect).await.map_err(failure)
     }
 
-    /// Makes accounts stop working and drops their connections (SPEC R-4). A server that is down has
+    /// Makes accounts stop working and drops their connections (SPEC K-4). A server that is down has
     /// none, and forgets them before it starts again.
     pub(crate) async fn forbid(&self, users: &[OpaqueId]) -> Result<()> {
         let mut known = self.known.lock().await;
@@ -128,7 +128,7 @@ impl Tenants {
         }
     }
 
-    /// Removes an instance's accounts and keys from a server that it shares with others (SPEC R-5).
+    /// Removes an instance's accounts and keys from a server that it shares with others (SPEC K-5).
     pub(crate) async fn erase(&self, instance: &OpaqueId) -> Result<()> {
         let mut known = self.known.lock().await;
         known.gone.insert(instance.clone());
@@ -147,7 +147,7 @@ impl Tenants {
         up.link.erase(instance).await.map_err(failure)
     }
 
-    /// Removes a server of the broker's own with all it had (SPEC R-5).
+    /// Removes a server of the broker's own with all it had (SPEC K-5).
     pub(crate) async fn remove(&self, instance: &OpaqueId) -> Result<()> {
         let mut known = self.known.lock().await;
         known.gone.insert(instance.clone());
@@ -160,7 +160,7 @@ impl Tenants {
         }
     }
 
-    /// Brings the server up and gives it the accounts that it lost (SPEC R-6). Accounts that nobody
+    /// Brings the server up and gives it the accounts that it lost (SPEC K-6). Accounts that nobody
     /// remembers are left alone: they may be about to be remembered.
     pub(crate) async fn restore(&self, instances: &[OpaqueId], accounts: &[(OpaqueId, Account)]) -> Result<()> {
         let mut known = self.known.lock().await;

@@ -85,15 +85,15 @@ pub(crate) struct Serve {
     pub(crate) build_network: Option<String>,
 
     /// Seconds that requests in flight get when their unit goes away.
-    #[arg(long, env = "TSURUD_DRAIN_SECONDS", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long = "drain-seconds", env = "TSURUD_DRAIN_SECONDS", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     pub(crate) drain: Duration,
 
     /// Seconds that a unit gets to stop before it is killed.
-    #[arg(long, env = "TSURUD_STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long = "stop-seconds", env = "TSURUD_STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub(crate) stop_grace: Duration,
 
     /// Seconds that a new unit gets to become ready, unless its check says more.
-    #[arg(long, env = "TSURUD_READY_SECONDS", default_value = "120", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long = "ready-seconds", env = "TSURUD_READY_SECONDS", default_value = "120", value_name = "SECONDS", value_parser = seconds)]
     pub(crate) ready: Duration,
 }
 

@@ -6,7 +6,7 @@ use crate::support::{Client, Given, Grounds, binding, instance, tenancy, tenant}
 
 const PLANS: [&str; 2] = ["dedicated", "shared"];
 
-#[tokio::test] // SPEC R-1
+#[tokio::test] // SPEC K-1
 async fn a_bound_app_finds_a_working_redis_in_its_environment() {
     let grounds = Grounds::new();
     let broker = grounds.broker().await;
@@ -23,7 +23,7 @@ async fn a_bound_app_finds_a_working_redis_in_its_environment() {
     }
 }
 
-#[tokio::test] // SPEC R-4
+#[tokio::test] // SPEC K-4
 async fn an_unbound_apps_credentials_and_connections_end_and_the_others_go_on() {
     let grounds = Grounds::new();
     let broker = grounds.broker().await;
@@ -77,7 +77,7 @@ async fn binding_again_gives_the_same_credentials() {
     }
 }
 
-#[tokio::test] // SPEC R-5
+#[tokio::test] // SPEC K-5
 async fn a_removed_instance_leaves_no_server_process_account_or_key() {
     let grounds = Grounds::new();
     let given = Given::start(&["--databases", "1"]).await;
@@ -104,7 +104,7 @@ async fn a_removed_instance_leaves_no_server_process_account_or_key() {
     assert_eq!(admin.list("ACL USERS").await.len(), 2, "the default user and the other tenant's");
 }
 
-#[tokio::test] // SPEC R-6
+#[tokio::test] // SPEC K-6
 async fn a_given_server_that_restarted_gets_its_accounts_back() {
     let grounds = Grounds::new();
     let mut given = Given::start(&["--databases", "1"]).await;
@@ -126,7 +126,7 @@ async fn a_given_server_that_restarted_gets_its_accounts_back() {
     assert!(Client::of(&gone_env).await.is_err(), "an older list brings nothing back that was taken away");
 }
 
-#[tokio::test] // SPEC R-6
+#[tokio::test] // SPEC K-6
 async fn an_older_list_does_not_bring_a_removed_instance_back() {
     let grounds = Grounds::new();
     let broker = grounds.broker().await;

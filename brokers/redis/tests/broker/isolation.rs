@@ -252,7 +252,7 @@ impl Neighbours {
     }
 }
 
-#[tokio::test] // SPEC R-2
+#[tokio::test] // SPEC K-2
 async fn tenants_of_a_shared_server_use_their_own_prefix_freely() {
     let grounds = Grounds::new();
     let mut neighbours = Neighbours::on(&grounds.broker().await).await;
@@ -263,7 +263,7 @@ async fn tenants_of_a_shared_server_use_their_own_prefix_freely() {
     }
 }
 
-#[tokio::test] // SPEC R-2
+#[tokio::test] // SPEC K-2
 async fn tenants_of_a_shared_server_cannot_reach_each_other() {
     let grounds = Grounds::new();
     let mut neighbours = Neighbours::on(&grounds.broker().await).await;
@@ -271,7 +271,7 @@ async fn tenants_of_a_shared_server_cannot_reach_each_other() {
     assert_eq!(neighbours.not_refused(ACROSS).await, [""; 0]);
 }
 
-#[tokio::test] // SPEC R-2
+#[tokio::test] // SPEC K-2
 async fn tenants_of_a_shared_server_see_and_change_nothing_beyond_their_prefix() {
     let grounds = Grounds::new();
     let mut neighbours = Neighbours::on(&grounds.broker().await).await;
@@ -279,7 +279,7 @@ async fn tenants_of_a_shared_server_see_and_change_nothing_beyond_their_prefix()
     assert_eq!(neighbours.not_refused(BEYOND).await, [""; 0]);
 }
 
-#[tokio::test] // SPEC R-2
+#[tokio::test] // SPEC K-2
 async fn tenants_of_a_given_server_with_many_databases_stay_in_the_first() {
     let grounds = Grounds::new();
     let given = Given::start(&["--databases", "16"]).await;
@@ -292,7 +292,7 @@ async fn tenants_of_a_given_server_with_many_databases_stay_in_the_first() {
     assert_eq!(neighbours.not_refused(BEYOND).await, [""; 0]);
 }
 
-#[tokio::test] // SPEC R-2
+#[tokio::test] // SPEC K-2
 async fn the_owner_of_a_server_may_do_all_but_leave_it() {
     let grounds = Grounds::new();
     let broker = grounds.broker().await;
@@ -308,7 +308,7 @@ async fn the_owner_of_a_server_may_do_all_but_leave_it() {
     }
 }
 
-#[tokio::test] // SPEC R-2
+#[tokio::test] // SPEC K-2
 async fn nobody_gets_in_without_an_account() {
     let grounds = Grounds::new();
     let broker = grounds.broker().await;

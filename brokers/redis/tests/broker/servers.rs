@@ -31,7 +31,7 @@ async fn a_killed_server_comes_back_with_its_data_and_credentials() {
     assert_eq!(broker.status(&dedicated).await.unwrap(), Health::Up);
 }
 
-#[tokio::test] // SPEC R-4
+#[tokio::test] // SPEC K-4
 async fn what_is_unbound_while_its_server_is_down_stays_unbound() {
     let grounds = Grounds::new();
     let broker = grounds.broker().await;

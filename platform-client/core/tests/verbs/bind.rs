@@ -5,7 +5,7 @@ use platform_core::{
     Binding, Error, OwnVar, Progress, Removal, Unbinding, ports::RecordKind, testing::brokers::BrokerCall,
 };
 
-#[tokio::test] // SPEC B-1
+#[tokio::test] // SPEC J-4
 async fn a_bind_brings_variables_into_new_units() {
     let test = TestPlatform::new().await;
     test.running_app(2).await;
@@ -21,7 +21,7 @@ async fn a_bind_brings_variables_into_new_units() {
     assert_eq!(instance.apps, [app_name("blog")]);
 }
 
-#[tokio::test] // SPEC B-2
+#[tokio::test] // SPEC J-5
 async fn binding_twice_is_refused_and_sends_no_bind() {
     let test = TestPlatform::new().await;
     test.create_app("blog").await;
@@ -34,7 +34,7 @@ async fn binding_twice_is_refused_and_sends_no_bind() {
     assert_eq!(test.brokers.count(BrokerCall::Bind), 1);
 }
 
-#[tokio::test] // SPEC B-3
+#[tokio::test] // SPEC J-6
 async fn a_bind_that_the_broker_refuses_leaves_nothing() {
     let test = TestPlatform::new().await;
     test.running_app(1).await;
@@ -49,7 +49,7 @@ async fn a_bind_that_the_broker_refuses_leaves_nothing() {
     assert_eq!(test.brokers.count(BrokerCall::Unbind), 0);
 }
 
-#[tokio::test] // SPEC B-3
+#[tokio::test] // SPEC J-6
 async fn a_bind_whose_units_do_not_start_is_undone_at_the_broker() {
     let test = TestPlatform::new().await;
     test.running_app(1).await;
@@ -63,7 +63,7 @@ async fn a_bind_whose_units_do_not_start_is_undone_at_the_broker() {
     assert_eq!(test.routed(), ["blog.web.1-1.1"]);
 }
 
-#[tokio::test] // SPEC B-4
+#[tokio::test] // SPEC J-7
 async fn an_unbind_takes_the_variables_away_and_tells_the_broker() {
     let test = TestPlatform::new().await;
     test.running_app(1).await;
@@ -80,7 +80,7 @@ async fn an_unbind_takes_the_variables_away_and_tells_the_broker() {
     assert!(matches!(test.unbind("cache", "blog").await, Err(Error::Precondition(_))));
 }
 
-#[tokio::test] // SPEC B-4
+#[tokio::test] // SPEC J-7
 async fn a_broker_that_fails_to_unbind_keeps_the_binding_unless_forced() {
     let test = TestPlatform::new().await;
     test.running_app(1).await;
@@ -102,7 +102,7 @@ async fn a_broker_that_fails_to_unbind_keeps_the_binding_unless_forced() {
     assert!(test.app("blog").await.service_env.is_empty());
 }
 
-#[tokio::test] // SPEC B-6
+#[tokio::test] // SPEC J-8
 async fn without_a_restart_units_stay_and_the_variables_wait() {
     let test = TestPlatform::new().await;
     test.running_app(1).await;
@@ -118,7 +118,7 @@ async fn without_a_restart_units_stay_and_the_variables_wait() {
     assert!(test.app("blog").await.merged_env().contains_key("REDIS_HOST"));
 }
 
-#[tokio::test] // SPEC I-2
+#[tokio::test] // SPEC J-1
 async fn an_instance_that_the_broker_refuses_is_not_remembered() {
     let test = TestPlatform::new().await;
     test.brokers
@@ -134,7 +134,7 @@ async fn an_instance_that_the_broker_refuses_is_not_remembered() {
     test.create_instance("cache").await;
 }
 
-#[tokio::test] // SPEC I-3
+#[tokio::test] // SPEC J-2
 async fn an_instance_name_is_taken_once_a_service() {
     let test = TestPlatform::new().await;
     test.create_instance("cache").await;
@@ -145,7 +145,7 @@ async fn an_instance_name_is_taken_once_a_service() {
     assert_eq!(test.brokers.count(BrokerCall::Create), 1);
 }
 
-#[tokio::test] // SPEC I-5
+#[tokio::test] // SPEC J-3
 async fn a_bound_instance_is_removed_only_when_asked_to_unbind_all() {
     let test = TestPlatform::new().await;
     test.running_app(1).await;
@@ -163,7 +163,7 @@ async fn a_bound_instance_is_removed_only_when_asked_to_unbind_all() {
     assert!(test.app("blog").await.service_env.is_empty());
 }
 
-#[tokio::test] // SPEC I-5
+#[tokio::test] // SPEC J-3
 async fn errors_of_a_dead_broker_can_be_ignored() {
     let test = TestPlatform::new().await;
     test.create_instance("cache").await;
@@ -290,7 +290,7 @@ async fn set(test: &TestPlatform, name: &str, value: &str, alias: &str) -> platf
     test.platform.set_env(&test.user, &app_name("blog"), vars, false, &Progress::silent()).await
 }
 
-#[tokio::test] // SPEC B-3
+#[tokio::test] // SPEC J-6
 async fn a_router_that_is_away_after_a_bind_was_recorded_does_not_undo_it() {
     let test = TestPlatform::new().await;
     test.running_app(1).await;
