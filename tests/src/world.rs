@@ -83,10 +83,10 @@ fn new_folder() -> TempDir {
     TempDir::with_prefix("tsuru-world-").expect("a folder can be made")
 }
 
-/// The address at which containers reach this machine.
+/// The address at which containers reach this machine, found out as the demo does.
 fn bridge() -> String {
-    let format = "{{(index .IPAM.Config 0).Gateway}}";
-    run(root(), "docker", &["network", "inspect", "bridge", "--format", format]).ok().trim().to_owned()
+    let script = ". scripts/lib/settings.sh && . scripts/lib/say.sh && . scripts/lib/engine.sh && bridge_address";
+    run(root(), "bash", &["-euc", script]).ok().trim().to_owned()
 }
 
 fn local(port: u16) -> SocketAddr {
