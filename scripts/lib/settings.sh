@@ -64,10 +64,12 @@ make_data_folder() {
     [[ -z $(ls -A "$DEMO_DATA" 2>/dev/null) ]] ||
       fail "$DEMO_DATA has something else in it" "Choose an empty or new folder: DEMO_DATA=/some/folder"
     mkdir -p "$DEMO_DATA"
-    chmod 0700 "$DEMO_DATA"
+    # Servers of a broker that root runs are not root's: they must get to their own folder, and see nothing on the way.
+    chmod 0711 "$DEMO_DATA"
     : >"$DEMO_DATA/.made-by-make-demo"
   fi
   mkdir -p "$LOGS" "$RUN"
+  chmod 0700 "$LOGS" "$RUN"
 }
 
 # The images that the demo may make and that exist, one a line. What was there before the demo stays after it.

@@ -1,5 +1,5 @@
 //! What the use cases need from the world. Each port has in-memory form and a contract in
-//! [`testing`](crate::testing); adapters run the same contract.
+//! `platform_core::testing` (feature `testing`); adapters run the same contract.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

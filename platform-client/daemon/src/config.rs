@@ -53,7 +53,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "TSURUD_ROUTER_SOCKET", value_name = "FILE")]
     pub(crate) router_socket: Option<PathBuf>,
 
-    /// Apps answer at <app>.<domain>.
+    /// Apps answer at APP.DOMAIN.
     #[arg(long, env = "TSURUD_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]
     pub(crate) domain: String,
 
