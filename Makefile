@@ -22,8 +22,8 @@ demo-restart: ## stop the demo's three daemons and start them again
 demo-down: ## remove all that the demo made
 	@scripts/demo-down
 
-build: ## the four programs, optimised, in target/release
-	cargo build --release --locked --bins
+build: ## the four programs, as optimised as can be, in target/dist
+	cargo build --profile dist --locked --bins
 
 check: ## fast: formatting, lints, docs, tests that need no Docker
 	@scripts/test --quick

@@ -27,11 +27,10 @@
 //! ```
 
 use std::{
-    fs, io,
+    io,
     io::{IsTerminal as _, Write as _},
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -213,45 +212,11 @@ impl Common {
             Ok(password) if !password.is_empty() => Ok(Secret::from(password)),
             Ok(_) | Err(std::env::VarError::NotPresent) => {
                 let file = self.password_file.clone().unwrap_or_else(|| self.data(about).join("password"));
-                password_in(&file).with_context(|| format!("cannot use the password file {}", file.display()))
+                Secret::kept_in(&file, Secret::generate)
+                    .with_context(|| format!("cannot use the password file {}", file.display()))
             }
             Err(std::env::VarError::NotUnicode(_)) => anyhow::bail!("{PASSWORD} is not UTF-8 text"),
         }
-    }
-}
-
-/// The file's first line; a missing file is made, for its owner only.
-fn password_in(file: &Path) -> anyhow::Result<Secret> {
-    match fs::read_to_string(file) {
-        Ok(text) => {
-            let password = text.lines().next().unwrap_or_default().trim();
-            anyhow::ensure!(!password.is_empty(), "its first line is empty, write a password there or remove the file");
-            Ok(Secret::from(password))
-        }
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(make_password(file)?),
-        Err(other) => Err(other.into()),
-    }
-}
-
-/// Appears under its name only when it is complete. Of two processes that make one at once, one
-/// wins and both use it.
-fn make_password(file: &Path) -> io::Result<Secret> {
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    let password = Secret::generate();
-    let unfinished = file.with_extension(format!("new-{}", std::process::id()));
-    let mut made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    writeln!(made, "{}", password.expose())?;
-    made.sync_all()?;
-    let placed = fs::hard_link(&unfinished, file);
-    fs::remove_file(&unfinished)?;
-    match placed {
-        Ok(()) => Ok(password),
-        Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => {
-            Ok(Secret::from(fs::read_to_string(file)?.lines().next().unwrap_or_default()))
-        }
-        Err(other) => Err(other),
     }
 }
 
@@ -279,8 +244,6 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[derive(Debug, clap::Args)]
@@ -309,26 +272,5 @@ mod tests {
         let wanted = "id: motd\nusername: \"motd\"\npassword: \"a\\\"b: c\"\nteam: \"data\"\n\
                       endpoint:\n  production: \"http://127.0.0.1:9\"\n";
         assert_eq!(text, wanted);
-    }
-
-    #[test]
-    fn a_password_file_is_made_once_and_for_its_owner_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("new/password");
-
-        let made = password_in(&file).unwrap();
-
-        assert_eq!(password_in(&file).unwrap(), made);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn an_empty_password_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("password");
-        fs::write(&file, "\n").unwrap();
-
-        assert!(password_in(&file).unwrap_err().to_string().contains("first line is empty"));
     }
 }

@@ -3,10 +3,6 @@
 //! A name is checked once, where it enters the process; from there on its type is the proof. The
 //! rules are SPEC N-1 to N-6. Nothing here touches the network or the clock.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 /// A text that is not the name it was meant to be, with the rule it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -21,10 +17,13 @@ impl InvalidName {
 }
 
 /// Defines a name: a newtype over `String` that can only be made from a text that keeps the rule.
-macro_rules! name {
+/// `$refusal` makes the sentence from a text that does not.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! checked_name {
     ($(#[$doc:meta])* $name:ident, $keeps_rule:expr, $refusal:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::serde::Serialize, ::serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -37,17 +36,17 @@ macro_rules! name {
         }
 
         impl TryFrom<String> for $name {
-            type Error = InvalidName;
+            type Error = $crate::InvalidName;
 
-            fn try_from(raw: String) -> Result<Self, InvalidName> {
-                if $keeps_rule(raw.as_str()) { Ok(Self(raw)) } else { Err(InvalidName($refusal(raw.as_str()))) }
+            fn try_from(raw: String) -> Result<Self, $crate::InvalidName> {
+                if $keeps_rule(raw.as_str()) { Ok(Self(raw)) } else { Err($crate::InvalidName::new($refusal(raw.as_str()))) }
             }
         }
 
         impl std::str::FromStr for $name {
-            type Err = InvalidName;
+            type Err = $crate::InvalidName;
 
-            fn from_str(raw: &str) -> Result<Self, InvalidName> {
+            fn from_str(raw: &str) -> Result<Self, $crate::InvalidName> {
                 Self::try_from(raw.to_owned())
             }
         }
@@ -64,15 +63,15 @@ macro_rules! name {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
     };
 }
 
-name! {
+crate::checked_name! {
     /// A service's name, such as `redis` (SPEC N-1).
     ///
     /// ```
@@ -83,17 +82,17 @@ name! {
     ServiceName, is_label, |_: &str| "Invalid service id, should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter.".to_owned()
 }
 
-name! {
+crate::checked_name! {
     /// An app's name (SPEC N-2).
     AppName, is_label, |_: &str| "Invalid app name, your app should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter.".to_owned()
 }
 
-name! {
+crate::checked_name! {
     /// A job's name (SPEC N-3).
     JobName, is_label, |_: &str| "Invalid job name, your job should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter.".to_owned()
 }
 
-name! {
+crate::checked_name! {
     /// A service instance's name, unique within its service; never `plans`, whose path is taken (SPEC N-4).
     ///
     /// ```
@@ -108,13 +107,13 @@ name! {
     }
 }
 
-name! {
+crate::checked_name! {
     /// A plan's name, as the catalog spells it (SPEC N-5).
     PlanName, |raw: &str| !raw.is_empty() && raw.len() <= 100 && !raw.chars().any(char::is_control),
     |_: &str| "invalid plan name: it has 1 to 100 characters and no control characters".to_owned()
 }
 
-name! {
+crate::checked_name! {
     /// An identifier that the framework makes: 24 characters of `a-z2-7`, the first one a letter.
     ///
     /// It is safe in paths, patterns and statements of any server, unlike the platform's names,

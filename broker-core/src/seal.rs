@@ -1,11 +1,13 @@
 //! Records at rest: sealed with a key that is kept beside them, not in them.
 
-use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{io, path::Path};
 
 use chacha20poly1305::{
     Key, KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, Payload},
 };
+
+use crate::Secret;
 
 /// A sealed record that does not open: another key, another place, or damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,28 +46,12 @@ impl SealingKey {
     /// # Errors
     /// When the file can't be read or made, or holds something else.
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
-        match fs::read_to_string(path) {
-            Ok(text) => {
-                let mut bytes = [0; 32];
-                hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| {
-                    let sentence = format!("{} holds no key: 64 hexadecimal digits are wanted", path.display());
-                    io::Error::new(io::ErrorKind::InvalidData, sentence)
-                })?;
-                Ok(Self::from_bytes(bytes))
-            }
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Self::create(path),
-            Err(other) => Err(other),
-        }
-    }
-
-    /// Written under another name first, so that no crash leaves half a key.
-    fn create(path: &Path) -> io::Result<Self> {
-        let bytes: [u8; 32] = rand::random();
-        let unfinished = path.with_extension("new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(hex::encode(bytes).as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
+        let text = Secret::kept_in(path, || hex::encode(rand::random::<[u8; 32]>()).into())?;
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text.expose(), &mut bytes).map_err(|_| {
+            let sentence = format!("{} holds no key: 64 hexadecimal digits are wanted", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, sentence)
+        })?;
         Ok(Self::from_bytes(bytes))
     }
 
@@ -97,7 +83,7 @@ impl std::fmt::Debug for SealingKey {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 

@@ -1,6 +1,11 @@
 //! Values that must not be seen.
 
-use std::fmt;
+use std::{
+    fmt, fs, io,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -26,6 +31,47 @@ impl Secret {
     pub fn generate() -> Self {
         use rand::distr::{Alphanumeric, SampleString};
         Self::from(Alphanumeric.sample_string(&mut rand::rng(), 32))
+    }
+
+    /// The first line of a file; a missing file is made from `generate`, for its owner only (SPEC S-4).
+    ///
+    /// The file appears under its name only when it is complete. Of two processes that make one at
+    /// once, one wins and both use it.
+    ///
+    /// # Errors
+    /// When the file can't be read or made, or its first line is empty.
+    pub fn kept_in(file: &Path, generate: impl FnOnce() -> Self) -> io::Result<Self> {
+        match fs::read_to_string(file) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Self::keep(generate(), file),
+            read => Self::first_line(&read?),
+        }
+    }
+
+    fn first_line(text: &str) -> io::Result<Self> {
+        match text.lines().next().unwrap_or_default().trim() {
+            "" => {
+                let sentence = "its first line is empty, write a secret there or remove the file";
+                Err(io::Error::new(io::ErrorKind::InvalidData, sentence))
+            }
+            line => Ok(Self::from(line)),
+        }
+    }
+
+    fn keep(self, file: &Path) -> io::Result<Self> {
+        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        let unfinished = file.with_extension(format!("new-{}", std::process::id()));
+        let mut made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        writeln!(made, "{}", self.expose())?;
+        made.sync_all()?;
+        let placed = fs::hard_link(&unfinished, file);
+        fs::remove_file(&unfinished)?;
+        match placed {
+            Ok(()) => Ok(self),
+            Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => Self::first_line(&fs::read_to_string(file)?),
+            Err(other) => Err(other),
+        }
     }
 
     /// The value itself, for the one place that needs it.
@@ -84,6 +130,19 @@ impl<'de> Deserialize<'de> for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test] // SPEC S-4
+    fn a_file_keeps_the_secret_it_was_made_with_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new/password");
+        let made = Secret::kept_in(&file, Secret::generate).unwrap();
+        assert_eq!(Secret::kept_in(&file, Secret::generate).unwrap(), made);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+        fs::write(&file, "\nsecond line\n").unwrap();
+        assert!(Secret::kept_in(&file, Secret::generate).unwrap_err().to_string().contains("first line is empty"));
+    }
 
     #[test]
     fn a_generated_secret_is_long_and_plain() {

@@ -1,16 +1,15 @@
 //! Events: audit record, lock and undo log of one operation.
 
+use std::fmt;
+
+use broker_core::checked_name;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::name::name;
-use broker_core::InvalidName;
-use std::fmt;
-
-name! {
+checked_name! {
     /// An event's identifier: 24 lower-case hex digits that sort by time (SPEC P-3).
     EventId, |raw: &str| raw.len() == 24 && raw.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
-    "uuid parameter is not ObjectId: it has 24 hexadecimal digits"
+    |_: &str| "uuid parameter is not ObjectId: it has 24 hexadecimal digits"
 }
 
 impl EventId {

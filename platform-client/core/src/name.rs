@@ -2,98 +2,48 @@
 //!
 //! The rules are SPEC N-1 to N-12. Nothing here touches the network or the clock.
 
-use std::fmt;
+use broker_core::checked_name;
 
-use broker_core::InvalidName;
-use serde::{Deserialize, Serialize};
-
-/// Defines a name: a newtype over `String` that can only be made from a text that keeps the rule.
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $keeps_rule:expr, $refusal:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The name as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = InvalidName;
-
-            fn try_from(raw: String) -> Result<Self, InvalidName> {
-                if $keeps_rule(raw.as_str()) { Ok(Self(raw)) } else { Err(InvalidName::new($refusal)) }
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = InvalidName;
-
-            fn from_str(raw: &str) -> Result<Self, InvalidName> {
-                Self::try_from(raw.to_owned())
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-pub(crate) use name;
-
-name! {
+checked_name! {
     /// A platform's name, such as `python` (SPEC N-8).
     PlatformName, is_label,
-    "Invalid platform name, it should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter."
+    |_: &str| "Invalid platform name, it should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter."
 }
 
-name! {
+checked_name! {
     /// A pool's name (SPEC N-8).
     PoolName, is_label,
-    "Invalid pool name, it should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter."
+    |_: &str| "Invalid pool name, it should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter."
 }
 
-name! {
+checked_name! {
     /// An app plan's name, such as `small` (SPEC N-8).
     PlanName, |raw: &str| !raw.is_empty() && raw.len() <= 40 && raw.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')),
-    "Invalid plan name, it should have at most 40 letters, numbers, dots or dashes."
+    |_: &str| "Invalid plan name, it should have at most 40 letters, numbers, dots or dashes."
 }
 
-name! {
+checked_name! {
     /// A team's name (SPEC N-9).
     TeamName, is_team_name,
-    "Invalid team name, it should have 2 to 63 characters, containing only lower case letters, numbers, dashes or underscores, starting with a letter."
+    |_: &str| "Invalid team name, it should have 2 to 63 characters, containing only lower case letters, numbers, dashes or underscores, starting with a letter."
 }
 
-name! {
+checked_name! {
     /// A process type of an app, such as `web` (SPEC N-10).
     ProcessName, |raw: &str| !raw.is_empty() && raw.len() <= 40 && raw.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')),
-    "Invalid process name, it should have at most 40 letters, numbers, dashes or underscores."
+    |_: &str| "Invalid process name, it should have at most 40 letters, numbers, dashes or underscores."
 }
 
-name! {
+checked_name! {
     /// A domain name of the user's own that leads to an app; `*.` in front matches one level (SPEC N-11).
     Cname, is_cname,
-    "Invalid cname"
+    |_: &str| "Invalid cname"
 }
 
-name! {
+checked_name! {
     /// Who a user is: an e-mail address (SPEC N-12).
     Email, is_email,
-    "Invalid email"
+    |_: &str| "Invalid email"
 }
 
 impl ProcessName {

@@ -1,12 +1,6 @@
 //! What a platform needs before anyone can use it: an administrator, a team, a pool, plans.
 
-use std::{
-    fs, io,
-    io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use platform_core::{Email, Error, Plan, Platform, Pool, Secret, User};
@@ -20,27 +14,9 @@ pub(crate) fn private_folder(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the folder {}", path.display()))
 }
 
-/// The text in a file of mode 0600; made from `generate` when there is none yet.
+/// The secret in a file; made when there is none yet.
 pub(crate) fn secret_file(path: &Path, generate: impl FnOnce() -> Secret) -> anyhow::Result<Secret> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(text.trim().into()),
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-            let secret = generate();
-            let unfinished = path.with_extension("new");
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&unfinished)
-                .with_context(|| format!("cannot write {}", unfinished.display()))?;
-            file.write_all(secret.expose().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&unfinished, path)?;
-            Ok(secret)
-        }
-        Err(other) => Err(other).with_context(|| format!("cannot read {}", path.display())),
-    }
+    Secret::kept_in(path, generate).with_context(|| format!("cannot use the file {}", path.display()))
 }
 
 /// Makes what is missing; on every start, so that a crash in the first one is made good.
