@@ -113,15 +113,21 @@ impl Platform {
         let held: Vec<(AppName, Hold)> = names
             .into_iter()
             .filter_map(|name| {
-                Some((name.clone(), self.try_hold(vec![Target::new(TargetType::App, &name)], "repair")?))
+                Some((name.clone(), self.try_hold_for_repair(vec![Target::new(TargetType::App, &name)])?))
             })
             .collect();
         self.take_out_dead_units(&held).await?;
         for (name, hold) in held {
             let platform = Arc::clone(self);
             tokio::spawn(async move {
-                if let Err(error) = platform.repair(&name).await {
-                    tracing::warn!(app = %name, %error, "app `{name}` is not as it should be: {error}");
+                // A unit may take minutes to become ready: an operation, which may be what helps it,
+                // does not wait for that. A repair that is broken off can be repeated.
+                tokio::select! {
+                    biased;
+                    () = hold.asked_for() => tracing::info!(app = %name, "the repair of app `{name}` gives way to an operation"),
+                    outcome = platform.repair(&name) => if let Err(error) = outcome {
+                        tracing::warn!(app = %name, %error, "app `{name}` is not as it should be: {error}");
+                    },
                 }
                 drop(hold);
             });
