@@ -291,6 +291,7 @@ impl Platform {
     /// router that is away follows when it is back.
     async fn publish_hosts(&self, app: &App) {
         let published = async {
+            let _publishing = self.publishing.lock().await;
             let known = self.routes.published().await?.into_iter().find(|route| route.app == app.name);
             let units = known.map(|route| route.units).unwrap_or_default();
             self.routes.publish(Route { units, ..self.route(app, &[]) }).await

@@ -42,6 +42,8 @@ struct Holder {
     kind: String,
     owner: String,
     since: DateTime<Utc>,
+    /// Rung when an operation waits for what a repair holds.
+    bell: Option<Arc<Notify>>,
 }
 
 /// Targets that operations of this process hold. One daemon owns a store, so these are all there are.
@@ -69,6 +71,9 @@ impl Locks {
         loop {
             let freed = self.freed.notified();
             let Err((target, other)) = self.try_take(targets, holder) else { return Ok(()) };
+            if let Some(bell) = &other.bell {
+                bell.notify_one();
+            }
             if timeout_at(deadline, freed).await.is_err() {
                 let since = other.since.to_rfc3339_opts(SecondsFormat::Secs, true);
                 return Err(Error::Locked(format!(
@@ -106,6 +111,15 @@ impl Locks {
 pub(crate) struct Hold {
     platform: Arc<Platform>,
     targets: Vec<Target>,
+    bell: Arc<Notify>,
+}
+
+impl Hold {
+    /// Returns when an operation waits for these targets. Only a hold of [`Platform::try_hold_for_repair`]
+    /// hears of it.
+    pub(crate) async fn asked_for(&self) {
+        self.bell.notified().await;
+    }
 }
 
 impl Drop for Hold {
@@ -125,9 +139,18 @@ pub(crate) struct Operation {
 impl Platform {
     /// Holds targets for the platform's own work, without an event; none if somebody has them.
     pub(crate) fn try_hold(self: &Arc<Self>, targets: Vec<Target>, what: &str) -> Option<Hold> {
-        let holder = Holder { kind: what.to_owned(), owner: "tsuru".to_owned(), since: Utc::now() };
+        let holder = Holder { kind: what.to_owned(), owner: "tsuru".to_owned(), since: Utc::now(), bell: None };
         self.locks.try_take(&targets, &holder).ok()?;
-        Some(Hold { platform: Arc::clone(self), targets })
+        Some(Hold { platform: Arc::clone(self), targets, bell: Arc::default() })
+    }
+
+    /// The same for repairs, which give way: see [`Hold::asked_for`].
+    pub(crate) fn try_hold_for_repair(self: &Arc<Self>, targets: Vec<Target>) -> Option<Hold> {
+        let bell = Arc::<Notify>::default();
+        let owner = "tsuru".to_owned();
+        let holder = Holder { kind: "repair".to_owned(), owner, since: Utc::now(), bell: Some(Arc::clone(&bell)) };
+        self.locks.try_take(&targets, &holder).ok()?;
+        Some(Hold { platform: Arc::clone(self), targets, bell })
     }
 
     /// Begins an operation: waits for its targets, then records it with what a restart needs to know.
@@ -140,9 +163,9 @@ impl Platform {
         progress: &Progress,
     ) -> Result<Operation> {
         let started_at = Utc::now();
-        let holder = Holder { kind: kind.to_owned(), owner: user.email.to_string(), since: started_at };
+        let holder = Holder { kind: kind.to_owned(), owner: user.email.to_string(), since: started_at, bell: None };
         self.locks.take(&targets, &holder, self.settings.lock_wait).await?;
-        let hold = Hold { platform: Arc::clone(self), targets: targets.clone() };
+        let hold = Hold { platform: Arc::clone(self), targets: targets.clone(), bell: Arc::default() };
         let event = Event {
             id: EventId::generate(),
             kind: kind.to_owned(),

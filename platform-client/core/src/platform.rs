@@ -80,6 +80,8 @@ pub struct Platform {
     pub(crate) settings: Settings,
     pub(crate) locks: Locks,
     pub(crate) repairs: Repairs,
+    /// Held from reading routes to publishing what was made of them.
+    pub(crate) publishing: tokio::sync::Mutex<()>,
     pub(crate) changed: Notify,
     pub(crate) sources: OnceLock<Arc<dyn Sources>>,
 }
@@ -96,6 +98,7 @@ impl Platform {
             settings,
             locks: Locks::default(),
             repairs: Repairs::default(),
+            publishing: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             sources: OnceLock::new(),
         })

@@ -113,15 +113,21 @@ impl Platform {
         let held: Vec<(AppName, Hold)> = names
             .into_iter()
             .filter_map(|name| {
-                Some((name.clone(), self.try_hold(vec![Target::new(TargetType::App, &name)], "repair")?))
+                Some((name.clone(), self.try_hold_for_repair(vec![Target::new(TargetType::App, &name)])?))
             })
             .collect();
-        self.take_out_dead_units(&held).await?;
+        self.take_out_dead_units().await?;
         for (name, hold) in held {
             let platform = Arc::clone(self);
             tokio::spawn(async move {
-                if let Err(error) = platform.repair(&name).await {
-                    tracing::warn!(app = %name, %error, "app `{name}` is not as it should be: {error}");
+                // A unit may take minutes to become ready: an operation, which may be what helps it,
+                // does not wait for that. A repair that is broken off can be repeated.
+                tokio::select! {
+                    biased;
+                    () = hold.asked_for() => tracing::info!(app = %name, "the repair of app `{name}` gives way to an operation"),
+                    outcome = platform.repair(&name) => if let Err(error) = outcome {
+                        tracing::warn!(app = %name, %error, "app `{name}` is not as it should be: {error}");
+                    },
                 }
                 drop(hold);
             });
@@ -131,7 +137,11 @@ impl Platform {
 
     /// Takes every unit out of the routes that does not run at its address any more, before anything
     /// is started: the engine gives free addresses away, and one app's requests must not reach another.
-    async fn take_out_dead_units(&self, held: &[(AppName, Hold)]) -> Result<()> {
+    /// That goes for apps too that an operation is changing, for a build may take long.
+    async fn take_out_dead_units(&self) -> Result<()> {
+        let _publishing = self.publishing.lock().await;
+        // In this order: what is published now was started before.
+        let published = self.routes.published().await?;
         let running: HashMap<UnitId, Option<SocketAddr>> = self
             .engine
             .units(None)
@@ -140,10 +150,10 @@ impl Platform {
             .filter(|unit| unit.state == UnitState::Started)
             .map(|unit| (unit.id, unit.address))
             .collect();
-        for mut route in self.routes.published().await? {
+        for mut route in published {
             let before = route.units.len();
             route.units.retain(|unit| running.get(&unit.id) == Some(&Some(unit.address)));
-            if route.units.len() < before && held.iter().any(|(name, _)| *name == route.app) {
+            if route.units.len() < before {
                 self.routes.publish(route).await?;
             }
         }
@@ -153,7 +163,7 @@ impl Platform {
     async fn repair(&self, name: &AppName) -> Result<()> {
         let there = self.engine.units(Some(name)).await?;
         let Some(app) = self.records.get::<App>(name.as_str()).await? else {
-            self.routes.withdraw(name).await?;
+            self.withdraw(name).await?;
             let units: Vec<UnitId> = there.into_iter().map(|unit| unit.id).collect();
             self.stop_units(&units).await;
             return Ok(());
@@ -204,6 +214,7 @@ impl Platform {
     /// Publishes the units that serve. While none of those wanted is ready, the ones that were
     /// published before and still run are better than none.
     async fn publish_if_changed(&self, app: &App, serving: &[Unit]) -> Result<()> {
+        let _publishing = self.publishing.lock().await;
         let mut route = self.route(app, serving);
         let published = self.routes.published().await?.into_iter().find(|known| known.app == app.name);
         if route.units.is_empty() && app.wanted_units() > 0 {

@@ -36,7 +36,7 @@ impl Platform {
 
     /// Everything that a removal does; safe to repeat from the start after a crash.
     pub(crate) async fn take_apart(&self, app: &Kept<App>, acting: &Acting, progress: &Progress) -> Result<()> {
-        self.routes.withdraw(&app.name).await?;
+        self.withdraw(&app.name).await?;
         let unbound = self.unbind_everywhere(app, acting, progress).await?;
         let units = self.engine.units(Some(&app.name)).await?;
         let units: Vec<_> = units.into_iter().map(|unit| unit.id).collect();

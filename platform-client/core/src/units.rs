@@ -129,12 +129,21 @@ impl Platform {
     }
 
     async fn try_switch(&self, app: &App, serving: &[Unit]) -> Result<()> {
-        self.routes.publish(self.route(app, serving)).await?;
+        {
+            let _publishing = self.publishing.lock().await;
+            self.routes.publish(self.route(app, serving)).await?;
+        }
         let keep: HashSet<&UnitId> = serving.iter().map(|unit| &unit.id).collect();
         let retired = self.engine.units(Some(&app.name)).await?;
         let retired: Vec<UnitId> = retired.into_iter().map(|unit| unit.id).filter(|id| !keep.contains(id)).collect();
         self.retire(&retired).await;
         Ok(())
+    }
+
+    /// Takes an app out of the routes.
+    pub(crate) async fn withdraw(&self, app: &AppName) -> Result<()> {
+        let _publishing = self.publishing.lock().await;
+        self.routes.withdraw(app).await
     }
 
     /// Where requests for an app go: to the ready units of its main process.

@@ -3,3 +3,4 @@
 mod bind;
 mod deploy;
 mod harness;
+mod repair;
