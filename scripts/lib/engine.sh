@@ -75,11 +75,16 @@ engine_start_by_hand() {
     ((EUID == 0)) || arguments+=(--group "$(id -gn)")
     choose_firewall
     choose_bridge
-    as_root env PATH="$ENGINE/bin:$PATH" setsid -f dockerd "${arguments[@]}" "${BRIDGE_ARGUMENTS[@]}" \
+    local -a wrapper=()
+    ! in_chroot || wrapper=("$ROOT/scripts/lib/with-own-root")
+    as_root env PATH="$ENGINE/bin:$PATH" setsid -f "${wrapper[@]}" dockerd "${arguments[@]}" "${BRIDGE_ARGUMENTS[@]}" \
       </dev/null >"$ENGINE/dockerd.log" 2>&1
   fi
   await_engine
 }
+
+# Whether the first process has another root than we.
+in_chroot() { [[ $(as_root stat -L -c %d:%i /proc/1/root/.) != $(stat -c %d:%i /) ]]; }
 
 await_engine() {
   local waited
