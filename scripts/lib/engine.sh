@@ -83,8 +83,12 @@ engine_start_by_hand() {
   await_engine
 }
 
-# Whether the first process has another root than we.
-in_chroot() { [[ $(as_root stat -L -c %d:%i /proc/1/root/.) != $(stat -c %d:%i /) ]]; }
+# Whether our root is not the root of the mount namespace that we are in.
+in_chroot() {
+  local root
+  root=$(as_root nsenter --mount=/proc/self/ns/mnt -- stat -c %d:%i / 2>/dev/null) || return 1
+  [[ $root != "$(stat -c %d:%i /)" ]]
+}
 
 await_engine() {
   local waited
