@@ -137,7 +137,8 @@ impl Platform {
         if remembered.is_err()
             && let Err(leak) = self.brokers.delete(service, &instance.name, &operation.acting()).await
         {
-            tracing::error!(instance = %key, error = %leak, "instance `{key}` is left behind at its broker");
+            tracing::error!(instance = %key, error = %leak, "instance `{key}` is left behind at its broker, trying again later: {leak}");
+            operation.leave_to_recovery();
         }
         remembered
     }
