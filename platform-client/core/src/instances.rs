@@ -278,6 +278,22 @@ impl Platform {
         team: &TeamName,
         granted: bool,
     ) -> Result<()> {
+        self.kept_instance(user, service, name).await?;
+        let kind = if granted { "service-instance.update.grant" } else { "service-instance.update.revoke" };
+        let targets = vec![instance_target(service, name)];
+        let operation = self.begin(user, kind, targets, Journal::Nothing, &Progress::silent()).await?;
+        let outcome = self.change_instance_access(user, service, name, team, granted).await;
+        operation.end(outcome).await
+    }
+
+    async fn change_instance_access(
+        &self,
+        user: &User,
+        service: &ServiceName,
+        name: &InstanceName,
+        team: &TeamName,
+        granted: bool,
+    ) -> Result<()> {
         let mut instance = self.kept_instance(user, service, name).await?;
         if self.records.get::<Team>(team.as_str()).await?.is_none() {
             return Err(Error::NotFound(format!("team \"{team}\" does not exist")));

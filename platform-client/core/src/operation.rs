@@ -180,27 +180,52 @@ impl Platform {
         journal: Journal,
         progress: &Progress,
     ) -> Result<Operation> {
-        let started_at = Utc::now();
-        let holder = Holder { kind: kind.to_owned(), owner: user.email.to_string(), since: started_at, bell: None };
+        let owner = user.email.to_string();
+        let holder = Holder { kind: kind.to_owned(), owner, since: Utc::now(), bell: None };
         self.locks.take(&targets, &holder, self.settings.lock_wait).await?;
         let hold = Hold { platform: Arc::clone(self), targets: targets.clone(), bell: Arc::default() };
+        let operation = self.record(user, kind, targets, hold, &journal, progress).await?;
+        if journal.goes_forward() {
+            self.take_over(&operation.event.journal).await?;
+        }
+        Ok(operation)
+    }
+
+    /// Begins an operation that goes well beside any other on its target: nothing is locked.
+    pub(crate) async fn begin_beside(
+        self: &Arc<Self>,
+        user: &User,
+        kind: &str,
+        target: Target,
+        progress: &Progress,
+    ) -> Result<Operation> {
+        let hold = Hold { platform: Arc::clone(self), targets: Vec::new(), bell: Arc::default() };
+        self.record(user, kind, vec![target], hold, &Journal::Nothing, progress).await
+    }
+
+    async fn record(
+        &self,
+        user: &User,
+        kind: &str,
+        targets: Vec<Target>,
+        hold: Hold,
+        journal: &Journal,
+        progress: &Progress,
+    ) -> Result<Operation> {
         let event = Event {
             id: EventId::generate(),
             kind: kind.to_owned(),
             targets,
             owner: user.email.to_string(),
-            started_at,
+            started_at: Utc::now(),
             ended_at: None,
             error: String::new(),
             log: String::new(),
-            journal: serde_json::to_value(&journal).map_err(|unwritable| Error::Store(unwritable.into()))?,
+            journal: serde_json::to_value(journal).map_err(|unwritable| Error::Store(unwritable.into()))?,
             data: serde_json::Value::Null,
         };
         let mut event = Kept::new(event);
         self.records.save(&mut event).await?;
-        if journal.goes_forward() {
-            self.take_over(&event.journal).await?;
-        }
         Ok(Operation { hold, event, progress: progress.clone(), ended: false, owes: AtomicBool::new(false) })
     }
 }
