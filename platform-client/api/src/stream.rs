@@ -14,10 +14,9 @@ use axum::{
 };
 use chrono::Utc;
 use futures::{Stream, StreamExt as _, stream};
-use platform_core::{AppName, EventId, Platform, Progress, Result, ports::LogLine};
+use platform_core::{AppName, EventId, Platform, Progress, Result, Told as Lines, ports::LogLine};
 use platform_wire::{DEPLOY_OK, EVENT_ID_HEADER, JSON_STREAM, LogEntry, StreamMessage, Time};
 use tokio::{
-    sync::mpsc::UnboundedReceiver,
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -106,7 +105,7 @@ pub(crate) enum Told {
 
 /// An operation that runs, and what it tells.
 pub(crate) struct Telling {
-    lines: UnboundedReceiver<String>,
+    lines: Lines,
     ending: JoinHandle<Result<()>>,
     ended: Option<Answer<()>>,
 }
@@ -122,7 +121,7 @@ impl Telling {
     }
 
     /// Listens to an operation that was started elsewhere.
-    pub(crate) fn listen(lines: UnboundedReceiver<String>, ending: JoinHandle<Result<()>>) -> Self {
+    pub(crate) fn listen(lines: Lines, ending: JoinHandle<Result<()>>) -> Self {
         Self { lines, ending, ended: None }
     }
 
@@ -139,8 +138,8 @@ impl Telling {
             }
         }
         match self.lines.try_recv() {
-            Ok(text) => Told::Text(text),
-            Err(_) => Told::End(self.ended.take().unwrap_or(Ok(()))),
+            Some(text) => Told::Text(text),
+            None => Told::End(self.ended.take().unwrap_or(Ok(()))),
         }
     }
 }

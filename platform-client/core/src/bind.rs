@@ -128,7 +128,8 @@ impl Platform {
     async fn undo_bind(&self, service: &Service, name: &InstanceName, app: &App, operation: &Operation) {
         let consumer = Consumer::App(app.name.clone());
         if let Err(leak) = self.brokers.unbind(service, name, &consumer, &self.hosts(app), &operation.acting()).await {
-            tracing::error!(instance = %name, app = %app.name, error = %leak, "could not undo a bind at the broker");
+            tracing::error!(instance = %name, app = %app.name, error = %leak, "could not undo a bind at the broker, trying again later: {leak}");
+            operation.leave_to_recovery();
         }
     }
 

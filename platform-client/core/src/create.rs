@@ -313,6 +313,15 @@ impl Platform {
         team: &TeamName,
         granted: bool,
     ) -> Result<()> {
+        self.app(user, name).await?;
+        let kind = if granted { "app.update.grant" } else { "app.update.revoke" };
+        let target = Target::new(TargetType::App, name);
+        let operation = self.begin(user, kind, vec![target], Journal::Nothing, &Progress::silent()).await?;
+        let outcome = self.change_access(user, name, team, granted).await;
+        operation.end(outcome).await
+    }
+
+    async fn change_access(&self, user: &User, name: &AppName, team: &TeamName, granted: bool) -> Result<()> {
         let mut app = self.kept_app(user, name).await?;
         if self.records.get::<Team>(team.as_str()).await?.is_none() {
             return Err(Error::NotFound(format!("team \"{team}\" does not exist")));

@@ -167,6 +167,7 @@ impl Platform {
         if next.release(release.version).is_none() {
             next.releases.push(release);
         }
+        self.stop_leftovers(&next).await?;
         let units = self.start_wanted(&next, progress).await?;
         self.records.save(&mut next).await?;
         *app = next;

@@ -135,6 +135,11 @@ impl Event {
     pub fn running(&self) -> bool {
         self.ended_at.is_none()
     }
+
+    /// Whether something is left to be done by its journal.
+    pub(crate) fn unfinished(&self) -> bool {
+        self.running() || !self.journal.is_null()
+    }
 }
 
 #[cfg(test)]

@@ -137,7 +137,8 @@ impl Platform {
         if remembered.is_err()
             && let Err(leak) = self.brokers.delete(service, &instance.name, &operation.acting()).await
         {
-            tracing::error!(instance = %key, error = %leak, "instance `{key}` is left behind at its broker");
+            tracing::error!(instance = %key, error = %leak, "instance `{key}` is left behind at its broker, trying again later: {leak}");
+            operation.leave_to_recovery();
         }
         remembered
     }
@@ -271,6 +272,22 @@ impl Platform {
     /// When the team has access already, is the owner, or does not exist.
     pub async fn set_instance_access(
         self: &Arc<Self>,
+        user: &User,
+        service: &ServiceName,
+        name: &InstanceName,
+        team: &TeamName,
+        granted: bool,
+    ) -> Result<()> {
+        self.kept_instance(user, service, name).await?;
+        let kind = if granted { "service-instance.update.grant" } else { "service-instance.update.revoke" };
+        let targets = vec![instance_target(service, name)];
+        let operation = self.begin(user, kind, targets, Journal::Nothing, &Progress::silent()).await?;
+        let outcome = self.change_instance_access(user, service, name, team, granted).await;
+        operation.end(outcome).await
+    }
+
+    async fn change_instance_access(
+        &self,
         user: &User,
         service: &ServiceName,
         name: &InstanceName,

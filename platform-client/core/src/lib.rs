@@ -55,7 +55,7 @@ pub use name::{Cname, Email, PlanName, PlatformName, PoolName, ProcessName, Team
 pub use platform::{Adapters, Platform, Settings};
 pub use pool::{Plan, PlatformImage, Pool, PoolChange};
 pub use process::{HealthCheck, Hooks, MANIFEST_NAMES, Manifest, Process};
-pub use progress::Progress;
+pub use progress::{Progress, Told};
 pub use release::{Origin, Release};
 pub use route::{Backend, Route};
 pub use scale::{Power, Units};

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use broker_core::AppName;
 use futures::stream::BoxStream;
 
-use crate::{
-    Error, Platform, Progress, Result, Target, TargetType, UnitId, UnitState, User, operation::Journal, ports::LogLine,
-};
+use crate::{Error, Platform, Progress, Result, Target, TargetType, UnitId, UnitState, User, ports::LogLine};
 
 /// Where a command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +103,8 @@ impl Platform {
     ) -> Result<()> {
         self.app(user, name).await?;
         // The app is not locked: a command may take hours.
-        let target = Target::new(TargetType::App, format!("{name}#run-{:08x}", rand::random::<u32>()));
-        let operation = self.begin(user, "app.run", vec![target], Journal::Nothing, progress).await?;
+        let target = Target::new(TargetType::App, name);
+        let operation = self.begin_beside(user, "app.run", target, progress).await?;
         let outcome = self.run(user, name, command, place, progress).await;
         operation.end(outcome).await
     }

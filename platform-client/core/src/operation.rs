@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +37,16 @@ pub(crate) enum Journal {
     Unbind { service: ServiceName, instance: InstanceName, app: AppName },
     /// An app was to be removed: go on.
     RemoveApp { app: AppName },
+}
+
+impl Journal {
+    /// Whether recovery finishes what was begun, where it would else undo it.
+    fn goes_forward(&self) -> bool {
+        match self {
+            Self::Nothing | Self::CreateInstance { .. } | Self::Bind { .. } => false,
+            Self::RemoveInstance { .. } | Self::Unbind { .. } | Self::RemoveApp { .. } => true,
+        }
+    }
 }
 
 /// Who holds a target, in the words of the refusal.
@@ -134,17 +147,22 @@ pub(crate) struct Operation {
     event: Kept<Event>,
     progress: Progress,
     ended: bool,
+    /// Whether the broker is still to be told what the journal says.
+    owes: AtomicBool,
 }
 
 impl Platform {
-    /// Holds targets for the platform's own work, without an event; none if somebody has them.
-    pub(crate) fn try_hold(self: &Arc<Self>, targets: Vec<Target>, what: &str) -> Option<Hold> {
+    /// Waits for targets and holds them for the platform's own work, without an event.
+    ///
+    /// # Errors
+    /// When somebody has them for too long.
+    pub(crate) async fn hold(self: &Arc<Self>, targets: Vec<Target>, what: &str) -> Result<Hold> {
         let holder = Holder { kind: what.to_owned(), owner: "tsuru".to_owned(), since: Utc::now(), bell: None };
-        self.locks.try_take(&targets, &holder).ok()?;
-        Some(Hold { platform: Arc::clone(self), targets, bell: Arc::default() })
+        self.locks.take(&targets, &holder, self.settings.lock_wait).await?;
+        Ok(Hold { platform: Arc::clone(self), targets, bell: Arc::default() })
     }
 
-    /// The same for repairs, which give way: see [`Hold::asked_for`].
+    /// Holds targets for repairs, which give way: see [`Hold::asked_for`]. None if somebody has them.
     pub(crate) fn try_hold_for_repair(self: &Arc<Self>, targets: Vec<Target>) -> Option<Hold> {
         let bell = Arc::<Notify>::default();
         let owner = "tsuru".to_owned();
@@ -162,16 +180,44 @@ impl Platform {
         journal: Journal,
         progress: &Progress,
     ) -> Result<Operation> {
-        let started_at = Utc::now();
-        let holder = Holder { kind: kind.to_owned(), owner: user.email.to_string(), since: started_at, bell: None };
+        let owner = user.email.to_string();
+        let holder = Holder { kind: kind.to_owned(), owner, since: Utc::now(), bell: None };
         self.locks.take(&targets, &holder, self.settings.lock_wait).await?;
         let hold = Hold { platform: Arc::clone(self), targets: targets.clone(), bell: Arc::default() };
+        let operation = self.record(user, kind, targets, hold, &journal, progress).await?;
+        if journal.goes_forward() {
+            self.take_over(&operation.event.journal).await?;
+        }
+        Ok(operation)
+    }
+
+    /// Begins an operation that goes well beside any other on its target: nothing is locked.
+    pub(crate) async fn begin_beside(
+        self: &Arc<Self>,
+        user: &User,
+        kind: &str,
+        target: Target,
+        progress: &Progress,
+    ) -> Result<Operation> {
+        let hold = Hold { platform: Arc::clone(self), targets: Vec::new(), bell: Arc::default() };
+        self.record(user, kind, vec![target], hold, &Journal::Nothing, progress).await
+    }
+
+    async fn record(
+        &self,
+        user: &User,
+        kind: &str,
+        targets: Vec<Target>,
+        hold: Hold,
+        journal: &Journal,
+        progress: &Progress,
+    ) -> Result<Operation> {
         let event = Event {
             id: EventId::generate(),
             kind: kind.to_owned(),
             targets,
             owner: user.email.to_string(),
-            started_at,
+            started_at: Utc::now(),
             ended_at: None,
             error: String::new(),
             log: String::new(),
@@ -180,7 +226,7 @@ impl Platform {
         };
         let mut event = Kept::new(event);
         self.records.save(&mut event).await?;
-        Ok(Operation { hold, event, progress: progress.clone(), ended: false })
+        Ok(Operation { hold, event, progress: progress.clone(), ended: false, owes: AtomicBool::new(false) })
     }
 }
 
@@ -205,16 +251,28 @@ impl Operation {
         self.event.data = data;
     }
 
+    /// Leaves what the journal says to the reconciler, although the operation ends: it tries until it
+    /// succeeds, after a restart too.
+    pub(crate) fn leave_to_recovery(&self) {
+        self.owes.store(true, Ordering::Relaxed);
+    }
+
     /// Records how it ended, frees its targets and passes the outcome on.
     pub(crate) async fn end<T>(mut self, outcome: Result<T>) -> Result<T> {
         self.ended = true;
         self.event.ended_at = Some(Utc::now());
         self.event.log = self.progress.log();
-        self.event.journal = serde_json::Value::Null;
+        let owes = self.owes.load(Ordering::Relaxed);
+        if !owes {
+            self.event.journal = serde_json::Value::Null;
+        }
         if let Err(error) = &outcome {
             self.event.error = error.to_string();
         }
         let recorded = self.hold.platform.records.save(&mut self.event).await;
+        if owes {
+            self.hold.platform.repairs.interrupted(self.event.id.clone());
+        }
         self.hold.platform.changed.notify_one();
         if let Err(unrecorded) = recorded {
             // What was done stays done; a restart finds the event running and closes it.

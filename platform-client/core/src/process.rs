@@ -129,9 +129,11 @@ impl Manifest {
             processes.insert(name.clone(), Process { name, command: image_command.to_vec(), healthcheck: None });
         }
         if processes.is_empty() {
-            return Err(Error::invalid(
-                "neither Procfile nor entrypoint and cmd set: add a Procfile with a line such as `web: python app.py`",
-            ));
+            return Err(Error::invalid(if procfile.is_some() {
+                "the Procfile names no process: write a line such as `web: python app.py`"
+            } else {
+                "neither Procfile nor entrypoint and cmd set: add a Procfile with a line such as `web: python app.py`"
+            }));
         }
         let mut processes: Vec<Process> = processes.into_values().collect();
         if !per_process && let Some(main) = main_process(&processes).map(|main| main.name.clone()) {
@@ -208,8 +210,10 @@ mod tests {
 
     #[test] // SPEC A-8
     fn without_any_command_a_deploy_cannot_go_on() {
-        let refusal = Manifest::parse(Some("nothing here"), None, &[]).unwrap_err();
-        assert!(refusal.to_string().starts_with("neither Procfile nor entrypoint and cmd set"), "{refusal}");
+        let missing = Manifest::parse(None, None, &[]).unwrap_err().to_string();
+        let unusable = Manifest::parse(Some("nothing here"), None, &[]).unwrap_err().to_string();
+        assert!(missing.starts_with("neither Procfile nor entrypoint and cmd set"), "{missing}");
+        assert!(unusable.starts_with("the Procfile names no process"), "{unusable}");
     }
 
     #[test] // SPEC A-8

@@ -47,11 +47,18 @@ impl Attempts {
 
 impl Repairs {
     pub(crate) fn interrupted(&self, event: EventId) {
-        self.interrupted.lock().expect("no holder of the list panics").push(event);
+        let mut interrupted = self.interrupted.lock().expect("no holder of the list panics");
+        if !interrupted.contains(&event) {
+            interrupted.push(event);
+        }
     }
 
-    pub(crate) fn take_interrupted(&self) -> Vec<EventId> {
-        std::mem::take(&mut *self.interrupted.lock().expect("no holder of the list panics"))
+    pub(crate) fn interruptions(&self) -> Vec<EventId> {
+        self.interrupted.lock().expect("no holder of the list panics").clone()
+    }
+
+    pub(crate) fn ended(&self, event: &EventId) {
+        self.interrupted.lock().expect("no holder of the list panics").retain(|known| known != event);
     }
 
     /// Whether a unit may be tried now; counts the attempt.
@@ -84,8 +91,14 @@ impl Platform {
     /// Keeps reality in line with what is wanted, for as long as the process lives.
     pub async fn reconcile_forever(self: Arc<Self>) {
         let mut changes = self.engine.changes().await;
+        let mut recovery = tokio::task::JoinSet::new();
         loop {
-            self.end_interrupted().await;
+            // Beside the units: a broker that takes its time must not keep them from coming back.
+            while recovery.try_join_next().is_some() {}
+            if recovery.is_empty() && !self.repairs.interruptions().is_empty() {
+                let platform = Arc::clone(&self);
+                recovery.spawn(async move { platform.end_interrupted().await });
+            }
             if let Err(error) = self.reconcile().await {
                 tracing::warn!(%error, "could not compare the units there are with those that are wanted, trying again later");
             }

@@ -20,7 +20,7 @@ impl Platform {
     /// When the records can't be read.
     pub async fn recover(self: &Arc<Self>) -> Result<()> {
         let events = self.records.list::<Event>(Page { descending: true, ..Page::default() }).await?;
-        for event in events.iter().filter(|event| event.running()) {
+        for event in events.iter().filter(|event| event.unfinished()) {
             tracing::info!(event.id = %event.id, event.kind = %event.kind, "`{}` of {} was interrupted", event.kind, event.owner);
             self.repairs.interrupted(event.id.clone());
         }
@@ -29,30 +29,54 @@ impl Platform {
 
     /// Ends the operations that were interrupted, as far as it goes now.
     pub(crate) async fn end_interrupted(self: &Arc<Self>) {
-        for id in self.repairs.take_interrupted() {
-            if let Err(error) = self.end_one(&id).await {
-                tracing::warn!(event.id = %id, %error, "an interrupted operation could not be ended, trying again later");
-                self.repairs.interrupted(id);
+        for id in self.repairs.interruptions() {
+            match self.end_one(&id).await {
+                Ok(()) => {
+                    self.repairs.ended(&id);
+                    // Its units may have to be replaced.
+                    self.changed.notify_one();
+                }
+                Err(error) => {
+                    tracing::warn!(event.id = %id, %error, "an interrupted operation could not be ended, trying again later: {error}");
+                }
             }
         }
     }
 
-    async fn end_one(self: &Arc<Self>, id: &EventId) -> Result<()> {
-        let Some(mut event) = self.records.get::<Event>(id.as_str()).await? else { return Ok(()) };
-        if !event.running() {
-            return Ok(());
+    /// An operation that sets out to do what an interrupted one still owes takes it over: what was
+    /// owed must not be done to what is made later under the same name.
+    pub(crate) async fn take_over(&self, journal: &serde_json::Value) -> Result<()> {
+        for id in self.repairs.interruptions() {
+            let Some(mut event) = self.records.get::<Event>(id.as_str()).await? else { continue };
+            if event.journal == *journal {
+                self.close(&mut event).await?;
+                self.repairs.ended(&id);
+            }
         }
-        let Some(_hold) = self.try_hold(event.targets.clone(), "recovery") else {
-            return Err(Error::Locked("another operation runs on its target".to_owned()));
+        Ok(())
+    }
+
+    async fn close(&self, event: &mut Kept<Event>) -> Result<()> {
+        if event.running() {
+            event.ended_at = Some(Utc::now());
+            event.error = "the platform was stopped while this ran".to_owned();
+        }
+        event.journal = serde_json::Value::Null;
+        self.records.save(event).await
+    }
+
+    async fn end_one(self: &Arc<Self>, id: &EventId) -> Result<()> {
+        let Some(event) = self.records.get::<Event>(id.as_str()).await? else { return Ok(()) };
+        let _hold = self.hold(event.targets.clone(), "recovery").await?;
+        // Whoever held the targets until now may have taken it over.
+        let Some(mut event) = self.records.get::<Event>(id.as_str()).await?.filter(|event| event.unfinished()) else {
+            return Ok(());
         };
         let journal =
             serde_json::from_value(event.journal.clone()).map_err(|unreadable| Error::Store(unreadable.into()))?;
         let acting = Acting { user: event.owner.clone(), event: event.id.clone() };
         self.undo_or_finish(journal, &acting).await?;
-        event.ended_at = Some(Utc::now());
-        event.error = "the platform was stopped while this ran".to_owned();
-        event.journal = serde_json::Value::Null;
-        self.records.save(&mut event).await
+        self.close(&mut event).await
     }
 
     async fn undo_or_finish(&self, journal: Journal, acting: &Acting) -> Result<()> {

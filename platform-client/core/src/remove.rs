@@ -6,6 +6,7 @@ use broker_core::{AppName, Consumer};
 
 use crate::{
     App, Error, Platform, Progress, Result, Service, ServiceInstance, Target, TargetType, User,
+    instances::instance_target,
     operation::{Journal, Operation},
     ports::{Acting, Write, instance_key},
     records::Kept,
@@ -17,8 +18,10 @@ impl Platform {
     /// # Errors
     /// When the app is unknown, or engine or router don't answer; it can be repeated then.
     pub async fn remove_app(self: &Arc<Self>, user: &User, name: &AppName, progress: &Progress) -> Result<()> {
-        self.app(user, name).await?;
-        let targets = vec![Target::new(TargetType::App, name)];
+        let app = self.app(user, name).await?;
+        let mut targets = vec![Target::new(TargetType::App, name)];
+        // Their records change too, which an operation on one of them must not meet half-way.
+        targets.extend(self.bound_to(&app).await?.iter().map(|bound| instance_target(&bound.service, &bound.name)));
         let operation =
             self.begin(user, "app.delete", targets, Journal::RemoveApp { app: name.clone() }, progress).await?;
         let outcome = self.remove(user, name, &operation).await;

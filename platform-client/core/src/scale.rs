@@ -175,6 +175,7 @@ impl Platform {
         progress: &Progress,
     ) -> Result<()> {
         app.generation += 1;
+        self.stop_leftovers(app).await?;
         self.settle(app, others, progress).await
     }
 

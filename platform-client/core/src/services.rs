@@ -125,6 +125,13 @@ impl Platform {
     /// # Errors
     /// When the service is unknown, or the user does not provide it.
     pub async fn set_service_doc(self: &Arc<Self>, user: &User, name: &ServiceName, doc: String) -> Result<()> {
+        self.provided_service(user, name).await?;
+        let operation = self.begin_service(user, "service.update.doc", name).await?;
+        let outcome = self.replace_service_doc(user, name, doc).await;
+        operation.end(outcome).await
+    }
+
+    async fn replace_service_doc(&self, user: &User, name: &ServiceName, doc: String) -> Result<()> {
         let mut service = self.provided_service(user, name).await?;
         service.doc = doc;
         self.records.save(&mut service).await

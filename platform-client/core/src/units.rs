@@ -80,6 +80,17 @@ impl Platform {
             .ok_or_else(|| Error::NotFound(format!("plan {} of app {} does not exist any more", app.plan, app.name)))
     }
 
+    /// Stops units of the generation that `app` is about to have: an attempt that never got as far as
+    /// the record left them, and they may have another environment.
+    pub(crate) async fn stop_leftovers(&self, app: &App) -> Result<()> {
+        for unit in self.engine.units(Some(&app.name)).await? {
+            if unit.generation >= app.generation {
+                self.engine.stop(&unit.id, self.settings.stop_grace).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts what is missing of `app` as it is wanted to be, and returns once all of it is ready.
     /// If it fails, what it started is gone again and nothing else has changed.
     pub(crate) async fn start_wanted(&self, app: &App, progress: &Progress) -> Result<Vec<Unit>> {

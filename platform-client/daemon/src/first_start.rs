@@ -1,6 +1,11 @@
 //! What a platform needs before anyone can use it: an administrator, a team, a pool, plans.
 
-use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use platform_core::{Email, Error, Plan, Platform, Pool, Secret, User};
@@ -12,6 +17,29 @@ pub(crate) fn private_folder(path: &Path) -> anyhow::Result<()> {
         .mode(0o700)
         .create(path)
         .with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// Takes a folder for this process alone, for as long as the answer lives: two daemons on one folder
+/// would undo each other's operations (SPEC P-11).
+pub(crate) fn take_folder(path: &Path) -> anyhow::Result<fs::File> {
+    let lock = path.join("lock");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock)
+        .with_context(|| format!("cannot write {}", lock.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            anyhow::bail!(
+                "another tsurud runs on {}: stop it first, or choose another folder with --data",
+                path.display()
+            )
+        }
+        Err(fs::TryLockError::Error(reason)) => Err(reason).with_context(|| format!("cannot lock {}", lock.display())),
+    }
 }
 
 /// The secret in a file; made when there is none yet.
@@ -46,5 +74,24 @@ fn unless_there(made: platform_core::Result<()>) -> platform_core::Result<()> {
     match made {
         Err(Error::Exists(_)) => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // SPEC P-11
+    fn a_folder_belongs_to_one_daemon_at_a_time() {
+        let folder = std::env::temp_dir().join(format!("tsurud-folder-{:08x}", rand::random::<u32>()));
+        private_folder(&folder).unwrap();
+
+        let first = take_folder(&folder).unwrap();
+        let refusal = take_folder(&folder).unwrap_err().to_string();
+        drop(first);
+
+        assert!(refusal.starts_with("another tsurud runs on"), "{refusal}");
+        take_folder(&folder).unwrap();
+        fs::remove_dir_all(folder).unwrap();
     }
 }

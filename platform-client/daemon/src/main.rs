@@ -5,11 +5,11 @@ mod first_start;
 mod pushes;
 mod serve;
 mod stop;
+mod telemetry;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{Cli, Command};
 
@@ -29,9 +29,7 @@ fn main() -> ExitCode {
 
 /// Runs a role to its end; a failure is one sentence on standard error.
 fn run(role: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,bollard=warn,hyper=warn"));
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+    telemetry::begin();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(reason) => {

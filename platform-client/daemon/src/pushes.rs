@@ -12,7 +12,13 @@ pub(crate) struct Deploys(pub(crate) Arc<Platform>);
 #[async_trait]
 impl Pushes for Deploys {
     async fn authorize(&self, app: &AppName, token: &Secret) -> Result<Pusher> {
-        let user = self.0.authenticate(token).await?;
+        let user = self.0.authenticate(token).await.map_err(|refusal| match refusal {
+            // Whoever pushes has no header to provide.
+            Error::Unauthenticated(_) => Error::Unauthenticated(
+                "this token is not valid, or not any more: run `tsuru login`, then push again".to_owned(),
+            ),
+            other => other,
+        })?;
         self.0.app(&user, app).await?;
         Ok(Pusher { email: user.email })
     }

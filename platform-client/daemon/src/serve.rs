@@ -1,8 +1,8 @@
 //! The roles a process can have, from their settings to a clean end.
 
-use std::{future::IntoFuture as _, path::Path, sync::Arc, time::Duration};
+use std::{future::IntoFuture as _, io, path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use axum::Router as Web;
 use broker_core::{OpaqueId, SealingKey, Secret};
 use platform_api::ApiInfo;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::{RouterRole, Serve},
-    first_start::{furnish, private_folder, secret_file},
+    first_start::{furnish, private_folder, secret_file, take_folder},
     pushes::{Deploys, Repositories},
     stop,
 };
@@ -31,6 +31,7 @@ pub(crate) async fn platform(settings: Serve) -> anyhow::Result<()> {
     // Another part may have installed it already; it is the same one.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     private_folder(&settings.data)?;
+    let _ours_alone = take_folder(&settings.data)?;
     private_folder(&settings.data.join("uploads"))?;
     let listener = listen(&settings).await?;
     let (routes, router) = routes(&settings)?;
@@ -70,7 +71,7 @@ pub(crate) async fn platform(settings: Serve) -> anyhow::Result<()> {
 /// `tsurud router`: the proxy and its control socket, nothing else.
 pub(crate) async fn router(settings: RouterRole) -> anyhow::Result<()> {
     let config = RouterConfig { state_file: Some(settings.state), ..RouterConfig::new(settings.listen) };
-    let router = bind_router(config)?;
+    let router = bind_router(config, "--listen")?;
     let control = Control::serve(router.routes(), &settings.socket)
         .with_context(|| format!("cannot serve the control socket {}", settings.socket.display()))?;
     tracing::info!(listen = %settings.listen, "the router serves at http://{}", settings.listen);
@@ -82,15 +83,19 @@ pub(crate) async fn router(settings: RouterRole) -> anyhow::Result<()> {
 
 async fn listen(settings: &Serve) -> anyhow::Result<TcpListener> {
     let address = settings.listen;
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen at {address}: choose another address with --listen"))
+    TcpListener::bind(address).await.map_err(|reason| match reason.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "port {} of {} is taken by another program: stop that program, or choose another address with --listen",
+            address.port(),
+            address.ip()
+        ),
+        _ => anyhow!("cannot listen at {address}: {reason}; choose another address with --listen"),
+    })
 }
 
-fn bind_router(config: RouterConfig) -> anyhow::Result<Router> {
+fn bind_router(config: RouterConfig, setting: &str) -> anyhow::Result<Router> {
     let address = config.listen;
-    Router::bind(config)
-        .with_context(|| format!("the router cannot listen at {address}: choose another address with --router-listen"))
+    Router::bind(config).with_context(|| format!("the router cannot listen at {address} (its setting is {setting})"))
 }
 
 /// The router in this process, or the way to one in another.
@@ -99,7 +104,8 @@ fn routes(settings: &Serve) -> anyhow::Result<(Arc<dyn Routes>, Option<Router>)>
         return Ok((Arc::new(RemoteRoutes::at(socket)), None));
     }
     let state_file = Some(settings.data.join("routes.json"));
-    let router = bind_router(RouterConfig { state_file, ..RouterConfig::new(settings.router_listen) })?;
+    let config = RouterConfig { state_file, ..RouterConfig::new(settings.router_listen) };
+    let router = bind_router(config, "--router-listen")?;
     Ok((router.routes(), Some(router)))
 }
 
@@ -122,10 +128,15 @@ fn docker(settings: &Serve) -> anyhow::Result<DockerConfig> {
         network: settings.build_network.clone(),
     };
     let mut config = DockerConfig { build, instance: platform_id(&settings.data)?, ..DockerConfig::default() };
-    if let Some(host) = &settings.docker_host {
-        config.host.clone_from(host);
+    if let Some(host) = docker_host(settings.docker_host.clone(), std::env::var("DOCKER_HOST").ok()) {
+        config.host = host;
     }
     Ok(config)
+}
+
+/// Our own setting goes before the one of all Docker clients; an empty one is none.
+fn docker_host(ours: Option<String>, usual: Option<String>) -> Option<String> {
+    [ours, usual].into_iter().flatten().find(|host| !host.is_empty())
 }
 
 /// What marks this platform's containers, so that two platforms on one engine leave each other alone.
@@ -149,4 +160,35 @@ fn wishes(settings: &Serve) -> Settings {
 fn api_info(settings: &Serve) -> ApiInfo {
     let upload_dir = Some(settings.data.join("uploads"));
     ApiInfo { version: env!("CARGO_PKG_VERSION").to_owned(), upload_dir, ..ApiInfo::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_is_where_we_are_told_or_else_where_docker_clients_are_told() {
+        let host = |ours: &str, usual: &str| docker_host(Some(ours.to_owned()), Some(usual.to_owned()));
+        assert_eq!(host("unix:///a", "unix:///b").as_deref(), Some("unix:///a"));
+        assert_eq!(host("", "unix:///b").as_deref(), Some("unix:///b"));
+        assert_eq!(host("", ""), None);
+        assert_eq!(docker_host(None, None), None);
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_named_with_the_setting_that_changes_it() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let cli = ["tsurud", "serve", "--listen", &address];
+        let crate::config::Command::Serve(settings) = <crate::config::Cli as clap::Parser>::parse_from(cli).command
+        else {
+            panic!("these are the settings of serve")
+        };
+
+        let refusal = listen(&settings).await.unwrap_err().to_string();
+
+        let port = taken.local_addr().unwrap().port();
+        assert!(refusal.starts_with(&format!("port {port} of 127.0.0.1 is taken by another program")), "{refusal}");
+        assert!(refusal.ends_with("--listen"), "{refusal}");
+    }
 }

@@ -68,7 +68,8 @@ impl Building<'_> {
         } else {
             format!("{} MB", source.bytes.div_ceil(1_000_000))
         };
-        self.progress.step(format!("adding source ({} files, {size})", source.files));
+        let files = if source.files == 1 { "1 file".to_owned() } else { format!("{} files", source.files) };
+        self.progress.step(format!("adding source ({files}, {size})"));
         let mut workshop = Workshop::closed(self.client, &base).await?;
         let (mut procfile, mut yaml) = (source.procfile(), source.yaml());
         workshop.put(source.tar).await?;

@@ -325,7 +325,7 @@ async fn set_access(
     Path((app, team)): Path<(AppName, TeamName)>,
     granted: bool,
 ) -> Answer<StatusCode> {
-    platform.set_access(&user, &app, &team, granted).await?;
+    stream::finish(&platform, |platform| async move { platform.set_access(&user, &app, &team, granted).await }).await?;
     Ok(StatusCode::OK)
 }
 

@@ -166,6 +166,9 @@ async fn set_access(
     Path((service, name, team)): Path<(ServiceName, InstanceName, TeamName)>,
     granted: bool,
 ) -> Answer<StatusCode> {
-    platform.set_instance_access(&user, &service, &name, &team, granted).await?;
+    stream::finish(&platform, |platform| async move {
+        platform.set_instance_access(&user, &service, &name, &team, granted).await
+    })
+    .await?;
     Ok(StatusCode::OK)
 }

@@ -196,6 +196,7 @@ pub(crate) async fn set_doc(
     Path(name): Path<ServiceName>,
     input: Input,
 ) -> Answer<StatusCode> {
-    platform.set_service_doc(&user, &name, input.text("doc").unwrap_or_default()).await?;
+    let doc = input.text("doc").unwrap_or_default();
+    stream::finish(&platform, |platform| async move { platform.set_service_doc(&user, &name, doc).await }).await?;
     Ok(StatusCode::OK)
 }

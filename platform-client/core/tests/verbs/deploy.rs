@@ -223,6 +223,7 @@ async fn units_of_a_deploy_that_a_crash_interrupted_are_cleared_away() {
     test.engine.hold_ready(false);
 
     test.reconciled(|test| test.units() == ["blog.web.1-1.1"]).await;
+    test.settled().await;
     assert_eq!(test.routed(), ["blog.web.1-1.1"]);
     let deploys = test.platform.deploys(&test.user, None, 10, 0).await.unwrap();
     assert_eq!(deploys[0].event.error, "the platform was stopped while this ran");

@@ -146,6 +146,17 @@ impl TestPlatform {
         self.engine.units_of(&app_name("blog")).into_iter().map(|unit| unit.id.to_string()).collect()
     }
 
+    /// Lets the reconciler end what was interrupted.
+    pub(crate) async fn settled(&self) {
+        let reconciler = tokio::spawn(Arc::clone(&self.platform).reconcile_forever());
+        let running = platform_core::EventFilter { running: Some(true), ..Default::default() };
+        while !self.platform.events(&self.user, &running).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        self.platform.idle(Duration::from_secs(5)).await;
+        reconciler.abort();
+    }
+
     /// Waits until the world is as `wanted`, driven by the reconciler.
     pub(crate) async fn reconciled(&self, wanted: impl Fn(&Self) -> bool) {
         let reconciler = tokio::spawn(Arc::clone(&self.platform).reconcile_forever());
@@ -168,13 +179,18 @@ impl TestPlatform {
 #[derive(Default)]
 pub(crate) struct Fragile {
     records: MemoryStore,
-    panics_at: Mutex<Option<RecordKind>>,
+    panics_at: Mutex<Option<(RecordKind, usize)>>,
 }
 
 impl Fragile {
     /// The next commit that touches such a record panics and changes nothing.
     pub(crate) fn panic_at(&self, kind: RecordKind) {
-        *self.panics_at.lock().unwrap() = Some(kind);
+        self.panic_after(kind, 0);
+    }
+
+    /// The same, after so many such commits that go well.
+    pub(crate) fn panic_after(&self, kind: RecordKind, commits: usize) {
+        *self.panics_at.lock().unwrap() = Some((kind, commits));
     }
 }
 
@@ -190,10 +206,17 @@ impl Store for Fragile {
 
     async fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         let touched = |kind| writes.iter().any(|write| matches!(write, Write::Put { kind: put, .. } if *put == kind));
-        let panics = self.panics_at.lock().unwrap().take_if(|kind| touched(*kind)).is_some();
+        let panics = self.panics_at.lock().unwrap().take_if(|(kind, left)| touched(*kind) && next(left)).is_some();
         assert!(!panics, "this commit was told to panic");
         self.records.commit(writes).await
     }
+}
+
+/// Whether it is this commit's turn; counts it otherwise.
+fn next(left: &mut usize) -> bool {
+    let is_next = *left == 0;
+    *left = left.saturating_sub(1);
+    is_next
 }
 
 pub(crate) fn archive() -> Source {

@@ -8,11 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use platform_core::Progress;
+use platform_core::{Progress, Told};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
-    sync::mpsc,
     task::JoinHandle,
     time::timeout,
 };
@@ -136,7 +135,7 @@ impl Voice {
     /// Passes lines on until the deploy ends. A hook that went away only makes it silent.
     async fn relay(
         &mut self,
-        mut lines: mpsc::UnboundedReceiver<String>,
+        mut lines: Told,
         mut deploy: JoinHandle<Result<(), String>>,
         heartbeat: Duration,
     ) -> Result<(), String> {
@@ -151,7 +150,7 @@ impl Voice {
             listens = listens && self.say(&tell).await.is_ok();
         };
         // The deploy's last lines; it may have kept the other end.
-        while let Ok(text) = lines.try_recv() {
+        while let Some(text) = lines.try_recv() {
             listens = listens && self.say(&Tell::Text(text)).await.is_ok();
         }
         verdict.unwrap_or_else(|error| {
