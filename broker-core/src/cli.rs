@@ -30,7 +30,7 @@ use std::{
     fs, io,
     io::{IsTerminal as _, Write as _},
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -44,7 +44,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{Broker, BrokerServer, Secret, ServeError, State};
+use crate::{Broker, BrokerServer, Secret, ServeError, State, state::private_folder};
 
 /// Where the password may come from, so that it is in no process list.
 const PASSWORD: &str = "BROKER_PASSWORD";
@@ -237,7 +237,7 @@ fn password_in(file: &Path) -> anyhow::Result<Secret> {
 /// wins and both use it.
 fn make_password(file: &Path) -> io::Result<Secret> {
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        private_folder(folder)?;
     }
     let password = Secret::generate();
     let unfinished = file.with_extension(format!("new-{}", std::process::id()));

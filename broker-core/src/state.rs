@@ -54,14 +54,25 @@ impl fmt::Debug for State {
 
 /// Makes the folder and takes its lock, which the kernel takes back when the process ends.
 fn prepare(folder: &Path) -> Result<fs::File, StateError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|cause| StateError::file(folder, cause))?;
+    private_folder(folder).map_err(|cause| StateError::file(folder, cause))?;
     let path = folder.join("state.lock");
     let lock = private_file(&path)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(fs::TryLockError::WouldBlock) => Err(StateError::InUse(folder.to_owned())),
         Err(fs::TryLockError::Error(cause)) => Err(StateError::file(&path, cause)),
+    }
+}
+
+/// A folder made for its owner only, when it is missing. Those above it are made as usual: there may be others
+/// below them that somebody else has to enter.
+pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
+    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
+        fs::create_dir_all(above)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(there) if there.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made,
     }
 }
 
@@ -99,5 +110,35 @@ pub enum StateError {
 impl StateError {
     fn file(path: &Path, cause: io::Error) -> Self {
         Self::File { path: path.to_owned(), cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test] // SPEC H-5, S-4
+    fn only_the_folder_itself_is_closed_to_others() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("broker/data");
+
+        private_folder(&folder).unwrap();
+        private_folder(&folder).unwrap();
+
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_ne!(mode(folder.parent().unwrap()) & 0o100, 0);
+        assert_eq!(mode(folder.parent().unwrap()) & 0o001, mode_of_new_folder(place.path()) & 0o001);
+        fs::write(place.path().join("file"), "").unwrap();
+        assert!(private_folder(&place.path().join("file")).is_err());
+    }
+
+    /// What the process's mask leaves of a folder's permissions.
+    fn mode_of_new_folder(place: &Path) -> u32 {
+        let usual = place.join("usual");
+        fs::create_dir(&usual).unwrap();
+        fs::metadata(&usual).unwrap().permissions().mode()
     }
 }
