@@ -339,7 +339,7 @@ impl FakeBroker {
         Self::default()
     }
 
-    /// The next such call (`provision`, `bind`, `unbind`, `update`, `deprovision`) goes wrong like
+    /// The next such call (`provision`, `bind`, `unbind`, `update`, `deprovision`, `reconcile`) goes wrong like
     /// this. Several are used up one by one.
     pub fn next(&self, call: &'static str, misdeed: Misdeed) {
         self.inner().misdeeds.entry(call).or_default().push_back(misdeed);
@@ -480,10 +480,8 @@ impl Broker for FakeBroker {
     }
 
     async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
+        self.act("reconcile", |_| {}).await?;
         let mut inner = self.inner();
-        if inner.down {
-            return Err(BrokerError::unavailable("the server does not answer"));
-        }
         for binding in tenants.iter().flat_map(|tenant| &tenant.bindings) {
             inner.accounts.insert(binding.id.to_string(), binding.secret.expose().to_owned());
         }
