@@ -329,6 +329,19 @@ async fn a_delete_takes_everything_with_it() {
     broker.create("cache").await.is(201);
 }
 
+#[tokio::test] // SPEC I-6
+async fn a_server_that_takes_no_access_away_can_be_removed_all_the_same() {
+    let (fake, broker) = with_cache().await;
+    broker.bind_app("cache", "web").await.is(201);
+    broker.bind_app("cache", "worker").await.is(201);
+    fake.next("unbind", Misdeed::Refuse);
+
+    broker.remove("cache").await.is(200);
+
+    assert_eq!((fake.instances(), fake.accounts().len()), (0, 0));
+    assert_eq!((fake.count("unbind"), fake.count("deprovision")), (3, 1));
+}
+
 #[tokio::test]
 async fn a_delete_that_fails_goes_on_and_the_next_one_hears_of_it() {
     let (fake, broker) = with_cache().await;

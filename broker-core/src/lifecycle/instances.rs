@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use super::{
     engine::{Called, Engine, being_removed},
     locks::{Held, Mode},
-    records::InstanceRecord,
+    records::{BindingRecord, InstanceRecord},
     reply::Reply,
     states::{BindingState, InstanceEvent, InstanceState},
 };
@@ -334,16 +334,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the author take away every access, then the instance.
+    /// Has the author take away every access, then the instance. A server that hangs takes no access away, but may
+    /// well be removed together with it: what failed before that is asked for again after it.
     async fn take_apart(&self, record: &InstanceRecord, _held: &Held) -> Result<()> {
         let instance = &record.instance;
-        for known in self.store.bindings(&instance.id).await? {
-            if known.state != BindingState::Gone {
-                self.call("unbind", self.broker.unbind(instance, &known.binding)).await?;
-            }
-            self.backoff.forget(&known.binding.id);
+        let mut bindings = self.store.bindings(&instance.id).await?;
+        bindings.iter().for_each(|known| self.backoff.forget(&known.binding.id));
+        bindings.retain(|known| known.state != BindingState::Gone);
+        let taken = self.take_all(instance, &bindings).await;
+        self.call("deprovision", self.broker.deprovision(instance)).await?;
+        if taken.is_err() { self.take_all(instance, &bindings).await } else { Ok(()) }
+    }
+
+    async fn take_all(&self, instance: &Instance, bindings: &[BindingRecord]) -> Result<()> {
+        for known in bindings {
+            self.call("unbind", self.broker.unbind(instance, &known.binding)).await?;
         }
-        self.call("deprovision", self.broker.deprovision(instance)).await
+        Ok(())
     }
 }
 
