@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppName, JobName, OpaqueId, Parameters, Secret};
+use crate::{AppName, JobName, OpaqueId, Parameters, Secret, instance::Names};
 
 /// Who uses an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,7 +26,9 @@ impl fmt::Display for Consumer {
 }
 
 /// One consumer's access to an instance, with credentials of its own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// Debug output has the parameters' names only: their values may be secrets.
+#[derive(Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Binding {
     /// Made by the framework before the first call; the same in every repeat. Name the account on
@@ -46,5 +48,16 @@ impl Binding {
     #[must_use]
     pub fn new(consumer: Consumer) -> Self {
         Self { id: OpaqueId::generate(), consumer, secret: Secret::generate(), parameters: Parameters::new() }
+    }
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Binding")
+            .field("id", &self.id)
+            .field("consumer", &self.consumer)
+            .field("secret", &self.secret)
+            .field("parameters", &Names(&self.parameters))
+            .finish()
     }
 }

@@ -11,7 +11,7 @@ use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, 
 /// leave what is there, succeed when there is nothing left to do. Calls about one instance never
 /// overlap, but for binds and unbinds of different consumers (SPEC L-4), and for the questions
 /// [`status`](Self::status) and [`info`](Self::info), which may come at any time. A call that takes too
-/// long, or whose instance is to be removed, is dropped where it waits.
+/// long is dropped where it waits, and so is one whose instance is to be removed, half a second after that.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -45,7 +45,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Gives a consumer access: what it will find in its environment.
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars>;
 
-    /// Takes a consumer's access away, its open connections too. Nothing to do is a success.
+    /// Takes a consumer's access away, its open connections too. Nothing to do is a success, also when the
+    /// instance was removed before.
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
         let _ = (instance, binding);
         Ok(())

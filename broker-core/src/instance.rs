@@ -1,5 +1,7 @@
 //! A service instance as an author sees it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{InstanceName, OpaqueId, PlanName, Secret};
@@ -12,7 +14,9 @@ pub type Parameters = serde_json::Map<String, serde_json::Value>;
 pub type Notes = serde_json::Map<String, serde_json::Value>;
 
 /// One provisioned resource, or one that is about to be.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// Debug output has the names of parameters and notes only: their values may be secrets.
+#[derive(Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Instance {
     /// Made by the framework before the first call; the same in every repeat. Name things on your
@@ -57,7 +61,9 @@ impl Instance {
 }
 
 /// A change that an instance's owner asks for: the wanted plan, parameters and labels, whole.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// Debug output has the parameters' names only: their values may be secrets.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Update {
     /// The wanted plan, checked against the catalog.
@@ -83,5 +89,62 @@ impl Update {
             description: instance.description.clone(),
             tags: instance.tags.clone(),
         }
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("plan", &self.plan)
+            .field("parameters", &Names(&self.parameters))
+            .field("team", &self.team)
+            .field("description", &self.description)
+            .field("tags", &self.tags)
+            .field("secret", &self.secret)
+            .field("notes", &Names(&self.notes))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update")
+            .field("plan", &self.plan)
+            .field("parameters", &Names(&self.parameters))
+            .field("team", &self.team)
+            .field("description", &self.description)
+            .field("tags", &self.tags)
+            .finish()
+    }
+}
+
+/// A bag, shown without its values.
+pub(crate) struct Names<'a>(pub(crate) &'a Parameters);
+
+impl fmt::Debug for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Binding, Consumer};
+
+    #[test] // SPEC S-5
+    fn values_of_parameters_and_notes_are_not_shown() {
+        let bag = Parameters::from_iter([("token".to_owned(), "s3cret".into())]);
+        let mut instance = Instance::new("cache".parse().unwrap(), "small".parse().unwrap());
+        (instance.parameters, instance.notes) = (bag.clone(), bag.clone());
+        let mut binding = Binding::new(Consumer::App("web".parse().unwrap()));
+        binding.parameters = bag;
+
+        let shown = format!("{instance:?} {:?} {binding:?}", Update::of(&instance));
+
+        assert!(shown.contains("token") && !shown.contains("s3cret"), "{shown}");
+        assert!(!shown.contains(instance.secret.expose()) && !shown.contains(binding.secret.expose()));
     }
 }

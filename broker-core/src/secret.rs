@@ -59,7 +59,7 @@ impl Secret {
 
     fn keep(self, file: &Path) -> io::Result<Self> {
         if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            private_folder(folder)?;
         }
         let unfinished = file.with_extension(format!("new-{}", std::process::id()));
         let mut made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
@@ -78,6 +78,18 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+}
+
+/// A folder made for its owner only, when it is missing. Those above it are made as usual: there may be others
+/// below them that somebody else has to enter.
+pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
+    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
+        fs::create_dir_all(above)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(there) if there.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made,
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
     BoxError, SealingKey,
+    secret::private_folder,
     store::{MemoryStore, SqliteStore, Store},
 };
 
@@ -54,8 +55,7 @@ impl fmt::Debug for State {
 
 /// Makes the folder and takes its lock, which the kernel takes back when the process ends.
 fn prepare(folder: &Path) -> Result<fs::File, StateError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|cause| StateError::file(folder, cause))?;
+    private_folder(folder).map_err(|cause| StateError::file(folder, cause))?;
     let path = folder.join("state.lock");
     let lock = private_file(&path)?;
     match lock.try_lock() {
@@ -99,5 +99,35 @@ pub enum StateError {
 impl StateError {
     fn file(path: &Path, cause: io::Error) -> Self {
         Self::File { path: path.to_owned(), cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test] // SPEC H-5, S-4
+    fn only_the_folder_itself_is_closed_to_others() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("broker/data");
+
+        private_folder(&folder).unwrap();
+        private_folder(&folder).unwrap();
+
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_ne!(mode(folder.parent().unwrap()) & 0o100, 0);
+        assert_eq!(mode(folder.parent().unwrap()) & 0o001, mode_of_new_folder(place.path()) & 0o001);
+        fs::write(place.path().join("file"), "").unwrap();
+        assert!(private_folder(&place.path().join("file")).is_err());
+    }
+
+    /// What the process's mask leaves of a folder's permissions.
+    fn mode_of_new_folder(place: &Path) -> u32 {
+        let usual = place.join("usual");
+        fs::create_dir(&usual).unwrap();
+        fs::metadata(&usual).unwrap().permissions().mode()
     }
 }

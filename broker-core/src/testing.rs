@@ -12,6 +12,12 @@
 //! # });
 //! ```
 
+mod conformance;
+mod program;
+
+pub use conformance::{Report, Target, Variables, conformance};
+pub use program::Program;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
@@ -81,9 +87,7 @@ impl TestBroker {
         let (bound, address) = oneshot::channel();
         let thread = thread::spawn(move || serve(broker, folder, settings, bound, ended));
         let address = address.await.expect("the broker is served");
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client without TLS of its own");
-        Self { address, http, running: Some(Running { end, thread }) }
+        Self { address, http: http(), running: Some(Running { end, thread }) }
     }
 
     /// Its base URL.
@@ -168,6 +172,14 @@ impl TestBroker {
     pub async fn status(&self, name: &str) -> Answer {
         self.ask("GET", &format!("/resources/{name}/status")).await
     }
+}
+
+/// A client that goes straight to the broker.
+fn http() -> reqwest::Client {
+    // Fails when there is a provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    client.expect("a client without TLS of its own")
 }
 
 /// The thread that a broker is served on. Dropping its runtime drops every task, as a crash would.
@@ -327,7 +339,7 @@ impl FakeBroker {
         Self::default()
     }
 
-    /// The next such call (`provision`, `bind`, `unbind`, `update`, `deprovision`) goes wrong like
+    /// The next such call (`provision`, `bind`, `unbind`, `update`, `deprovision`, `reconcile`) goes wrong like
     /// this. Several are used up one by one.
     pub fn next(&self, call: &'static str, misdeed: Misdeed) {
         self.inner().misdeeds.entry(call).or_default().push_back(misdeed);
@@ -468,10 +480,8 @@ impl Broker for FakeBroker {
     }
 
     async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
+        self.act("reconcile", |_| {}).await?;
         let mut inner = self.inner();
-        if inner.down {
-            return Err(BrokerError::unavailable("the server does not answer"));
-        }
         for binding in tenants.iter().flat_map(|tenant| &tenant.bindings) {
             inner.accounts.insert(binding.id.to_string(), binding.secret.expose().to_owned());
         }

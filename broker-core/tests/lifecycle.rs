@@ -185,6 +185,35 @@ async fn an_update_that_fails_is_taken_back() {
     }
 }
 
+#[tokio::test] // SPEC I-5
+async fn a_failed_update_is_taken_back_as_soon_as_the_server_allows_it() {
+    let (fake, broker) = with_cache().await;
+    fake.next("update", Misdeed::LoseServer);
+    fake.next("update", Misdeed::LoseServer);
+
+    broker.form("PUT", "/resources/cache", "plan=large&team=data").await.is(503);
+
+    eventually("the instance is up", async || broker.status("cache").await.status == 204).await;
+    assert_eq!((fake.plan().as_deref(), fake.count("update")), (Some("small"), 3));
+    assert_eq!(broker.ask("GET", "/resources/cache").await.value()[1]["value"], "small");
+}
+
+#[tokio::test] // SPEC L-7
+async fn a_reconciliation_that_hangs_keeps_nobody_elses_work_waiting() {
+    let (fake, broker) = with_cache().await;
+    fake.next("reconcile", Misdeed::Hang);
+    let before = fake.count("reconcile");
+    eventually("a reconciliation hangs", async || fake.count("reconcile") > before).await;
+    fake.next("provision", Misdeed::LoseServer);
+    fake.next("deprovision", Misdeed::Refuse);
+
+    broker.create("other").await.is(503);
+    assert_eq!(fake.instances(), 2, "what is left could not be removed at once");
+
+    eventually("what is left of it is removed", async || fake.instances() == 1).await;
+    eventually("its name is free", async || broker.create("other").await.status == 201).await;
+}
+
 #[tokio::test] // A72, A73, A74, A82, A93
 async fn every_app_has_credentials_of_its_own_and_keeps_them() {
     let (fake, broker) = with_cache().await;
@@ -300,6 +329,19 @@ async fn a_delete_takes_everything_with_it() {
     broker.create("cache").await.is(201);
 }
 
+#[tokio::test] // SPEC I-6
+async fn a_server_that_takes_no_access_away_can_be_removed_all_the_same() {
+    let (fake, broker) = with_cache().await;
+    broker.bind_app("cache", "web").await.is(201);
+    broker.bind_app("cache", "worker").await.is(201);
+    fake.next("unbind", Misdeed::Refuse);
+
+    broker.remove("cache").await.is(200);
+
+    assert_eq!((fake.instances(), fake.accounts().len()), (0, 0));
+    assert_eq!((fake.count("unbind"), fake.count("deprovision")), (3, 1));
+}
+
 #[tokio::test]
 async fn a_delete_that_fails_goes_on_and_the_next_one_hears_of_it() {
     let (fake, broker) = with_cache().await;
@@ -326,9 +368,11 @@ async fn a_second_caller_is_told_what_runs() {
     eventually("the update runs", async || fake.count("update") == 1).await;
     broker.status("cache").await.is(202);
 
-    let busy = broker.bind_app("cache", "web").await;
-
+    let busy = broker.form("PUT", "/resources/cache", "plan=small&team=data").await;
     busy.is(409).says("instance \"cache\" is busy: an update is running, try again when it has ended");
+    let bind = broker.bind_app("cache", "web").await; // A71: as long as its status is 202.
+    bind.is(412).says("instance \"cache\" is not ready yet, try again when its status is up");
+
     fake.release();
     update.await.unwrap().is(200);
     broker.bind_app("cache", "web").await.is(201);

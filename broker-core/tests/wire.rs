@@ -1,6 +1,8 @@
 //! The tsuru dialect from outside: authentication, encodings, statuses (contract 10.1).
 
-use broker_core::testing::{Answer, FakeBroker, Misdeed, TestBroker};
+use broker_core::testing::{
+    Answer, FakeBroker, Misdeed, PASSWORD, Target, TestBroker, USERNAME, Variables, conformance,
+};
 
 const PATHS: [(&str, &str); 11] = [
     ("GET", "/resources/plans"),
@@ -234,4 +236,17 @@ async fn a_failure_says_something_and_no_secret() {
     failed.is(500).says("the service failed, its operator finds the cause in the broker's log");
     fake.set_down(true);
     broker.create("cache").await.is(503).says("the service is unavailable at the moment, try again later");
+}
+
+#[tokio::test] // A1 to A114
+async fn a_broker_on_the_framework_conforms() {
+    let fake = FakeBroker::new();
+    let broker = TestBroker::start(fake.clone()).await;
+    let target = Target { url: &broker.url(), username: USERNAME, password: PASSWORD, plan: "small" };
+
+    let report = conformance(&target, async |env: &Variables| !env.is_empty() && fake.opens(env)).await;
+
+    report.is_clean();
+    assert!(report.count() > 90, "only {} cases ran", report.count());
+    assert_eq!((fake.instances(), fake.accounts().len()), (0, 0), "something was left behind");
 }

@@ -39,8 +39,13 @@ impl Engine {
         reply: &Reply<EnvVars>,
     ) -> Result<EnvVars> {
         // Asked without the lock first: whoever binds while it is made is answered at once (A71).
-        self.known(name).await?.bindable()?;
-        let held = self.lock(name, Mode::Shared, "a bind").await?;
+        let known = self.known(name).await?;
+        if known.state != InstanceState::Updating {
+            known.bindable()?;
+        }
+        let held = self.lock(name, Mode::Shared, "a bind").await;
+        // An update that goes on shows as pending, and whoever binds then is told so (A71).
+        let held = held.map_err(|busy| known.bindable().err().unwrap_or(busy))?;
         let _own = self.lock_binding(name, consumer, "a bind").await?;
         let mut instance = self.known(name).await?;
         instance.bindable()?;
@@ -269,8 +274,8 @@ impl InstanceRecord {
     fn bindable(&self) -> Result<()> {
         let name = &self.instance.name;
         match self.state {
-            InstanceState::Ready | InstanceState::Updating => Ok(()),
-            InstanceState::Provisioning => Err(not_ready(name)),
+            InstanceState::Ready => Ok(()),
+            InstanceState::Provisioning | InstanceState::Updating => Err(not_ready(name)),
             InstanceState::Failed => Err(self.failed()),
             InstanceState::Deprovisioning | InstanceState::Gone => Err(being_removed(name)),
         }

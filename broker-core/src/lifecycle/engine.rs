@@ -1,6 +1,6 @@
 //! What all operations share: owned tasks, calls of the author's, records.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use tokio::{
@@ -22,6 +22,9 @@ use crate::{
     store::{Store, Write},
 };
 
+/// How long a call that is to be dropped may go on: dropped between a command and its answer, it leaves a command
+/// on its way that might act after whatever comes next.
+pub(super) const LAST_STEP: Duration = Duration::from_millis(500);
 /// How many pieces of unfinished work are driven on at once.
 const DRIVEN_AT_ONCE: usize = 16;
 
@@ -97,6 +100,7 @@ impl Engine {
 
     /// Takes up what an earlier process left, and whatever is left from now on.
     pub(crate) fn start(self: &Arc<Self>) {
+        self.own(self.clone().drive_until_stopped());
         self.own(self.clone().reconcile_until_stopped());
     }
 
@@ -145,19 +149,24 @@ impl Engine {
         }
     }
 
-    /// As [`call`](Self::call), but gives up when the instance is to be removed.
+    /// As [`call`](Self::call), but gives up soon when the instance is to be removed.
     pub(super) async fn call_while<T>(
         &self,
         held: &Held,
         what: &'static str,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Called<T> {
+        let mut call = pin!(self.call(what, call));
         tokio::select! {
-            outcome = self.call(what, call) => match outcome {
+            outcome = &mut call => match outcome {
                 Ok(value) => Called::Done(value),
                 Err(error) => Called::Failed(error),
             },
-            () = held.interrupted() => Called::Interrupted,
+            () = held.interrupted() => {
+                // Whatever it comes to, the removal goes on from there.
+                let _ = timeout(LAST_STEP, call).await;
+                Called::Interrupted
+            }
         }
     }
 

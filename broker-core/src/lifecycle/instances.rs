@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use super::{
     engine::{Called, Engine, being_removed},
     locks::{Held, Mode},
-    records::InstanceRecord,
+    records::{BindingRecord, InstanceRecord},
     reply::Reply,
     states::{BindingState, InstanceEvent, InstanceState},
 };
@@ -245,10 +245,13 @@ impl Engine {
             }
             Called::Failed(error) => {
                 warn!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "instance `{}` stays as it was", instance.name);
-                if !error.is_refusal() {
-                    self.change_back(&instance, held).await;
+                if error.is_refusal() || self.change_back(&instance, held).await {
+                    self.end_change(record).await?;
+                } else {
+                    record.wish = Some(Update::of(&instance));
+                    self.save(&mut record).await?;
+                    self.backoff.failed(&instance.id);
                 }
-                self.end_change(record).await?;
                 Err(error)
             }
         }
@@ -262,12 +265,18 @@ impl Engine {
         Ok(())
     }
 
-    /// A change that failed half-way: the author is asked for what was there before.
-    async fn change_back(&self, instance: &Instance, held: &Held) {
+    /// A change that failed half-way: the author is asked for what was there before. Returns whether that
+    /// came to an end; it did not when trying again may help.
+    async fn change_back(&self, instance: &Instance, held: &Held) -> bool {
         let before = Update::of(instance);
         let call = self.broker.update(instance, &before);
-        if let Called::Failed(error) = self.call_while(held, "update", call).await {
-            error!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "a failed update of `{}` could not be taken back", instance.name);
+        match self.call_while(held, "update", call).await {
+            Called::Done(_) => true,
+            Called::Failed(error) => {
+                error!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "a failed update of `{}` could not be taken back", instance.name);
+                !error.may_pass()
+            }
+            Called::Interrupted => false,
         }
     }
 
@@ -325,15 +334,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the author take away every access, then the instance.
+    /// Has the author take away every access, then the instance. A server that hangs takes no access away, but may
+    /// well be removed together with it: what failed before that is asked for again after it.
     async fn take_apart(&self, record: &InstanceRecord, _held: &Held) -> Result<()> {
         let instance = &record.instance;
-        for known in self.store.bindings(&instance.id).await? {
-            if known.state != BindingState::Gone {
-                self.call("unbind", self.broker.unbind(instance, &known.binding)).await?;
-            }
+        let mut bindings = self.store.bindings(&instance.id).await?;
+        bindings.iter().for_each(|known| self.backoff.forget(&known.binding.id));
+        bindings.retain(|known| known.state != BindingState::Gone);
+        let taken = self.take_all(instance, &bindings).await;
+        self.call("deprovision", self.broker.deprovision(instance)).await?;
+        if taken.is_err() { self.take_all(instance, &bindings).await } else { Ok(()) }
+    }
+
+    async fn take_all(&self, instance: &Instance, bindings: &[BindingRecord]) -> Result<()> {
+        for known in bindings {
+            self.call("unbind", self.broker.unbind(instance, &known.binding)).await?;
         }
-        self.call("deprovision", self.broker.deprovision(instance)).await
+        Ok(())
     }
 }
 

@@ -80,6 +80,8 @@ impl Locks {
             Ok(guard) => Ok(self.table.hold(key, &entry, guard, operation)),
             Err(_) => {
                 let running = entry.holder().0.to_owned();
+                drop(entry);
+                Table::tidy(&mut self.table.entries(), &key);
                 Err(BrokerError::Busy { instance: key.0, operation: running })
             }
         }
@@ -88,7 +90,11 @@ impl Locks {
     /// Takes a lock that is free now.
     pub(crate) fn try_take(&self, key: &Key, mode: Mode, operation: &'static str) -> Option<Held> {
         let entry = self.table.entry(key);
-        let guard = entry.try_guard(mode)?;
+        let Some(guard) = entry.try_guard(mode) else {
+            drop(entry);
+            Table::tidy(&mut self.table.entries(), key);
+            return None;
+        };
         Some(self.table.hold(key.clone(), &entry, guard, operation))
     }
 
@@ -116,6 +122,14 @@ impl Table {
             Arc::new(Entry { lock: Arc::default(), holder })
         };
         self.entries().entry(key.clone()).or_insert_with(fresh).clone()
+    }
+
+    /// Forgets a lock that nobody has. Whoever looked at it last does so: a holder that lets go meanwhile cannot.
+    fn tidy(entries: &mut HashMap<Key, Arc<Entry>>, key: &Key) {
+        // One count is the table's own: nobody else holds the entry or waits for it.
+        if entries.get(key).is_some_and(|entry| Arc::strong_count(entry) == 1 && entry.lock.try_write().is_ok()) {
+            entries.remove(key);
+        }
     }
 
     fn hold(self: &Arc<Self>, key: Key, entry: &Entry, guard: Guard, operation: &'static str) -> Held {
@@ -166,10 +180,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut entries = self.table.entries();
         self.guard = None;
-        // One count is the table's own: nobody else holds the entry or waits for it.
-        if entries.get(&self.key).is_some_and(|entry| Arc::strong_count(entry) == 1 && entry.lock.try_write().is_ok()) {
-            entries.remove(&self.key);
-        }
+        Table::tidy(&mut entries, &self.key);
     }
 }
 

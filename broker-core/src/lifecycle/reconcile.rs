@@ -12,40 +12,42 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::{
-    engine::Engine,
+    engine::{Engine, LAST_STEP},
     locks::{Held, Key, Mode},
     records::{BindingRecord, InstanceRecord},
     reply::Reply,
     states::{BindingState, InstanceEvent, InstanceState},
 };
-use crate::{Binding, BrokerError, Consumer, Instance, InstanceName, OpaqueId, Result, Tenant, store::Write};
+use crate::{Binding, Consumer, Instance, InstanceName, OpaqueId, Result, Tenant, store::Write};
 
 /// How long a removal is remembered that nobody was told of.
 const GONE_FOR: TimeDelta = TimeDelta::days(30);
 
 impl Engine {
-    /// Round after round, until the engine stops.
-    pub(super) async fn reconcile_until_stopped(self: Arc<Self>) {
-        let mut healthy = true;
+    /// Finishes what was begun, round after round, until the engine stops.
+    pub(super) async fn drive_until_stopped(self: Arc<Self>) {
+        let mut outage = Outage::default();
         while !self.stopping.is_cancelled() {
-            match self.round().await {
-                Ok(()) => healthy = true,
-                // Said once: an outage lasts for many rounds.
-                Err(error) if healthy => {
-                    healthy = false;
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the service could not be brought in line, it is tried again"
-                    );
-                }
-                Err(error) => debug!(error = &error as &dyn std::error::Error, "still not in line"),
-            }
-            let pause = tokio::time::sleep(self.timing.reconcile_every);
-            self.stopping.run_until_cancelled(pause).await;
+            outage.note("unfinished work could not be looked for", self.drive_all().await);
+            self.pause().await;
         }
     }
 
-    async fn round(self: &Arc<Self>) -> Result<()> {
+    /// Keeps the service in line, round after round, until the engine stops. Apart from the other rounds: a server
+    /// that hangs must not keep work on others from being finished.
+    pub(super) async fn reconcile_until_stopped(self: Arc<Self>) {
+        let mut outage = Outage::default();
+        while !self.stopping.is_cancelled() {
+            outage.note("the service could not be brought in line", self.bring_in_line().await);
+            self.pause().await;
+        }
+    }
+
+    async fn pause(&self) {
+        self.stopping.run_until_cancelled(tokio::time::sleep(self.timing.reconcile_every)).await;
+    }
+
+    async fn drive_all(self: &Arc<Self>) -> Result<()> {
         let instances = self.store.instances().await?;
         let names: HashMap<OpaqueId, InstanceName> =
             instances.iter().map(|record| (record.instance.id.clone(), record.instance.name.clone())).collect();
@@ -60,7 +62,7 @@ impl Engine {
                 self.drive_binding_in_background(name.clone(), record.binding.consumer);
             }
         }
-        self.bring_in_line().await
+        Ok(())
     }
 
     fn needs_driving(&self, record: &InstanceRecord) -> bool {
@@ -146,21 +148,22 @@ impl Engine {
         let mut wanted = pin!(self.locks.wanted());
         wanted.as_mut().enable();
         let (tenants, _held) = self.tenants().await?;
-        let call = self.call("reconcile", self.broker.reconcile(&tenants));
+        let mut call = pin!(self.call("reconcile", self.broker.reconcile(&tenants)));
         tokio::select! {
-            outcome = timeout(self.timing.call_timeout, call) => {
-                outcome.unwrap_or_else(|_| Err(BrokerError::unavailable("reconcile did not end in time")))
-            }
-            () = wanted => Ok(()),
-            () = self.stopping.cancelled() => Ok(()),
+            outcome = &mut call => return outcome,
+            () = wanted => {}
+            () = self.stopping.cancelled() => {}
         }
+        timeout(LAST_STEP, call).await.unwrap_or(Ok(()))
     }
 
-    /// What is ready and bound and in nobody's hands, locked.
+    /// What is ready and bound and in nobody's hands, locked. What is about to be driven on is left out, so that
+    /// a long reconciliation does not keep it waiting.
     async fn tenants(&self) -> Result<(Vec<Tenant>, Vec<Held>)> {
+        let is_tenant = |record: &InstanceRecord| record.state == InstanceState::Ready && !self.needs_driving(record);
         let mut held = Vec::new();
         let mut locked = HashSet::new();
-        for record in self.store.instances().await? {
+        for record in self.store.instances().await?.into_iter().filter(is_tenant) {
             let name = record.instance.name;
             if let Some(lock) = self.locks.try_take(&(name.clone(), None), Mode::Shared, "a check") {
                 held.push(lock);
@@ -173,24 +176,44 @@ impl Engine {
             .instances()
             .await?
             .into_iter()
-            .filter(|record| record.state == InstanceState::Ready && locked.contains(&record.instance.name))
+            .filter(|record| is_tenant(record) && locked.contains(&record.instance.name))
             .map(|record| (record.instance.id.clone(), record.instance))
             .collect();
+        let is_bound =
+            |record: &BindingRecord| record.state == BindingState::Bound && !self.binding_needs_driving(record);
         let mut theirs: HashMap<OpaqueId, Vec<Binding>> = HashMap::new();
         let mut ours = HashSet::new();
-        for BindingRecord { instance, binding, .. } in self.store.all_bindings().await? {
-            let Some(name) = instances.get(&instance).map(|instance| instance.name.clone()) else { continue };
+        for record in self.store.all_bindings().await?.into_iter().filter(is_bound) {
+            let Some(name) = instances.get(&record.instance).map(|instance| instance.name.clone()) else { continue };
+            let BindingRecord { binding, .. } = record;
             if let Some(lock) = self.locks.try_take(&(name, Some(binding.consumer)), Mode::Exclusive, "a check") {
                 held.push(lock);
                 ours.insert(binding.id);
             }
         }
-        for record in self.store.all_bindings().await? {
-            if record.state == BindingState::Bound && ours.contains(&record.binding.id) {
+        for record in self.store.all_bindings().await?.into_iter().filter(is_bound) {
+            if ours.contains(&record.binding.id) {
                 theirs.entry(record.instance).or_default().push(record.binding);
             }
         }
         let tenant = |(id, instance)| Tenant { bindings: theirs.remove(&id).unwrap_or_default(), instance };
         Ok((instances.into_iter().map(tenant).collect(), held))
+    }
+}
+
+/// Whether rounds fail: said once, since an outage lasts for many of them.
+#[derive(Default)]
+struct Outage(bool);
+
+impl Outage {
+    fn note(&mut self, what: &str, outcome: Result<()>) {
+        match outcome {
+            Ok(()) => self.0 = false,
+            Err(error) if self.0 => debug!(error = &error as &dyn std::error::Error, "{what}"),
+            Err(error) => {
+                self.0 = true;
+                warn!(error = &error as &dyn std::error::Error, "{what}, it is tried again");
+            }
+        }
     }
 }

@@ -89,7 +89,7 @@ pub enum HostError {
         pid: u32,
     },
     /// A folder or file could not be used.
-    #[error("{}: {cause}", path.display())]
+    #[error("cannot use {}: {cause}", path.display())]
     Io {
         /// Which one.
         path: PathBuf,

@@ -88,6 +88,10 @@ impl Host {
         let lock = only_broker(&root).await?;
         let owner = user::choose(&hosting.run_as, &root)?;
         let addresses = listen_at(&hosting.addresses);
+        // Said now; servers that run go on, and the address may come, as a container network's does.
+        if let Err(missing @ HostError::NoAddress(_)) = ports::is_free(&addresses, 0) {
+            warn!("no server can be started for now: {missing}");
+        }
         let host = Self {
             hosting: Hosting { root, addresses, ..hosting },
             owner,

@@ -16,7 +16,7 @@ use broker_core::{
 use broker_hosting::{Host, Hosting, RunAs, ServerId, addresses_of, kept_secret};
 use mysql_async::Opts;
 use tokio::{sync::Mutex, time::timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     Config,
@@ -292,16 +292,32 @@ impl Broker for MysqlBroker {
     async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
         let link = self.server.up().await?;
         let (databases, accounts) = (link.databases().await?, link.accounts().await?);
+        let mut outcome = Ok(());
         for tenant in tenants {
-            self.restore(&link, tenant, &databases, &accounts).await?;
+            // What is wrong with one must not keep the others from what they lost.
+            if let Err(failure) = self.restore(&link, tenant, &databases, &accounts).await {
+                error!(instance.name = %tenant.instance.name, "`{}` could not be looked after: {}", tenant.instance.name, sources(&failure));
+                outcome = Err(failure);
+            }
         }
         let asked: HashSet<_> = tenants
             .iter()
             .flat_map(|tenant| tenant.bindings.iter().map(|binding| &binding.id).chain([&tenant.instance.id]))
             .collect();
         self.gone.lock().await.retain(|gone| asked.contains(gone));
-        Ok(())
+        outcome
     }
+}
+
+/// An error with its causes, for the log.
+fn sources(failure: &BrokerError) -> String {
+    let mut text = failure.to_string();
+    let mut cause = std::error::Error::source(failure);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// What an app finds in its environment (SPEC M-1).

@@ -2,7 +2,7 @@
 
 use broker_core::{Broker as _, Health};
 
-use crate::support::{Client, Shared, binding, tenancy, tenant};
+use crate::support::{Client, Shared, binding, instance, tenancy, tenant};
 
 #[tokio::test] // SPEC M-1
 async fn a_bound_app_finds_a_working_database_in_its_environment() {
@@ -155,4 +155,22 @@ async fn an_instances_info_names_its_address_and_size_and_no_secret() {
     assert_eq!(items[1].value, format!("tb{}", instance.id));
     assert_eq!(items[2].value, "0.1 MiB");
     assert!(items.iter().all(|item| !item.value.contains(binding.secret.expose())));
+}
+
+#[tokio::test] // SPEC M-6
+async fn what_is_wrong_with_one_tenant_keeps_no_other_from_what_it_lost() {
+    let shared = Shared::server().await;
+    let (refused, mut unusable) = (instance("refused"), binding("other"));
+    let (instance, binding, env) = tenancy(&shared.broker).await;
+    shared.broker.provision(&refused).await.unwrap();
+    unusable.secret = broker_core::Secret::from("needs 'quoting'");
+    let mut admin = shared.admin().await;
+    admin.run(&format!("DROP USER {}", env.get("MYSQL_USER").unwrap().expose())).await.unwrap();
+
+    let tenants = [tenant(&refused, &[&unusable]), tenant(&instance, &[&binding])];
+    shared.broker.reconcile(&tenants).await.unwrap_err();
+
+    assert!(Client::of(&env).await.is_ok());
+    shared.broker.deprovision(&refused).await.unwrap();
+    shared.broker.deprovision(&instance).await.unwrap();
 }

@@ -29,6 +29,20 @@ impl Grounds {
         Self { folder, ports: free_ports(5) }
     }
 
+    /// Where a broker's binary keeps its records.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn ports(&self) -> &str {
+        &self.ports
+    }
+
+    /// The broker's own account on its own server.
+    pub(crate) async fn admin(&self) -> Client {
+        Client::login(given(self).shared_url.unwrap().expose()).await.unwrap()
+    }
+
     pub(crate) fn config(&self) -> Config {
         Config {
             shared_url: None,

@@ -1,6 +1,7 @@
 //! The Redis broker against real servers, which the tests start: `redis-server` has to be installed.
 
 mod accounts;
+mod conformance;
 mod isolation;
 mod servers;
 mod support;

@@ -31,6 +31,15 @@ impl Grounds {
         self.folder.path().join("servers")
     }
 
+    /// Where a broker's binary keeps its records.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn ports(&self) -> &str {
+        &self.ports
+    }
+
     pub(crate) fn config(&self) -> Config {
         Config {
             shared_url: None,

@@ -1,0 +1,50 @@
+//! The contract's cases against the binary and real servers.
+
+use broker_core::testing::{Program, Variables, conformance};
+
+use crate::support::{Client, Grounds};
+
+/// The binary, on a folder of its own.
+fn serve(grounds: &Grounds) -> Program {
+    let arguments = [
+        format!("--servers-dir={}", grounds.root().display()),
+        format!("--ports={}", grounds.ports()),
+        "--maxmemory=16mb".to_owned(),
+        "--shared-maxmemory=32mb".to_owned(),
+    ];
+    Program::serve(env!("CARGO_BIN_EXE_redis-broker"), "redis", &grounds.data(), &arguments)
+}
+
+async fn opens(env: &Variables) -> bool {
+    match env.get("REDIS_URL") {
+        Some(url) => Client::login(url).await.is_ok(),
+        None => false,
+    }
+}
+
+async fn conforms(plan: &str, left: &[&str]) {
+    let (grounds, secrets) = (Grounds::new(), std::sync::Mutex::new(Vec::new()));
+    let broker = serve(&grounds);
+
+    let report = conformance(&broker.target(plan), async |env: &Variables| {
+        secrets.lock().unwrap().extend(env.get("REDIS_PASSWORD").cloned());
+        opens(env).await
+    })
+    .await;
+
+    report.is_clean();
+    assert!(report.count() > 90, "only {} cases ran", report.count());
+    assert_eq!(grounds.servers(), left, "servers were left behind");
+    let (log, secrets) = (broker.log(), secrets.into_inner().unwrap());
+    assert!(!secrets.is_empty() && !secrets.iter().any(|secret| log.contains(secret)), "a secret is in the log");
+}
+
+#[tokio::test] // A1 to A114, SPEC S-5
+async fn the_plan_dedicated_conforms() {
+    conforms("dedicated", &[]).await;
+}
+
+#[tokio::test] // A1 to A114, SPEC S-5
+async fn the_plan_shared_conforms() {
+    conforms("shared", &["shared"]).await;
+}
