@@ -158,3 +158,21 @@ async fn an_app_is_not_removed_under_a_bind_of_another_app_to_its_instance() {
     assert!(refusal.to_string().starts_with("event locked: service-instance(redis/cache)"), "{refusal}");
     binding.await.unwrap().unwrap();
 }
+
+#[tokio::test] // SPEC A-11
+async fn an_app_that_cannot_be_removed_now_keeps_all_it_has() {
+    let test = TestPlatform::new().await;
+    test.running_app(1).await;
+    test.create_instance("cache").await;
+    test.bind("cache", "blog").await.unwrap();
+    let before = test.routed();
+    test.engine.down(Some("Docker is away"));
+
+    test.platform.remove_app(&test.user, &app_name("blog"), &Progress::silent()).await.unwrap_err();
+
+    assert_eq!(test.routed(), before);
+    assert!(!test.brokers.bound(&redis(), &instance_name("cache")).is_empty());
+    test.engine.down(None);
+    test.platform.remove_app(&test.user, &app_name("blog"), &Progress::silent()).await.unwrap();
+    assert!(test.brokers.bound(&redis(), &instance_name("cache")).is_empty());
+}
