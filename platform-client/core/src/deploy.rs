@@ -111,6 +111,9 @@ impl Platform {
         note(operation, &app, source, release.version);
         let is_new = app.release(release.version).is_none();
         let image = release.image.clone();
+        if is_new {
+            operation.journal(&Journal::Deploy { app: app.name.clone(), image: image.clone() }).await?;
+        }
         if let Err(reason) = self.put_in_place(&mut app, release, &progress).await {
             if is_new {
                 self.forget_image(&image).await;

@@ -37,13 +37,15 @@ pub(crate) enum Journal {
     Unbind { service: ServiceName, instance: InstanceName, app: AppName },
     /// An app was to be removed: go on.
     RemoveApp { app: AppName },
+    /// An image was built for a release: unless the app has that release, nobody wants it.
+    Deploy { app: AppName, image: String },
 }
 
 impl Journal {
     /// Whether recovery finishes what was begun, where it would else undo it.
     fn goes_forward(&self) -> bool {
         match self {
-            Self::Nothing | Self::CreateInstance { .. } | Self::Bind { .. } => false,
+            Self::Nothing | Self::CreateInstance { .. } | Self::Bind { .. } | Self::Deploy { .. } => false,
             Self::RemoveInstance { .. } | Self::Unbind { .. } | Self::RemoveApp { .. } => true,
         }
     }
@@ -79,12 +81,13 @@ impl Locks {
         Ok(())
     }
 
-    async fn take(&self, targets: &[Target], holder: &Holder, wait: Duration) -> Result<()> {
+    /// Waits for targets; where it `insists`, a repair that holds one is told to give way.
+    async fn take(&self, targets: &[Target], holder: &Holder, wait: Duration, insists: bool) -> Result<()> {
         let deadline = Instant::now() + wait;
         loop {
             let freed = self.freed.notified();
             let Err((target, other)) = self.try_take(targets, holder) else { return Ok(()) };
-            if let Some(bell) = &other.bell {
+            if let Some(bell) = other.bell.as_ref().filter(|_| insists) {
                 bell.notify_one();
             }
             if timeout_at(deadline, freed).await.is_err() {
@@ -158,7 +161,8 @@ impl Platform {
     /// When somebody has them for too long.
     pub(crate) async fn hold(self: &Arc<Self>, targets: Vec<Target>, what: &str) -> Result<Hold> {
         let holder = Holder { kind: what.to_owned(), owner: "tsuru".to_owned(), since: Utc::now(), bell: None };
-        self.locks.take(&targets, &holder, self.settings.lock_wait).await?;
+        // Recovery may come again and again, and must not keep repairs from their end.
+        self.locks.take(&targets, &holder, self.settings.lock_wait, false).await?;
         Ok(Hold { platform: Arc::clone(self), targets, bell: Arc::default() })
     }
 
@@ -182,7 +186,7 @@ impl Platform {
     ) -> Result<Operation> {
         let owner = user.email.to_string();
         let holder = Holder { kind: kind.to_owned(), owner, since: Utc::now(), bell: None };
-        self.locks.take(&targets, &holder, self.settings.lock_wait).await?;
+        self.locks.take(&targets, &holder, self.settings.lock_wait, true).await?;
         let hold = Hold { platform: Arc::clone(self), targets: targets.clone(), bell: Arc::default() };
         let operation = self.record(user, kind, targets, hold, &journal, progress).await?;
         if journal.goes_forward() {
@@ -249,6 +253,12 @@ impl Operation {
     /// Facts for listings.
     pub(crate) fn note(&mut self, data: serde_json::Value) {
         self.event.data = data;
+    }
+
+    /// Writes down what a restart needs to know from here on.
+    pub(crate) async fn journal(&mut self, journal: &Journal) -> Result<()> {
+        self.event.journal = serde_json::to_value(journal).map_err(|unwritable| Error::Store(unwritable.into()))?;
+        self.hold.platform.records.save(&mut self.event).await
     }
 
     /// Leaves what the journal says to the reconciler, although the operation ends: it tries until it

@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,8 @@ const RECOVERED: Duration = Duration::from_secs(60);
 pub(crate) struct Repairs {
     attempts: Mutex<HashMap<UnitId, Attempts>>,
     interrupted: Mutex<Vec<EventId>>,
+    /// How often in a row not all that was interrupted could be ended.
+    in_vain: AtomicU32,
 }
 
 #[derive(Clone, Copy)]
@@ -61,6 +66,16 @@ impl Repairs {
         self.interrupted.lock().expect("no holder of the list panics").retain(|known| known != event);
     }
 
+    /// Waits until what is interrupted is tried again: after 2, 4, 8, ... seconds.
+    pub(crate) async fn pause(&self, all_ended: bool) {
+        if all_ended {
+            self.in_vain.store(0, Ordering::Relaxed);
+        } else {
+            let in_vain = self.in_vain.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(2 << in_vain.min(5)).min(LONGEST_PAUSE)).await;
+        }
+    }
+
     /// Whether a unit may be tried now; counts the attempt.
     fn may_try(&self, unit: &UnitId) -> bool {
         let now = Instant::now();
@@ -81,8 +96,7 @@ impl Repairs {
     fn due(&self) -> Instant {
         let attempts = self.attempts.lock().expect("no holder of the map panics");
         let soonest = attempts.values().map(|attempts| attempts.next()).filter(|next| *next > Instant::now()).min();
-        let pending = !self.interrupted.lock().expect("no holder of the list panics").is_empty();
-        let all = Instant::now() + if pending { Duration::from_secs(2) } else { LOOK_AT_ALL };
+        let all = Instant::now() + LOOK_AT_ALL;
         soonest.map_or(all, |soonest| soonest.min(all))
     }
 }
@@ -108,6 +122,7 @@ impl Platform {
                     while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(50), changes.next()).await {}
                 }
                 () = self.changed.notified() => {}
+                Some(_ended) = recovery.join_next() => {}
                 () = sleep_until(self.repairs.due()) => {}
             }
         }

@@ -29,6 +29,7 @@ impl Platform {
 
     /// Ends the operations that were interrupted, as far as it goes now.
     pub(crate) async fn end_interrupted(self: &Arc<Self>) {
+        let mut all_ended = true;
         for id in self.repairs.interruptions() {
             match self.end_one(&id).await {
                 Ok(()) => {
@@ -37,10 +38,12 @@ impl Platform {
                     self.changed.notify_one();
                 }
                 Err(error) => {
+                    all_ended = false;
                     tracing::warn!(event.id = %id, %error, "an interrupted operation could not be ended, trying again later: {error}");
                 }
             }
         }
+        self.repairs.pause(all_ended).await;
     }
 
     /// An operation that sets out to do what an interrupted one still owes takes it over: what was
@@ -90,7 +93,23 @@ impl Platform {
                 Some(app) => self.take_apart(&app, acting, &Progress::silent()).await,
                 None => Ok(()),
             },
+            Journal::Deploy { app, image } => self.drop_unless_released(&app, &image).await,
         }
+    }
+
+    async fn drop_unless_released(&self, app: &AppName, image: &str) -> Result<()> {
+        let known = self.records.get::<App>(app.as_str()).await?;
+        let releases = known.as_ref().map(|app| app.releases.as_slice()).unwrap_or_default();
+        if releases.iter().any(|release| release.image == image) {
+            return Ok(());
+        }
+        // An image can't go while a unit runs it.
+        for unit in self.engine.units(Some(app)).await? {
+            if !releases.iter().any(|release| release.version == unit.version) {
+                self.engine.stop(&unit.id, self.settings.stop_grace).await?;
+            }
+        }
+        self.engine.remove_image(image).await
     }
 
     /// The user was never told yes: nothing may be left at the broker.

@@ -39,14 +39,15 @@ impl Platform {
 
     /// Everything that a removal does; safe to repeat from the start after a crash.
     pub(crate) async fn take_apart(&self, app: &Kept<App>, acting: &Acting, progress: &Progress) -> Result<()> {
-        self.withdraw(&app.name).await?;
-        let unbound = self.unbind_everywhere(app, acting, progress).await?;
+        // An engine that is away is noticed before anything is taken.
         let units = self.engine.units(Some(&app.name)).await?;
+        self.withdraw(&app.name).await?;
         let units: Vec<_> = units.into_iter().map(|unit| unit.id).collect();
         self.stop_units(&units).await;
         if let Some(left) = self.engine.units(Some(&app.name)).await?.first() {
             return Err(Error::Engine(format!("unit {} of app {} could not be stopped, try again", left.id, app.name)));
         }
+        let unbound = self.unbind_everywhere(app, acting, progress).await?;
         if let Some(sources) = self.sources.get() {
             sources.forget(&app.name).await?;
         }

@@ -228,6 +228,9 @@ async fn units_of_a_deploy_that_a_crash_interrupted_are_cleared_away() {
     let deploys = test.platform.deploys(&test.user, None, 10, 0).await.unwrap();
     assert_eq!(deploys[0].event.error, "the platform was stopped while this ran");
     assert!(!deploys[0].event.running());
+    let mut images = test.engine.images();
+    images.retain(|image| image.contains("blog"));
+    assert_eq!(images.len(), 1, "{images:?}");
     test.deploy("blog").await.unwrap();
 }
 

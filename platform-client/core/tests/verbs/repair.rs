@@ -1,5 +1,5 @@
 use platform_core::{
-    EventFilter, Power, Progress, Removal, RunWhere,
+    EventFilter, Power, Progress, Removal, RunWhere, UnitState,
     ports::RecordKind,
     testing::{brokers::BrokerCall, engine::EngineCall},
 };
@@ -157,4 +157,42 @@ async fn an_app_is_not_removed_under_a_bind_of_another_app_to_its_instance() {
 
     assert!(refusal.to_string().starts_with("event locked: service-instance(redis/cache)"), "{refusal}");
     binding.await.unwrap().unwrap();
+}
+
+#[tokio::test] // SPEC A-11
+async fn an_app_that_cannot_be_removed_now_keeps_all_it_has() {
+    let test = TestPlatform::new().await;
+    test.running_app(1).await;
+    test.create_instance("cache").await;
+    test.bind("cache", "blog").await.unwrap();
+    let before = test.routed();
+    test.engine.down(Some("Docker is away"));
+
+    test.platform.remove_app(&test.user, &app_name("blog"), &Progress::silent()).await.unwrap_err();
+
+    assert_eq!(test.routed(), before);
+    assert!(!test.brokers.bound(&redis(), &instance_name("cache")).is_empty());
+    test.engine.down(None);
+    test.platform.remove_app(&test.user, &app_name("blog"), &Progress::silent()).await.unwrap();
+    assert!(test.brokers.bound(&redis(), &instance_name("cache")).is_empty());
+}
+
+#[tokio::test] // SPEC P-6
+async fn a_unit_comes_back_although_a_broker_keeps_an_operation_from_being_ended() {
+    let test = TestPlatform::new().await;
+    test.running_app(1).await;
+    test.create_instance("cache").await;
+    test.engine.fail_start(Some("no room"));
+    (0..100).for_each(|_| test.brokers.refuse(BrokerCall::Unbind, "not now"));
+    test.bind("cache", "blog").await.unwrap_err();
+    test.engine.fail_start(None);
+    let unit = test.engine.units_of(&app_name("blog"))[0].id.clone();
+
+    test.engine.kill(&unit);
+
+    test.reconciled(|test| {
+        let units = test.engine.units_of(&app_name("blog"));
+        units.iter().all(|unit| unit.state == UnitState::Started) && test.routed().len() == 1
+    })
+    .await;
 }
