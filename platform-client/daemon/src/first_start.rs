@@ -19,6 +19,16 @@ pub(crate) fn private_folder(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the folder {}", path.display()))
 }
 
+/// The same, and empty: what a process that was killed left there is of no use to anybody.
+pub(crate) fn empty_private_folder(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(other) if other.kind() != io::ErrorKind::NotFound => {
+            Err(other).with_context(|| format!("cannot empty the folder {}", path.display()))
+        }
+        _ => private_folder(path),
+    }
+}
+
 /// Takes a folder for this process alone, for as long as the answer lives: two daemons on one folder
 /// would undo each other's operations (SPEC P-11).
 pub(crate) fn take_folder(path: &Path) -> anyhow::Result<fs::File> {
@@ -80,6 +90,18 @@ fn unless_there(made: platform_core::Result<()>) -> platform_core::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test] // SPEC W-8
+    fn uploads_that_a_killed_daemon_left_go_at_the_next_start() {
+        let folder = std::env::temp_dir().join(format!("tsurud-uploads-{:08x}", rand::random::<u32>()));
+        empty_private_folder(&folder).unwrap();
+        fs::write(folder.join("half"), "x").unwrap();
+
+        empty_private_folder(&folder).unwrap();
+
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test] // SPEC P-11
     fn a_folder_belongs_to_one_daemon_at_a_time() {

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::{RouterRole, Serve},
-    first_start::{furnish, private_folder, secret_file, take_folder},
+    first_start::{empty_private_folder, furnish, private_folder, secret_file, take_folder},
     pushes::{Deploys, Repositories},
     stop,
 };
@@ -32,7 +32,7 @@ pub(crate) async fn platform(settings: Serve) -> anyhow::Result<()> {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     private_folder(&settings.data)?;
     let _ours_alone = take_folder(&settings.data)?;
-    private_folder(&settings.data.join("uploads"))?;
+    empty_private_folder(&settings.data.join("uploads"))?;
     let listener = listen(&settings).await?;
     let (routes, router) = routes(&settings)?;
     let platform = Platform::new(adapters(&settings, routes).await?, wishes(&settings));

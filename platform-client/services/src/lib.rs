@@ -31,7 +31,7 @@ impl HttpBrokers {
     /// # Errors
     /// When the system's TLS settings can't be used.
     pub fn new() -> Result<Self> {
-        Client::new().map(Self::over).map_err(broker)
+        Client::new().map(Self::over).map_err(|error| Error::Broker(error.to_string()))
     }
 
     /// Brokers over a client of your own, with other time limits for example.
@@ -54,8 +54,20 @@ fn acting_as(acting: &Acting) -> broker_core::client::Acting {
     broker_core::client::Acting { user: acting.user.clone(), event: acting.event.to_string() }
 }
 
-fn broker(error: ClientError) -> Error {
-    Error::Broker(error.to_string())
+/// What a failed call means to the platform's user; the client's own chain of causes is for the log.
+fn broker(service: &Service, error: ClientError) -> Error {
+    match error {
+        ClientError::Network { prefix, cause } => {
+            warn!(service.name = %service.name, "service `{}` can't be reached: {cause}", service.name);
+            let innermost = cause.rsplit(": ").next().unwrap_or(&cause);
+            let innermost = innermost.split(" (os error").next().unwrap_or(innermost);
+            Error::Broker(format!(
+                "{prefix}no answer from the broker of service \"{}\" ({innermost}): see that it runs, then try again",
+                service.name
+            ))
+        }
+        other => Error::Broker(other.to_string()),
+    }
 }
 
 /// Plans and info are extras: without an answer there are none, and the log says so (contract 4.2, 4.4).
@@ -65,7 +77,7 @@ fn or_none<T: Default>(service: &Service, what: &str, answer: Result<T, ClientEr
             warn!(service.name = %service.name, "no {what} of service `{}`: {error}", service.name);
             Ok(T::default())
         }
-        other => other.map_err(broker),
+        other => other.map_err(|error| broker(service, error)),
     }
 }
 
@@ -85,7 +97,7 @@ impl Brokers for HttpBrokers {
             parameters: Some(instance.parameters.clone()).filter(|bag| !bag.is_empty()),
             ..CreateInstance::default()
         };
-        self.client.create(&access(service)?, body, &acting_as(acting)).await.map_err(broker)
+        self.client.create(&access(service)?, body, &acting_as(acting)).await.map_err(|error| broker(service, error))
     }
 
     async fn update(&self, service: &Service, instance: &ServiceInstance, acting: &Acting) -> Result<()> {
@@ -97,11 +109,17 @@ impl Brokers for HttpBrokers {
             parameters: Some(instance.parameters.clone()).filter(|bag| !bag.is_empty()),
             ..ChangeInstance::default()
         };
-        self.client.update(&access(service)?, &instance.name, body, &acting_as(acting)).await.map_err(broker)
+        self.client
+            .update(&access(service)?, &instance.name, body, &acting_as(acting))
+            .await
+            .map_err(|error| broker(service, error))
     }
 
     async fn delete(&self, service: &Service, instance: &InstanceName, acting: &Acting) -> Result<()> {
-        self.client.remove(&access(service)?, instance, &acting_as(acting)).await.map_err(broker)
+        self.client
+            .remove(&access(service)?, instance, &acting_as(acting))
+            .await
+            .map_err(|error| broker(service, error))
     }
 
     async fn bind(
@@ -128,7 +146,7 @@ impl Brokers for HttpBrokers {
                 self.client.bind_job(&at, instance, job, body, &acting).await
             }
         };
-        bound.map_err(broker)
+        bound.map_err(|error| broker(service, error))
     }
 
     async fn unbind(
@@ -147,11 +165,11 @@ impl Brokers for HttpBrokers {
             }
             Consumer::Job(job) => self.client.unbind_job(&at, instance, job, &acting).await,
         };
-        unbound.map_err(broker)
+        unbound.map_err(|error| broker(service, error))
     }
 
     async fn status(&self, service: &Service, instance: &InstanceName) -> Result<String> {
-        self.client.status(&access(service)?, instance).await.map_err(broker)
+        self.client.status(&access(service)?, instance).await.map_err(|error| broker(service, error))
     }
 
     async fn info(&self, service: &Service, instance: &InstanceName) -> Result<BTreeMap<String, String>> {
