@@ -182,9 +182,7 @@ impl Platform {
         change: AppChange,
         progress: &Progress,
     ) -> Result<()> {
-        self.app(user, name).await?;
-        let target = Target::new(TargetType::App, name);
-        let operation = self.begin(user, "app.update", vec![target], Journal::Nothing, progress).await?;
+        let operation = self.begin_on_app(user, name, "app.update", progress).await?;
         let outcome = self.change_app(user, name, change, progress).await;
         operation.end(outcome).await
     }
@@ -223,10 +221,7 @@ impl Platform {
         if cnames.is_empty() {
             return Err(Error::invalid("You must provide the cname."));
         }
-        self.app(user, name).await?;
-        let target = Target::new(TargetType::App, name);
-        let operation =
-            self.begin(user, "app.update.cname.add", vec![target], Journal::Nothing, &Progress::silent()).await?;
+        let operation = self.begin_on_app(user, name, "app.update.cname.add", &Progress::silent()).await?;
         let outcome = self.insert_cnames(user, name, cnames).await;
         operation.end(outcome).await
     }
@@ -268,10 +263,7 @@ impl Platform {
         if cnames.is_empty() {
             return Err(Error::invalid("You must provide the cname."));
         }
-        self.app(user, name).await?;
-        let target = Target::new(TargetType::App, name);
-        let operation =
-            self.begin(user, "app.update.cname.remove", vec![target], Journal::Nothing, &Progress::silent()).await?;
+        let operation = self.begin_on_app(user, name, "app.update.cname.remove", &Progress::silent()).await?;
         let outcome = self.delete_cnames(user, name, &cnames).await;
         operation.end(outcome).await
     }
@@ -313,10 +305,8 @@ impl Platform {
         team: &TeamName,
         granted: bool,
     ) -> Result<()> {
-        self.app(user, name).await?;
         let kind = if granted { "app.update.grant" } else { "app.update.revoke" };
-        let target = Target::new(TargetType::App, name);
-        let operation = self.begin(user, kind, vec![target], Journal::Nothing, &Progress::silent()).await?;
+        let operation = self.begin_on_app(user, name, kind, &Progress::silent()).await?;
         let outcome = self.change_access(user, name, team, granted).await;
         operation.end(outcome).await
     }

@@ -7,8 +7,7 @@ use chrono::Utc;
 use serde_json::json;
 
 use crate::{
-    App, Error, Event, EventId, Origin, Platform, PlatformImage, Progress, Release, Result, Scale, Target, TargetType,
-    User,
+    App, Error, Event, EventId, Origin, Platform, PlatformImage, Progress, Release, Result, Scale, TargetType, User,
     operation::{Journal, Operation},
     ports::{Build, Built},
     records::Kept,
@@ -94,8 +93,7 @@ impl Platform {
                 "can't deploy app without platform, if it's not an image, dockerfile or rollback",
             ));
         }
-        let target = Target::new(TargetType::App, name);
-        let operation = self.begin(user, source.kind(), vec![target], Journal::Nothing, progress).await?;
+        let operation = self.begin_on_app(user, name, source.kind(), progress).await?;
         Ok(RunningDeploy { platform: Arc::clone(self), user: user.clone(), app: name.clone(), source, operation })
     }
 

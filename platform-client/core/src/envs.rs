@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use broker_core::{AppName, EnvName};
 
-use crate::{
-    App, Error, OwnVar, Platform, Progress, RESERVED, Result, Target, TargetType, User, operation::Journal,
-    records::Kept,
-};
+use crate::{App, Error, OwnVar, Platform, Progress, RESERVED, Result, User, records::Kept};
 
 impl Platform {
     /// Sets variables: all of them or none. Units are replaced unless `no_restart`.
@@ -30,9 +27,7 @@ impl Platform {
                 "cannot change an environment variable that tsuru manages: {reserved}"
             )));
         }
-        self.app(user, name).await?;
-        let target = Target::new(TargetType::App, name);
-        let operation = self.begin(user, "app.update.env.set", vec![target], Journal::Nothing, progress).await?;
+        let operation = self.begin_on_app(user, name, "app.update.env.set", progress).await?;
         let outcome = self.insert_env(user, name, vars, no_restart, progress).await;
         operation.end(outcome).await
     }
@@ -74,9 +69,7 @@ impl Platform {
         if vars.is_empty() {
             return Err(Error::invalid("You must provide the list of environment variables."));
         }
-        self.app(user, name).await?;
-        let target = Target::new(TargetType::App, name);
-        let operation = self.begin(user, "app.update.env.unset", vec![target], Journal::Nothing, progress).await?;
+        let operation = self.begin_on_app(user, name, "app.update.env.unset", progress).await?;
         let outcome = self.delete_env(user, name, &vars, no_restart, progress).await;
         operation.end(outcome).await
     }

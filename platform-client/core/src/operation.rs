@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    AppName, Error, Event, EventId, InstanceName, Platform, Progress, Result, ServiceName, Target, User, ports::Acting,
-    records::Kept,
+    AppName, Error, Event, EventId, InstanceName, Platform, Progress, Result, ServiceName, Target, TargetType, User,
+    ports::Acting, records::Kept,
 };
 
 /// What a restart has to know of an operation that a crash interrupted.
@@ -173,6 +173,19 @@ impl Platform {
         let holder = Holder { kind: "repair".to_owned(), owner, since: Utc::now(), bell: Some(Arc::clone(&bell)) };
         self.locks.try_take(&targets, &holder).ok()?;
         Some(Hold { platform: Arc::clone(self), targets, bell })
+    }
+
+    /// Begins an operation on an app that the user may use, with nothing for a restart to know: what
+    /// an app's record says, the reconciler brings about.
+    pub(crate) async fn begin_on_app(
+        self: &Arc<Self>,
+        user: &User,
+        name: &AppName,
+        kind: &str,
+        progress: &Progress,
+    ) -> Result<Operation> {
+        self.app(user, name).await?;
+        self.begin(user, kind, vec![Target::new(TargetType::App, name)], Journal::Nothing, progress).await
     }
 
     /// Begins an operation: waits for its targets, then records it with what a restart needs to know.

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use broker_core::AppName;
 
-use crate::{
-    App, Error, Platform, ProcessName, Progress, Result, Target, TargetType, UnitId, User, operation::Journal,
-    ports::Write, records::Kept,
-};
+use crate::{App, Error, Platform, ProcessName, Progress, Result, UnitId, User, ports::Write, records::Kept};
 
 /// A change of the number of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +42,11 @@ impl Platform {
         change: Units,
         progress: &Progress,
     ) -> Result<()> {
-        self.app(user, name).await?;
         let kind = match change {
             Units::Add(_) => "app.update.unit.add",
             Units::Remove(_) => "app.update.unit.remove",
         };
-        let operation =
-            self.begin(user, kind, vec![Target::new(TargetType::App, name)], Journal::Nothing, progress).await?;
+        let operation = self.begin_on_app(user, name, kind, progress).await?;
         let outcome = self.change_units(user, name, process, change, progress).await;
         operation.end(outcome).await
     }
@@ -106,14 +101,12 @@ impl Platform {
         power: Power,
         progress: &Progress,
     ) -> Result<()> {
-        self.app(user, name).await?;
         let kind = match power {
             Power::Start => "app.update.start",
             Power::Stop => "app.update.stop",
             Power::Restart => "app.update.restart",
         };
-        let operation =
-            self.begin(user, kind, vec![Target::new(TargetType::App, name)], Journal::Nothing, progress).await?;
+        let operation = self.begin_on_app(user, name, kind, progress).await?;
         let outcome = self.change_power(user, name, process, power, progress).await;
         operation.end(outcome).await
     }
@@ -160,9 +153,7 @@ impl Platform {
         if !self.units(&app).await?.iter().any(|known| known.id == unit) {
             return Err(Error::NotFound(format!("unit \"{unit}\" not found")));
         }
-        let target = Target::new(TargetType::App, name);
-        let operation =
-            self.begin(user, "app.update.unit.kill", vec![target], Journal::Nothing, &Progress::silent()).await?;
+        let operation = self.begin_on_app(user, name, "app.update.unit.kill", &Progress::silent()).await?;
         let outcome = self.engine.stop(&unit, self.settings.stop_grace).await;
         operation.end(outcome).await
     }

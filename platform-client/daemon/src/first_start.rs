@@ -1,7 +1,7 @@
 //! What a platform needs before anyone can use it: an administrator, a team, a pool, plans.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     sync::Arc,
