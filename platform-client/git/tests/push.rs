@@ -171,9 +171,7 @@ async fn a_long_history_is_negotiated_compressed() {
     copy.push().await.succeeds();
     copy.git(&["clone", "--quiet", &platform.url("blog"), "../other"]).await.succeeds();
     let other = platform::WorkingCopy { folder: platform.folder.path().join("other") };
-    for n in 0..60 {
-        other.git(&["commit", "--quiet", "--allow-empty", "--message", &n.to_string()]).await.succeeds();
-    }
+    other.later_commits(60).await;
     copy.commit("more", b"").await;
     copy.push().await.succeeds();
 

@@ -236,6 +236,15 @@ impl WorkingCopy {
         output.expect("git ends within a minute").unwrap().into()
     }
 
+    /// Empty commits, a minute apart and in the future: git negotiates by time, the latest first.
+    pub(crate) async fn later_commits(&self, count: u64) {
+        for n in 0..count {
+            let mut commit = git(&self.folder, &["commit", "--quiet", "--allow-empty", "--message", &n.to_string()]);
+            commit.env("GIT_COMMITTER_DATE", format!("{} +0000", 4_000_000_000 + 60 * n));
+            assert!(commit.status().await.unwrap().success());
+        }
+    }
+
     pub(crate) async fn push(&self) -> Said {
         self.git(&["push", "tsuru", "main"]).await
     }
