@@ -73,6 +73,7 @@ engine_start_by_hand() {
     rm -f "$ENGINE/dockerd.pid"
     local -a arguments=(--pidfile "$ENGINE/dockerd.pid")
     ((EUID == 0)) || arguments+=(--group "$(id -gn)")
+    forget_dead_containerd
     choose_firewall
     choose_bridge
     local -a wrapper=()
@@ -81,6 +82,16 @@ engine_start_by_hand() {
       </dev/null >"$ENGINE/dockerd.log" 2>&1
   fi
   await_engine
+}
+
+# An engine that was killed leaves the process id of its containerd. While anything has that id, be it a process that
+# nobody has reaped, the next engine waits for a containerd that never answers.
+forget_dead_containerd() {
+  local file=/var/run/docker/containerd/containerd.pid pid
+  pid=$(as_root cat "$file" 2>/dev/null) || return 0
+  if [[ $(cat "/proc/$pid/comm" 2>/dev/null) != containerd ]] || ! start_time "$pid" >/dev/null; then
+    as_root rm -f "$file"
+  fi
 }
 
 # Whether our root is not the root of the mount namespace that we are in.
