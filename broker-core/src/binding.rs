@@ -4,16 +4,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppName, JobName, OpaqueId, Parameters, Secret, instance::Names};
+use crate::{AppName, BindingId, JobName, OpaqueId, Parameters, Secret, instance::Names};
 
 /// Who uses an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Consumer {
     /// An app, by `bind-app`.
     App(AppName),
     /// A job, by `binds/jobs/{job}`.
     Job(JobName),
+    /// A binding that its platform has an identifier for, by Open Service Broker.
+    Binding(BindingId),
 }
 
 impl fmt::Display for Consumer {
@@ -21,6 +24,7 @@ impl fmt::Display for Consumer {
         match self {
             Self::App(name) => write!(f, "app \"{name}\""),
             Self::Job(name) => write!(f, "job \"{name}\""),
+            Self::Binding(id) => write!(f, "binding \"{id}\""),
         }
     }
 }

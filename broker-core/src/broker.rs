@@ -82,22 +82,31 @@ pub trait Broker: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Brings the server in line with what the framework remembers: called at start and every few
-    /// seconds, with each ready instance and its bindings. A server that lost its accounts in a
-    /// restart gets them back here. An instance or a binding that something is being done to is left
-    /// out, so what is missing here need not be missing there; the call is dropped, and comes again,
-    /// when a request wants one of them. By default there is nothing to do.
-    async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
-        let _ = tenants;
+    /// Brings the server in line with what the framework remembers of one instance: called for each ready
+    /// instance at start and then every few seconds, several instances at once. A server that lost its accounts
+    /// in a restart gets them back here, so it should notice cheaply that nothing was lost. An instance or a
+    /// binding that something is being done to is left out, so what is missing here need not be missing there;
+    /// the call is dropped, and comes again, when a request wants one of them. By default there is nothing to do.
+    async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
+        let _ = tenant;
         Ok(())
     }
 }
 
 /// An instance that should work, with the bindings that should.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Tenant {
     /// The instance, in state ready.
     pub instance: Instance,
-    /// Its bindings, in state bound.
+    /// Its bindings, in state bound, and those that were replaced by a rotation and still work for a while.
     pub bindings: Vec<Binding>,
+}
+
+impl Tenant {
+    /// An instance and its bindings, for an author's tests.
+    #[must_use]
+    pub fn new(instance: Instance, bindings: Vec<Binding>) -> Self {
+        Self { instance, bindings }
+    }
 }

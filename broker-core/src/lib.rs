@@ -49,7 +49,7 @@ pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
 pub use http::{BoundServer, BrokerServer, ServeError};
 pub use instance::{Instance, Notes, Parameters, Update};
-pub use name::{AppName, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
+pub use name::{AppName, BindingId, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
 pub use plan::{Catalog, Plan};
 pub use seal::{SealError, SealingKey};
 pub use secret::Secret;

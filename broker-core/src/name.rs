@@ -92,19 +92,96 @@ crate::checked_name! {
     JobName, is_label, |_: &str| "Invalid job name, your job should have at most 40 characters, containing only lower case letters, numbers or dashes, starting with a letter.".to_owned()
 }
 
-crate::checked_name! {
-    /// A service instance's name, unique within its service; never `plans`, whose path is taken (SPEC N-4).
-    ///
-    /// ```
-    /// # use broker_core::InstanceName;
-    /// assert!("my_Redis-1".parse::<InstanceName>().is_ok());
-    /// assert!("plans".parse::<InstanceName>().is_err());
-    /// assert!("1st".parse::<InstanceName>().is_err());
-    /// ```
-    InstanceName, is_instance_name, |raw: &str| match raw {
-        "plans" => "the instance name \"plans\" is reserved, choose another one".to_owned(),
-        _ => "invalid service instance name: it starts with a letter, goes on with letters, digits, \"-\" or \"_\", and has 2 to 255 characters".to_owned(),
+/// A service instance's name, unique within its service; never `plans`, whose path is taken.
+///
+/// A name that people choose keeps the stricter rule that [`parse`](str::parse) checks (SPEC N-4); one that a
+/// platform makes, such as a GUID, needs only fit into a path ([`made_by_platform`](Self::made_by_platform), SPEC N-8).
+///
+/// ```
+/// # use broker_core::InstanceName;
+/// assert!("my_Redis-1".parse::<InstanceName>().is_ok());
+/// assert!("plans".parse::<InstanceName>().is_err());
+/// assert!("1st".parse::<InstanceName>().is_err());
+/// assert!(InstanceName::made_by_platform("1b5c0bd4-52dc-4b5a-a372-4e5a1e9ba3e6").is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "PathName", into = "String")]
+pub struct InstanceName(String);
+
+impl InstanceName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
+
+    /// A name that a platform made up for its instance, such as a GUID (SPEC N-8).
+    ///
+    /// # Errors
+    /// When it does not fit into a path.
+    pub fn made_by_platform(raw: &str) -> Result<Self, InvalidName> {
+        raw.parse::<PathName>().map(|PathName(name)| Self(name))
+    }
+}
+
+impl std::str::FromStr for InstanceName {
+    type Err = InvalidName;
+
+    fn from_str(raw: &str) -> Result<Self, InvalidName> {
+        if is_instance_name(raw) {
+            return Ok(Self(raw.to_owned()));
+        }
+        Err(InvalidName::new(match raw {
+            "plans" => "the instance name \"plans\" is reserved, choose another one",
+            _ => "invalid service instance name: it starts with a letter, goes on with letters, digits, \"-\" or \"_\", and has 2 to 255 characters",
+        }))
+    }
+}
+
+impl TryFrom<String> for InstanceName {
+    type Error = InvalidName;
+
+    fn try_from(raw: String) -> Result<Self, InvalidName> {
+        raw.parse()
+    }
+}
+
+impl From<PathName> for InstanceName {
+    fn from(PathName(name): PathName) -> Self {
+        Self(name)
+    }
+}
+
+impl From<InstanceName> for String {
+    fn from(name: InstanceName) -> Self {
+        name.0
+    }
+}
+
+impl AsRef<str> for InstanceName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+crate::checked_name! {
+    /// What can be an instance's name at all.
+    PathName, |raw: &str| is_unreserved(raw) && raw != "plans", |raw: &str| match raw {
+        "plans" => "the instance name \"plans\" is reserved, choose another one".to_owned(),
+        _ => "invalid service instance name: it starts with a letter or digit, goes on with letters, digits, \"-\", \"_\", \".\" or \"~\", and has at most 255 characters".to_owned(),
+    }
+}
+
+crate::checked_name! {
+    /// A binding's identifier where the platform makes one, as Open Service Broker's do (SPEC N-8).
+    BindingId, is_unreserved,
+    |_: &str| "invalid binding id: it starts with a letter or digit, goes on with letters, digits, \"-\", \"_\", \".\" or \"~\", and has at most 255 characters".to_owned()
 }
 
 crate::checked_name! {
@@ -151,9 +228,29 @@ fn is_instance_name(raw: &str) -> bool {
         && raw != "plans"
 }
 
+/// `^[A-Za-z0-9][A-Za-z0-9._~-]{0,254}$`: what stands in a path as it is.
+fn is_unreserved(raw: &str) -> bool {
+    (1..=255).contains(&raw.len())
+        && raw.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && raw.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test] // SPEC N-8
+    fn a_platforms_own_identifiers_fit_into_a_path() {
+        for good in ["1b5c0bd4-52dc-4b5a-a372-4e5a1e9ba3e6", "x", "a.b~c_d-e"] {
+            assert!(InstanceName::made_by_platform(good).is_ok(), "{good}");
+            assert!(good.parse::<BindingId>().is_ok(), "{good}");
+        }
+        for bad in ["", "..", ".a", "a/b", "a b", "plans", "é", &"a".repeat(256)] {
+            assert!(InstanceName::made_by_platform(bad).is_err(), "{bad}");
+        }
+        let kept = serde_json::to_string(&InstanceName::made_by_platform("1x").unwrap()).unwrap();
+        assert_eq!(serde_json::from_str::<InstanceName>(&kept).unwrap().as_str(), "1x");
+    }
 
     #[test] // SPEC N-4
     fn instance_names_follow_the_platforms_rule() {

@@ -1,10 +1,10 @@
-//! What is remembered of an instance and of a binding.
+//! What is remembered of an instance, of a binding, and of what was done to them.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Consumer, EnvVars, Instance, OpaqueId, Update,
+    Binding, Consumer, EnvVars, Instance, InstanceName, OpaqueId, Update,
     lifecycle::states::{BindingEvent, BindingState, InstanceEvent, InstanceState},
 };
 
@@ -19,10 +19,15 @@ pub(crate) struct InstanceRecord {
     pub(crate) wish: Option<Update>,
     /// Why it failed, in a sentence for its owner.
     pub(crate) reason: Option<String>,
-    /// The operation that was begun last; it names the work in logs.
-    pub(crate) operation: OpaqueId,
+    /// What was begun last.
+    pub(crate) operation: Operation,
+    /// The replica that works on it now: its lease, which lasts as long as that replica lives (SPEC L-8).
+    pub(crate) holder: Option<OpaqueId>,
     /// When the state was entered.
     pub(crate) since: DateTime<Utc>,
+    /// When somebody has to look after it, without being asked. Kept beside the sealed body.
+    #[serde(skip)]
+    pub(crate) due: Option<DateTime<Utc>>,
     /// Counts writes; 0 for a record that was never written. Kept beside the sealed body.
     #[serde(skip)]
     pub(crate) revision: i64,
@@ -30,28 +35,27 @@ pub(crate) struct InstanceRecord {
 
 impl InstanceRecord {
     /// The intent to make an instance.
-    pub(crate) fn new(instance: Instance) -> Self {
+    pub(crate) fn new(instance: Instance, operation: Operation) -> Self {
         Self {
             instance,
             state: InstanceState::Provisioning,
             confirmed: false,
             wish: None,
             reason: None,
-            operation: OpaqueId::generate(),
-            since: Utc::now(),
+            since: operation.began,
+            operation,
+            holder: None,
+            due: None,
             revision: 0,
         }
     }
 
-    /// Lives through an event; a new state begins a new operation where it leads to work.
+    /// Lives through an event.
     pub(crate) fn live(&mut self, event: InstanceEvent) {
         let next = self.state.after(event);
         if next != self.state {
             self.state = next;
             self.since = Utc::now();
-            if next.is_unfinished() {
-                self.operation = OpaqueId::generate();
-            }
         }
     }
 }
@@ -61,29 +65,56 @@ impl InstanceRecord {
 pub(crate) struct BindingRecord {
     /// The instance it belongs to.
     pub(crate) instance: OpaqueId,
+    /// That instance's name, which never changes.
+    pub(crate) instance_name: InstanceName,
     pub(crate) binding: Binding,
     pub(crate) state: BindingState,
     /// Whether an answer that gave the credentials away was delivered.
     pub(crate) confirmed: bool,
     /// What the author returned last.
     pub(crate) env: Option<EnvVars>,
+    /// What it becomes, while it is rotating.
+    pub(crate) next: Option<Binding>,
+    /// What it was, and until when that works.
+    pub(crate) retired: Vec<Retired>,
+    /// What was begun last.
+    pub(crate) operation: Operation,
+    /// The replica that works on it now (SPEC L-8).
+    pub(crate) holder: Option<OpaqueId>,
     /// When the state was entered.
     pub(crate) since: DateTime<Utc>,
+    /// When somebody has to look after it, without being asked. Kept beside the sealed body.
+    #[serde(skip)]
+    pub(crate) due: Option<DateTime<Utc>>,
     /// Counts writes; 0 for a record that was never written. Kept beside the sealed body.
     #[serde(skip)]
     pub(crate) revision: i64,
 }
 
+/// Credentials that a rotation replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Retired {
+    pub(crate) binding: Binding,
+    /// When access is taken away.
+    pub(crate) until: DateTime<Utc>,
+}
+
 impl BindingRecord {
     /// The intent to give access.
-    pub(crate) fn new(instance: OpaqueId, binding: Binding) -> Self {
+    pub(crate) fn new(instance: &Instance, binding: Binding, operation: Operation) -> Self {
         Self {
-            instance,
+            instance: instance.id.clone(),
+            instance_name: instance.name.clone(),
             binding,
             state: BindingState::Binding,
             confirmed: false,
             env: None,
-            since: Utc::now(),
+            next: None,
+            retired: Vec::new(),
+            since: operation.began,
+            operation,
+            holder: None,
+            due: None,
             revision: 0,
         }
     }
@@ -100,5 +131,87 @@ impl BindingRecord {
     /// Who is bound.
     pub(crate) fn consumer(&self) -> &Consumer {
         &self.binding.consumer
+    }
+}
+
+/// Something that was done, or is being done, to an instance: a line of its operation log.
+///
+/// Holds no secret: it is kept in clear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Operation {
+    pub(crate) id: OpaqueId,
+    pub(crate) kind: OperationKind,
+    pub(crate) instance: InstanceName,
+    /// Whose access it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) consumer: Option<Consumer>,
+    pub(crate) actor: Actor,
+    pub(crate) began: DateTime<Utc>,
+    /// None while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended: Option<DateTime<Utc>>,
+    /// Why it failed, in a sentence for the instance's owner; none when it went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<String>,
+}
+
+/// What is done to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OperationKind {
+    Create,
+    Update,
+    Remove,
+    Bind,
+    Unbind,
+    Rotate,
+    Retry,
+}
+
+impl OperationKind {
+    /// As logs and answers spell it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Remove => "remove",
+            Self::Bind => "bind",
+            Self::Unbind => "unbind",
+            Self::Rotate => "rotate",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// Who asked for an operation, as the platform says. All may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Actor {
+    /// The user: an e-mail address, or whatever the platform calls its users.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) user: String,
+    /// The platform's event or request identity.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) event: String,
+}
+
+impl Operation {
+    /// An operation that begins now.
+    pub(crate) fn begin(kind: OperationKind, instance: InstanceName, consumer: Option<Consumer>, actor: Actor) -> Self {
+        Self {
+            id: OpaqueId::generate(),
+            kind,
+            instance,
+            consumer,
+            actor,
+            began: Utc::now(),
+            ended: None,
+            failure: None,
+        }
+    }
+
+    /// It ends now.
+    pub(crate) fn end(&mut self, failure: Option<String>) {
+        self.ended = Some(Utc::now());
+        self.failure = failure;
     }
 }

@@ -1,26 +1,41 @@
 //! Records in memory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Bound,
     sync::{Mutex, MutexGuard},
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
-use super::{Store, StoreError, Write};
+use super::{Counts, Store, StoreError, Write};
 use crate::{
     Consumer, InstanceName, OpaqueId,
-    lifecycle::records::{BindingRecord, InstanceRecord},
+    lifecycle::{
+        records::{BindingRecord, InstanceRecord, Operation},
+        states::InstanceState,
+    },
 };
 
 /// Records that live as long as the process.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore(Mutex<Tables>);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Tables {
     instances: BTreeMap<InstanceName, InstanceRecord>,
+    names: HashMap<OpaqueId, InstanceName>,
     bindings: BTreeMap<(OpaqueId, Consumer), BindingRecord>,
+    operations: Vec<Operation>,
+}
+
+/// How to take back a write that was applied.
+enum Undo {
+    Instance(InstanceName, Option<Box<InstanceRecord>>),
+    Binding((OpaqueId, Consumer), Option<Box<BindingRecord>>),
+    Log,
 }
 
 impl MemoryStore {
@@ -30,32 +45,77 @@ impl MemoryStore {
 }
 
 impl Tables {
-    fn apply(&mut self, write: Write) -> Result<(), StoreError> {
+    fn apply(&mut self, write: Write, undo: &mut Vec<Undo>) -> Result<(), StoreError> {
         match write {
             Write::PutInstance(mut record) => {
                 let name = record.instance.name.clone();
                 let stored = self.instances.get(&name).map_or(0, |stored| stored.revision);
                 record.revision = next_revision(stored, record.revision, name.as_str())?;
-                self.instances.insert(name, record);
+                undo.push(self.set_instance(name, Some(record)));
             }
             Write::DeleteInstance(id) => {
-                self.instances.retain(|_, record| record.instance.id != id);
-                self.bindings.retain(|(instance, _), _| *instance != id);
+                let theirs: Vec<_> = self.bindings_of(&id).map(|record| record.consumer().clone()).collect();
+                undo.extend(theirs.into_iter().map(|consumer| self.set_binding((id.clone(), consumer), None)));
+                if let Some(name) = self.names.get(&id).cloned() {
+                    undo.push(self.set_instance(name, None));
+                }
             }
             Write::PutBinding(mut record) => {
                 let key = (record.instance.clone(), record.consumer().clone());
-                if !self.instances.values().any(|known| known.instance.id == record.instance) {
+                if !self.names.contains_key(&record.instance) {
                     return Err(StoreError::Conflict(format!("the instance of {}", record.consumer())));
                 }
                 let stored = self.bindings.get(&key).map_or(0, |stored| stored.revision);
                 record.revision = next_revision(stored, record.revision, &record.consumer().to_string())?;
-                self.bindings.insert(key, record);
+                undo.push(self.set_binding(key, Some(record)));
             }
-            Write::DeleteBinding(instance, consumer) => {
-                self.bindings.remove(&(instance, consumer));
+            Write::DeleteBinding(instance, consumer) => undo.push(self.set_binding((instance, consumer), None)),
+            Write::RequireReady(id, replica) => {
+                let record = self.names.get(&id).and_then(|name| self.instances.get(name));
+                let is_free = |record: &InstanceRecord| {
+                    record.state == InstanceState::Ready && record.holder.as_ref().is_none_or(|holder| *holder == replica)
+                };
+                if !record.is_some_and(is_free) {
+                    return Err(StoreError::Conflict(format!("the instance {id}")));
+                }
+            }
+            Write::Log(operation) => {
+                self.operations.push(*operation);
+                undo.push(Undo::Log);
             }
         }
         Ok(())
+    }
+
+    fn set_instance(&mut self, name: InstanceName, record: Option<Box<InstanceRecord>>) -> Undo {
+        let before = match record {
+            Some(record) => {
+                self.names.insert(record.instance.id.clone(), name.clone());
+                self.instances.insert(name.clone(), *record)
+            }
+            None => self.instances.remove(&name).inspect(|record| drop(self.names.remove(&record.instance.id))),
+        };
+        Undo::Instance(name, before.map(Box::new))
+    }
+
+    fn set_binding(&mut self, key: (OpaqueId, Consumer), record: Option<Box<BindingRecord>>) -> Undo {
+        let before = match record {
+            Some(record) => self.bindings.insert(key.clone(), *record),
+            None => self.bindings.remove(&key),
+        };
+        Undo::Binding(key, before.map(Box::new))
+    }
+
+    fn take_back(&mut self, undo: Undo) {
+        match undo {
+            Undo::Instance(name, before) => drop(self.set_instance(name, before)),
+            Undo::Binding(key, before) => drop(self.set_binding(key, before)),
+            Undo::Log => drop(self.operations.pop()),
+        }
+    }
+
+    fn bindings_of(&self, instance: &OpaqueId) -> impl Iterator<Item = &BindingRecord> {
+        self.bindings.values().filter(move |record| record.instance == *instance)
     }
 }
 
@@ -63,22 +123,37 @@ fn next_revision(stored: i64, replaces: i64, what: &str) -> Result<i64, StoreErr
     if stored == replaces { Ok(stored + 1) } else { Err(StoreError::Conflict(what.to_owned())) }
 }
 
+/// Those of `all` that are due, the longest due first.
+fn due<'a, T: Clone + 'a>(
+    all: impl Iterator<Item = &'a T>,
+    due_of: impl Fn(&T) -> Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Vec<T> {
+    let mut due: Vec<_> = all.filter_map(|record| Some((due_of(record)?, record))).filter(|(at, _)| *at <= now).collect();
+    due.sort_by_key(|(at, _)| *at);
+    due.into_iter().map(|(_, record)| record.clone()).collect()
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let mut tables = self.tables();
-        let mut changed = tables.clone();
-        writes.into_iter().try_for_each(|write| changed.apply(write))?;
-        *tables = changed;
-        Ok(())
+        let mut undo = Vec::new();
+        let outcome = writes.into_iter().try_for_each(|write| tables.apply(write, &mut undo));
+        if outcome.is_err() {
+            undo.into_iter().rev().for_each(|step| tables.take_back(step));
+        }
+        outcome
     }
 
     async fn instance(&self, name: &InstanceName) -> Result<Option<InstanceRecord>, StoreError> {
         Ok(self.tables().instances.get(name).cloned())
     }
 
-    async fn instances(&self) -> Result<Vec<InstanceRecord>, StoreError> {
-        Ok(self.tables().instances.values().cloned().collect())
+    async fn instances(&self, after: Option<&InstanceName>, limit: usize) -> Result<Vec<InstanceRecord>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tables = self.tables();
+        Ok(tables.instances.range((from, Bound::Unbounded)).map(|(_, record)| record.clone()).take(limit).collect())
     }
 
     async fn binding(&self, instance: &OpaqueId, consumer: &Consumer) -> Result<Option<BindingRecord>, StoreError> {
@@ -86,14 +161,60 @@ impl Store for MemoryStore {
     }
 
     async fn bindings(&self, instance: &OpaqueId) -> Result<Vec<BindingRecord>, StoreError> {
-        let tables = self.tables();
-        let theirs = tables.bindings.values().filter(|record| record.instance == *instance);
-        Ok(theirs.cloned().collect())
+        Ok(self.tables().bindings_of(instance).cloned().collect())
     }
 
-    async fn all_bindings(&self) -> Result<Vec<BindingRecord>, StoreError> {
-        Ok(self.tables().bindings.values().cloned().collect())
+    async fn due_instances(
+        &self,
+        now: DateTime<Utc>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<InstanceRecord>, StoreError> {
+        let due = due(self.tables().instances.values(), |record| record.due, now);
+        Ok(due.into_iter().skip(skip).take(limit).collect())
     }
+
+    async fn due_bindings(
+        &self,
+        now: DateTime<Utc>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<BindingRecord>, StoreError> {
+        let due = due(self.tables().bindings.values(), |record| record.due, now);
+        Ok(due.into_iter().skip(skip).take(limit).collect())
+    }
+
+    async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError> {
+        let tables = self.tables();
+        let theirs = tables.operations.iter().rev().filter(|operation| operation.instance == *instance);
+        Ok(theirs.take(limit).cloned().collect())
+    }
+
+    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
+        self.tables().operations.retain(|operation| operation.ended.is_none_or(|ended| ended >= before));
+        Ok(())
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        let tables = self.tables();
+        let instances = tables.instances.values().map(|record| record.state.as_str());
+        let bindings = tables.bindings.values().map(|record| record.state.as_str());
+        Ok(Counts { instances: count(instances), bindings: count(bindings) })
+    }
+
+    async fn beat(&self, replica: &OpaqueId, _: Duration) -> Result<HashSet<OpaqueId>, StoreError> {
+        Ok(HashSet::from([replica.clone()]))
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+}
+
+fn count<'a>(states: impl Iterator<Item = &'a str>) -> Vec<(String, u64)> {
+    let mut counts = BTreeMap::<&str, u64>::new();
+    states.for_each(|state| *counts.entry(state).or_default() += 1);
+    counts.into_iter().map(|(state, count)| (state.to_owned(), count)).collect()
 }
 
 #[cfg(test)]

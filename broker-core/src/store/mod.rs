@@ -8,14 +8,19 @@ mod sqlite;
 pub(crate) use memory::MemoryStore;
 pub(crate) use sqlite::SqliteStore;
 
+use std::{collections::HashSet, time::Duration};
+
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use crate::{
     BoxError, BrokerError, Consumer, InstanceName, OpaqueId,
-    lifecycle::records::{BindingRecord, InstanceRecord},
+    lifecycle::records::{BindingRecord, InstanceRecord, Operation},
 };
 
 /// What is remembered, durably: a commit that returned survives any crash (SPEC S-1).
+///
+/// `due` and `holder` of a record are kept beside its sealed body, so that a store can look for them.
 #[async_trait]
 pub(crate) trait Store: Send + Sync {
     /// All writes or none. A `Put` replaces the revision it carries, 0 for a record that must not
@@ -25,8 +30,8 @@ pub(crate) trait Store: Send + Sync {
     /// The instance of that name.
     async fn instance(&self, name: &InstanceName) -> Result<Option<InstanceRecord>, StoreError>;
 
-    /// All instances, by name.
-    async fn instances(&self) -> Result<Vec<InstanceRecord>, StoreError>;
+    /// Up to `limit` instances in the order of their names' bytes, from the one after `after` on.
+    async fn instances(&self, after: Option<&InstanceName>, limit: usize) -> Result<Vec<InstanceRecord>, StoreError>;
 
     /// A consumer's binding to an instance.
     async fn binding(&self, instance: &OpaqueId, consumer: &Consumer) -> Result<Option<BindingRecord>, StoreError>;
@@ -34,20 +39,60 @@ pub(crate) trait Store: Send + Sync {
     /// An instance's bindings, by consumer.
     async fn bindings(&self, instance: &OpaqueId) -> Result<Vec<BindingRecord>, StoreError>;
 
-    /// The bindings of all instances.
-    async fn all_bindings(&self) -> Result<Vec<BindingRecord>, StoreError>;
+    /// Up to `limit` instances that are due at `now`, the longest due first, leaving out the first `skip`.
+    async fn due_instances(
+        &self,
+        now: DateTime<Utc>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<InstanceRecord>, StoreError>;
+
+    /// Up to `limit` bindings that are due at `now`, the longest due first, leaving out the first `skip`.
+    async fn due_bindings(
+        &self,
+        now: DateTime<Utc>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<BindingRecord>, StoreError>;
+
+    /// Up to `limit` operations on instances of that name that have ended, the latest first.
+    async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError>;
+
+    /// Forgets operations that ended before a moment.
+    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// How many instances and bindings there are in each state.
+    async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// Says that a replica lives, and tells which ones do: those that said so within `lease`, by the store's
+    /// clock. A store of one process has only that one.
+    async fn beat(&self, replica: &OpaqueId, lease: Duration) -> Result<HashSet<OpaqueId>, StoreError>;
+
+    /// Whether several replicas may use it at once.
+    fn is_shared(&self) -> bool;
 }
 
 /// One change of a commit.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a commit has one or two, and lives as long as it is written")]
 pub(crate) enum Write {
-    PutInstance(InstanceRecord),
+    PutInstance(Box<InstanceRecord>),
     /// Its bindings go with it. One that is gone is a success.
     DeleteInstance(OpaqueId),
-    PutBinding(BindingRecord),
+    PutBinding(Box<BindingRecord>),
     /// One that is gone is a success.
     DeleteBinding(OpaqueId, Consumer),
+    /// No change, but a condition: the instance is ready and no other replica than this one holds it, until the
+    /// commit is done. Otherwise the commit is a conflict.
+    RequireReady(OpaqueId, OpaqueId),
+    /// An operation that has ended goes into the log.
+    Log(Box<Operation>),
+}
+
+/// How many there are, by state as [`as_str`](crate::lifecycle::states::InstanceState::as_str) spells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) instances: Vec<(String, u64)>,
+    pub(crate) bindings: Vec<(String, u64)>,
 }
 
 /// Why a store did not do what it was asked.
@@ -70,5 +115,6 @@ fn consumer_key(consumer: &Consumer) -> (&'static str, &str) {
     match consumer {
         Consumer::App(name) => ("app", name.as_str()),
         Consumer::Job(name) => ("job", name.as_str()),
+        Consumer::Binding(id) => ("binding", id.as_str()),
     }
 }

@@ -4,19 +4,20 @@
 //! commit in a savepoint of its own: many small commits cost one write to disk. Reads have
 //! connections of their own, which the write-ahead log lets run beside it.
 
-use std::{path::Path, time::Duration};
+use std::{collections::HashSet, path::Path, time::Duration};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::{
     Connection as _, Row as _, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Store, StoreError, Write, consumer_key};
+use super::{Counts, Store, StoreError, Write, consumer_key};
 use crate::{
     Consumer, InstanceName, OpaqueId, SealingKey,
-    lifecycle::records::{BindingRecord, InstanceRecord},
+    lifecycle::records::{BindingRecord, InstanceRecord, Operation},
 };
 
 /// How long a connection waits for another one's lock.
@@ -46,6 +47,8 @@ enum RowWrite {
     NoInstance(OpaqueId),
     Binding { record: Box<BindingRecord>, body: Vec<u8> },
     NoBinding(OpaqueId, Consumer),
+    Ready(OpaqueId),
+    Log { operation: Box<Operation>, body: String },
 }
 
 impl SqliteStore {
@@ -73,16 +76,19 @@ impl SqliteStore {
         Ok(match write {
             Write::PutInstance(record) => RowWrite::Instance {
                 body: self.key.seal(&serde_json::to_vec(&record)?, about_instance(&record.instance.id).as_bytes()),
-                record: Box::new(record),
+                record,
             },
             Write::DeleteInstance(id) => RowWrite::NoInstance(id),
             Write::PutBinding(record) => RowWrite::Binding {
                 body: self
                     .key
                     .seal(&serde_json::to_vec(&record)?, about_binding(&record.instance, record.consumer()).as_bytes()),
-                record: Box::new(record),
+                record,
             },
             Write::DeleteBinding(instance, consumer) => RowWrite::NoBinding(instance, consumer),
+            // There is no other replica: the process has the folder's lock.
+            Write::RequireReady(id, _) => RowWrite::Ready(id),
+            Write::Log(operation) => RowWrite::Log { body: serde_json::to_string(&operation)?, operation },
         })
     }
 
@@ -91,7 +97,7 @@ impl SqliteStore {
         let body: Vec<u8> = row.try_get("body")?;
         let plain = self.key.open(&body, format!("instance/{id}").as_bytes())?;
         let record: InstanceRecord = serde_json::from_slice(&plain)?;
-        Ok(InstanceRecord { revision: row.try_get("revision")?, ..record })
+        Ok(InstanceRecord { revision: row.try_get("revision")?, due: moment(row)?, ..record })
     }
 
     fn open_binding(&self, row: &SqliteRow) -> Result<BindingRecord, StoreError> {
@@ -100,8 +106,12 @@ impl SqliteStore {
         let body: Vec<u8> = row.try_get("body")?;
         let plain = self.key.open(&body, format!("binding/{instance}/{kind}/{consumer}").as_bytes())?;
         let record: BindingRecord = serde_json::from_slice(&plain)?;
-        Ok(BindingRecord { revision: row.try_get("revision")?, ..record })
+        Ok(BindingRecord { revision: row.try_get("revision")?, due: moment(row)?, ..record })
     }
+}
+
+fn moment(row: &SqliteRow) -> Result<Option<DateTime<Utc>>, StoreError> {
+    Ok(row.try_get::<Option<i64>, _>("due")?.and_then(DateTime::from_timestamp_millis))
 }
 
 fn about_instance(id: &OpaqueId) -> String {
@@ -191,6 +201,20 @@ async fn apply(connection: &mut SqliteConnection, row: &RowWrite) -> Result<(), 
                 .await?;
             Ok(())
         }
+        RowWrite::Ready(id) => {
+            let row = sqlx::query("SELECT 1 FROM instance WHERE id = ? AND state = 'ready'").bind(id.as_str());
+            let found = row.fetch_optional(connection).await?;
+            found.map(drop).ok_or_else(|| StoreError::Conflict(format!("the instance {id}")))
+        }
+        RowWrite::Log { operation, body } => {
+            sqlx::query("INSERT INTO operation (instance, ended, body) VALUES (?, ?, ?)")
+                .bind(operation.instance.as_str())
+                .bind(operation.ended.unwrap_or_else(Utc::now).timestamp_millis())
+                .bind(body)
+                .execute(connection)
+                .await?;
+            Ok(())
+        }
     }
 }
 
@@ -202,16 +226,17 @@ async fn put_instance(
     let instance = &record.instance;
     let written = if record.revision == 0 {
         sqlx::query(
-            "INSERT INTO instance (state, revision, body, id, name) VALUES (?, 1, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO instance (state, due, revision, body, id, name) VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
         .bind(record.state.as_str())
+        .bind(record.due.map(|due| due.timestamp_millis()))
         .bind(body)
         .bind(instance.id.as_str())
         .bind(instance.name.as_str())
         .execute(connection)
         .await?
     } else {
-        sqlx::query("UPDATE instance SET state = ?, revision = revision + 1, body = ? WHERE id = ? AND revision = ?")
+        sqlx::query("UPDATE instance SET state = ?, due = ?, revision = revision + 1, body = ? WHERE id = ? AND revision = ?")
             .bind(record.state.as_str())
             .bind(body)
             .bind(instance.id.as_str())
@@ -226,10 +251,11 @@ async fn put_binding(connection: &mut SqliteConnection, record: &BindingRecord, 
     let (kind, name) = consumer_key(record.consumer());
     let written = if record.revision == 0 {
         sqlx::query(
-            "INSERT INTO binding (state, revision, body, instance_id, kind, consumer) VALUES (?, 1, ?, ?, ?, ?) \
+            "INSERT INTO binding (state, due, revision, body, instance_id, kind, consumer) VALUES (?, ?, 1, ?, ?, ?, ?) \
              ON CONFLICT DO NOTHING",
         )
         .bind(record.state.as_str())
+        .bind(record.due.map(|due| due.timestamp_millis()))
         .bind(body)
         .bind(record.instance.as_str())
         .bind(kind)
@@ -238,10 +264,11 @@ async fn put_binding(connection: &mut SqliteConnection, record: &BindingRecord, 
         .await?
     } else {
         sqlx::query(
-            "UPDATE binding SET state = ?, revision = revision + 1, body = ? \
+            "UPDATE binding SET state = ?, due = ?, revision = revision + 1, body = ? \
              WHERE instance_id = ? AND kind = ? AND consumer = ? AND revision = ?",
         )
         .bind(record.state.as_str())
+        .bind(record.due.map(|due| due.timestamp_millis()))
         .bind(body)
         .bind(record.instance.as_str())
         .bind(kind)
@@ -268,20 +295,20 @@ impl Store for SqliteStore {
     }
 
     async fn instance(&self, name: &InstanceName) -> Result<Option<InstanceRecord>, StoreError> {
-        let query = sqlx::query("SELECT id, revision, body FROM instance WHERE name = ?").bind(name.as_str());
+        let query = sqlx::query("SELECT id, due, revision, body FROM instance WHERE name = ?").bind(name.as_str());
         query.fetch_optional(&self.readers).await?.map(|row| self.open_instance(&row)).transpose()
     }
 
-    async fn instances(&self) -> Result<Vec<InstanceRecord>, StoreError> {
-        let rows =
-            sqlx::query("SELECT id, revision, body FROM instance ORDER BY name").fetch_all(&self.readers).await?;
-        rows.iter().map(|row| self.open_instance(row)).collect()
+    async fn instances(&self, after: Option<&InstanceName>, limit: usize) -> Result<Vec<InstanceRecord>, StoreError> {
+        let query = sqlx::query("SELECT id, due, revision, body FROM instance WHERE name > ? ORDER BY name LIMIT ?");
+        let query = query.bind(after.map_or("", |name| name.as_str())).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        query.fetch_all(&self.readers).await?.iter().map(|row| self.open_instance(row)).collect()
     }
 
     async fn binding(&self, instance: &OpaqueId, consumer: &Consumer) -> Result<Option<BindingRecord>, StoreError> {
         let (kind, name) = consumer_key(consumer);
         let query = sqlx::query(
-            "SELECT instance_id, kind, consumer, revision, body FROM binding \
+            "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
              WHERE instance_id = ? AND kind = ? AND consumer = ?",
         );
         let row = query.bind(instance.as_str()).bind(kind).bind(name).fetch_optional(&self.readers).await?;
@@ -290,16 +317,68 @@ impl Store for SqliteStore {
 
     async fn bindings(&self, instance: &OpaqueId) -> Result<Vec<BindingRecord>, StoreError> {
         let query = sqlx::query(
-            "SELECT instance_id, kind, consumer, revision, body FROM binding \
+            "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
              WHERE instance_id = ? ORDER BY kind, consumer",
         );
         let rows = query.bind(instance.as_str()).fetch_all(&self.readers).await?;
         rows.iter().map(|row| self.open_binding(row)).collect()
     }
 
-    async fn all_bindings(&self) -> Result<Vec<BindingRecord>, StoreError> {
-        let query = sqlx::query("SELECT instance_id, kind, consumer, revision, body FROM binding");
+    async fn due_instances(
+        &self,
+        now: DateTime<Utc>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<InstanceRecord>, StoreError> {
+        let query = sqlx::query(
+            "SELECT id, due, revision, body FROM instance WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?",
+        );
+        let query = query.bind(now.timestamp_millis()).bind(limit as i64).bind(skip as i64);
+        query.fetch_all(&self.readers).await?.iter().map(|row| self.open_instance(row)).collect()
+    }
+
+    async fn due_bindings(
+        &self,
+        now: DateTime<Utc>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<BindingRecord>, StoreError> {
+        let query = sqlx::query(
+            "SELECT instance_id, kind, consumer, due, revision, body FROM binding WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?",
+        );
+        let query = query.bind(now.timestamp_millis()).bind(limit as i64).bind(skip as i64);
         query.fetch_all(&self.readers).await?.iter().map(|row| self.open_binding(row)).collect()
+    }
+
+    async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError> {
+        let query = sqlx::query("SELECT body FROM operation WHERE instance = ? ORDER BY number DESC LIMIT ?");
+        let rows = query.bind(instance.as_str()).bind(limit as i64).fetch_all(&self.readers).await?;
+        rows.iter().map(|row| Ok(serde_json::from_str(row.try_get("body")?)?)).collect()
+    }
+
+    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM operation WHERE ended < ?").bind(before.timestamp_millis());
+        query.execute(&self.readers).await?;
+        Ok(())
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        let mut counts = Counts::default();
+        for (table, into) in [("instance", &mut counts.instances), ("binding", &mut counts.bindings)] {
+            let query = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT state, count(*) AS n FROM {table} GROUP BY state")));
+            for row in query.fetch_all(&self.readers).await? {
+                into.push((row.try_get("state")?, row.try_get::<i64, _>("n")? as u64));
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn beat(&self, replica: &OpaqueId, _: Duration) -> Result<HashSet<OpaqueId>, StoreError> {
+        Ok(HashSet::from([replica.clone()]))
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 }
 
@@ -340,12 +419,12 @@ mod tests {
         let (path, key) = (folder.path().join("state.db"), SealingKey::generate());
         let record = contract::an_instance("cache");
         let store = SqliteStore::open(&path, key.clone()).await.unwrap();
-        store.commit(vec![Write::PutInstance(record.clone())]).await.unwrap();
+        store.commit(vec![Write::PutInstance(Box::new(record.clone()))]).await.unwrap();
         drop(store);
 
         let again = SqliteStore::open(&path, key).await.unwrap();
 
-        assert_eq!(again.instances().await.unwrap()[0].instance.id, record.instance.id);
+        assert_eq!(again.instances(None, 10).await.unwrap()[0].instance.id, record.instance.id);
     }
 
     #[tokio::test] // SPEC S-3
@@ -354,7 +433,7 @@ mod tests {
         let path = folder.path().join("state.db");
         let record = contract::an_instance("cache");
         let store = SqliteStore::open(&path, SealingKey::generate()).await.unwrap();
-        store.commit(vec![Write::PutInstance(record.clone())]).await.unwrap();
+        store.commit(vec![Write::PutInstance(Box::new(record.clone()))]).await.unwrap();
 
         let refusal = SqliteStore::open(&path, SealingKey::generate()).await.unwrap_err();
 
