@@ -28,7 +28,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 pub use crate::wire::{
-    BindApp, BindJob, ChangeInstance, CreateInstance, Encoding, RemoveInstance, UnbindApp, UnbindJob,
+    BindApp, BindJob, ChangeInstance, CreateInstance, Encoding, RemoveInstance, Rotate, UnbindApp, UnbindJob,
 };
 use crate::{InstanceName, JobName, Secret, ServiceName};
 

@@ -133,7 +133,9 @@ impl std::str::FromStr for InstanceName {
         }
         Err(InvalidName::new(match raw {
             "plans" => "the instance name \"plans\" is reserved, choose another one",
-            _ => "invalid service instance name: it starts with a letter, goes on with letters, digits, \"-\" or \"_\", and has 2 to 255 characters",
+            _ => {
+                "invalid service instance name: it starts with a letter, goes on with letters, digits, \"-\" or \"_\", and has 2 to 255 characters"
+            }
         }))
     }
 }

@@ -19,7 +19,7 @@ pub use conformance::{Report, Target, Variables, conformance};
 pub use program::Program;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     path::{Path, PathBuf},
     pin::pin,
@@ -73,7 +73,8 @@ impl TestBroker {
         Self::start_with(broker, None, |server| server).await
     }
 
-    /// Serves a broker whose records are in a folder, or in memory, with settings of your own.
+    /// Serves a broker whose records are in a folder, or in memory, with settings of your own. Unless they say
+    /// otherwise, a call that fails is not repeated at once, so that a test sees each failure.
     ///
     /// # Panics
     /// When it can't be served.
@@ -199,7 +200,8 @@ fn serve(
         };
         let server = BrokerServer::new(broker, state)
             .accept(USERNAME, &Secret::from(PASSWORD))
-            .reconcile_every(Duration::from_millis(50));
+            .reconcile_every(Duration::from_millis(50))
+            .retry(0, Duration::ZERO);
         let server = settings(server).bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
         bound.send(server.address()).expect("somebody waits for the address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -313,7 +315,6 @@ struct Inner {
     accounts: BTreeMap<String, String>,
     calls: Vec<String>,
     misdeeds: BTreeMap<&'static str, VecDeque<Misdeed>>,
-    tenants: Vec<(String, BTreeSet<String>)>,
     down: bool,
 }
 
@@ -479,19 +480,12 @@ impl Broker for FakeBroker {
         Ok(vec![InfoItem::new("Address", "fake.test:1"), InfoItem::new("Plan", instance.plan.as_str())])
     }
 
-    async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
+    async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         self.act("reconcile", |_| {}).await?;
         let mut inner = self.inner();
-        for binding in tenants.iter().flat_map(|tenant| &tenant.bindings) {
+        for binding in &tenant.bindings {
             inner.accounts.insert(binding.id.to_string(), binding.secret.expose().to_owned());
         }
-        inner.tenants = tenants
-            .iter()
-            .map(|tenant| {
-                let bound = tenant.bindings.iter().map(|binding| binding.consumer.to_string());
-                (tenant.instance.name.to_string(), bound.collect())
-            })
-            .collect();
         Ok(())
     }
 }

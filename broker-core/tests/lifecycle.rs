@@ -102,7 +102,8 @@ async fn an_accepted_create_that_fails_for_good_is_shown_until_it_is_removed() {
 
     eventually("it is down", async || broker.status("cache").await.status == 500).await;
 
-    let reason = "instance \"cache\" could not be made: this provision is refused; remove it and create it again";
+    let reason =
+        "instance \"cache\" could not be made: this provision is refused; update it to try again, or remove it";
     broker.status("cache").await.says(reason);
     broker.bind_app("cache", "web").await.is(409).says(reason);
     broker.remove("cache").await.is(200);

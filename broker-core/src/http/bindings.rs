@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     AppName, BrokerError, Consumer, EnvVars, InstanceName, InvalidName, JobName, Parameters,
-    lifecycle::Engine,
-    wire::{BindApp, BindJob, UnbindApp, UnbindJob},
+    lifecycle::{Actor, Ask, Engine, Outcome},
+    wire::{BindApp, BindJob, Rotate, UnbindApp, UnbindJob},
 };
 
 /// What a bind answers: never without a body (contract 4.7).
@@ -25,7 +25,7 @@ pub(super) async fn bind_app(
     Body(body): Body<BindApp>,
 ) -> Result<Bound, Failure> {
     engine.exists(&name).await?;
-    bind(&engine, name, app(body.app)?, body.parameters, &body.user, &body.event).await
+    bind(&engine, name, app(body.app)?, body.parameters, Actor { user: body.user, event: body.event }).await
 }
 
 /// `POST /resources/{name}/bind`: as `bind-app`, or a unit of an app that is bound already (contract 4.16).
@@ -38,7 +38,7 @@ pub(super) async fn bind_fallback(
     if !body.unit_host.is_empty() {
         return Ok((StatusCode::CREATED, Json(EnvVars::default())));
     }
-    bind(&engine, name, app(body.app)?, body.parameters, &body.user, &body.event).await
+    bind(&engine, name, app(body.app)?, body.parameters, Actor { user: body.user, event: body.event }).await
 }
 
 /// `DELETE /resources/{name}/bind-app` (SPEC B-4)
@@ -48,7 +48,7 @@ pub(super) async fn unbind_app(
     Body(body): Body<UnbindApp>,
 ) -> Result<StatusCode, Failure> {
     engine.exists(&name).await?;
-    unbind(&engine, name, app(body.app)?, &body.user, &body.event).await
+    unbind(&engine, name, app(body.app)?, Actor { user: body.user, event: body.event }).await
 }
 
 /// `DELETE /resources/{name}/bind`: only a unit of the past is meant; there is nothing to do for it.
@@ -70,7 +70,7 @@ pub(super) async fn bind_job(
     NamedJob(name, job): NamedJob,
     Body(body): Body<BindJob>,
 ) -> Result<Bound, Failure> {
-    bind(&engine, name, named_alike(job, &body.job)?, None, &body.user, &body.event).await
+    bind(&engine, name, named_alike(job, &body.job)?, None, Actor { user: body.user, event: body.event }).await
 }
 
 /// `DELETE /resources/{name}/binds/jobs/{job}` (SPEC B-4)
@@ -79,7 +79,22 @@ pub(super) async fn unbind_job(
     NamedJob(name, job): NamedJob,
     Body(body): Body<UnbindJob>,
 ) -> Result<StatusCode, Failure> {
-    unbind(&engine, name, Consumer::Job(job), &body.user, &body.event).await
+    unbind(&engine, name, Consumer::Job(job), Actor { user: body.user, event: body.event }).await
+}
+
+/// `POST /resources/{name}/rotate`, by the platform's proxy: new credentials for the app or job that the body names
+/// (SPEC B-8). They are in the answer to its next bind, not here: whoever may use the proxy need not see them.
+pub(super) async fn rotate(
+    State(engine): State<Arc<Engine>>,
+    Named(name): Named,
+    Body(body): Body<Rotate>,
+) -> Result<String, Failure> {
+    engine.exists(&name).await?;
+    let Rotate { app: app_name, job, user, event } = body;
+    let consumer = if job.is_empty() { app(app_name)? } else { named_alike(job.parse().map_err(bad_name)?, "")? };
+    let actor = Actor { user, event };
+    bound(engine.rotate(name, consumer.clone(), Ask { actor, ..Ask::default() }).await?)?;
+    Ok(format!("{consumer} has new credentials: bind it again to get them, the old ones work for a while\n"))
 }
 
 async fn bind(
@@ -87,11 +102,12 @@ async fn bind(
     name: InstanceName,
     consumer: Consumer,
     parameters: Option<Parameters>,
-    user: &str,
-    event: &str,
+    actor: Actor,
 ) -> Result<Bound, Failure> {
+    let Actor { user, event } = &actor;
     info!(instance.name = %name, event, user, "asked to bind instance `{name}` to {consumer}");
-    let env = engine.bind(name, consumer, parameters.unwrap_or_default()).await?;
+    let ask = Ask { actor, ..Ask::default() };
+    let env = bound(engine.bind(name, consumer, parameters.unwrap_or_default(), ask).await?)?;
     Ok((StatusCode::CREATED, Json(env)))
 }
 
@@ -99,12 +115,20 @@ async fn unbind(
     engine: &Arc<Engine>,
     name: InstanceName,
     consumer: Consumer,
-    user: &str,
-    event: &str,
+    actor: Actor,
 ) -> Result<StatusCode, Failure> {
+    let Actor { user, event } = &actor;
     info!(instance.name = %name, event, user, "asked to unbind instance `{name}` from {consumer}");
-    engine.unbind(name, consumer).await?;
+    engine.unbind(name, consumer, Ask { actor, accepts_incomplete: true, ..Ask::default() }).await?;
     Ok(StatusCode::OK)
+}
+
+/// What a bind or rotation gave. A platform that can't wait was answered by an error.
+fn bound(outcome: Outcome<EnvVars>) -> Result<EnvVars, BrokerError> {
+    match outcome {
+        Outcome::Done(env) | Outcome::Already(env) => Ok(env),
+        Outcome::GoesOn(_) => Err(BrokerError::NotReady("it goes on, try again in a moment".to_owned())),
+    }
 }
 
 fn app(name: String) -> Result<Consumer, BrokerError> {
@@ -112,7 +136,12 @@ fn app(name: String) -> Result<Consumer, BrokerError> {
         return Err(BrokerError::bad_request("the app's name is missing"));
     }
     let parsed = AppName::try_from(name);
-    parsed.map(Consumer::App).map_err(|refusal: InvalidName| BrokerError::bad_request(refusal.to_string()))
+    parsed.map(Consumer::App).map_err(bad_name)
+}
+
+/// In a body, what breaks a name's rule is a bad request.
+fn bad_name(refusal: InvalidName) -> BrokerError {
+    BrokerError::bad_request(refusal.to_string())
 }
 
 /// The path names the job; a body that names one must mean the same.

@@ -12,7 +12,10 @@ use tokio::time::timeout;
 use super::respond::Failure;
 use crate::{
     BrokerError, InstanceName, InvalidName, JobName,
-    wire::{BindApp, BindJob, ChangeInstance, CreateInstance, Fields, Malformed, RemoveInstance, UnbindApp, UnbindJob},
+    wire::{
+        BindApp, BindJob, ChangeInstance, CreateInstance, Fields, Malformed, RemoveInstance, Rotate, UnbindApp,
+        UnbindJob,
+    },
 };
 
 /// The largest body that is read.
@@ -30,7 +33,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let name = segment(parts, state, "name").await?;
-        Ok(Self(name.parse().map_err(BrokerError::InvalidName)?))
+        Ok(Self(InstanceName::made_by_platform(&name).map_err(BrokerError::InvalidName)?))
     }
 }
 
@@ -71,7 +74,7 @@ macro_rules! readable {
     };
 }
 
-readable!(CreateInstance, ChangeInstance, RemoveInstance, BindApp, UnbindApp, BindJob, UnbindJob);
+readable!(CreateInstance, ChangeInstance, RemoveInstance, BindApp, UnbindApp, BindJob, UnbindJob, Rotate);
 
 impl<T: Read, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     BrokerError, InfoItem, InstanceName, PlanName,
-    lifecycle::{Change, Condition, Engine, NewInstance, Wishes},
+    lifecycle::{Actor, Ask, Change, Condition, Engine, NewInstance, Outcome, Wishes},
     wire::{ChangeInstance, CreateInstance, RemoveInstance},
 };
 
@@ -29,7 +29,7 @@ pub(super) async fn create(
     let name = named(name)?;
     info!(instance.name = %name, event, user, "asked to create instance `{name}`");
     let wishes = Wishes { team, description, tags, parameters: parameters.unwrap_or_default() };
-    engine.create(NewInstance { name, plan: plan_named(plan)?, wishes }).await?;
+    engine.create(NewInstance { name, plan: plan_named(plan)?, wishes }, ask(user, event)).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn update(
     let ChangeInstance { description, team, plan, tags, event, user, parameters } = body;
     info!(instance.name = %name, event, user, "asked to update instance `{name}`");
     let wishes = Wishes { team, description, tags, parameters: parameters.unwrap_or_default() };
-    engine.update(Change { name, plan: plan_named(plan)?, wishes }).await?;
+    engine.update(Change { name, plan: plan_named(plan)?, wishes }, ask(user, event)).await?;
     Ok(StatusCode::OK)
 }
 
@@ -53,8 +53,21 @@ pub(super) async fn remove(
     Body(RemoveInstance { event, user }): Body<RemoveInstance>,
 ) -> Result<StatusCode, Failure> {
     info!(instance.name = %name, event, user, "asked to remove instance `{name}`");
-    engine.remove(name).await?;
+    engine.remove(name, ask(user, event)).await?;
     Ok(StatusCode::OK)
+}
+
+/// `POST /resources/{name}/retry`, by the platform's proxy: another try for an instance that could not be made
+/// (SPEC I-10).
+pub(super) async fn retry(
+    State(engine): State<Arc<Engine>>,
+    Named(name): Named,
+    Body(RemoveInstance { event, user }): Body<RemoveInstance>,
+) -> Result<String, Failure> {
+    info!(instance.name = %name, event, user, "asked to try instance `{name}` again");
+    let outcome = engine.retry(name.clone(), ask(user, event)).await?;
+    let is_made = matches!(outcome, Outcome::Done(()) | Outcome::Already(()));
+    Ok(if is_made { format!("instance \"{name}\" is made\n") } else { format!("instance \"{name}\" is tried again\n") })
 }
 
 /// `GET /resources/{name}` (SPEC I-8)
@@ -79,6 +92,11 @@ pub(super) async fn status(State(engine): State<Arc<Engine>>, Named(name): Named
             (StatusCode::INTERNAL_SERVER_ERROR, answer.into_body()).into_response()
         }
     }
+}
+
+/// For this dialect, what goes on is a success: the status tells when it is done (contract 4.12).
+fn ask(user: String, event: String) -> Ask {
+    Ask { actor: Actor { user, event }, accepts_incomplete: true, ..Ask::default() }
 }
 
 /// A new instance's name: what breaks the rule is a bad request here, in a path it is just unknown.

@@ -22,6 +22,8 @@ pub(super) fn router(engine: Arc<Engine>, credentials: Arc<auth::Credentials>, l
         .route("/resources/{name}/bind-app", post(bindings::bind_app).delete(bindings::unbind_app))
         .route("/resources/{name}/bind", post(bindings::bind_fallback).delete(bindings::unbind_unit))
         .route("/resources/{name}/binds/jobs/{job}", put(bindings::bind_job).delete(bindings::unbind_job))
+        .route("/resources/{name}/rotate", post(bindings::rotate))
+        .route("/resources/{name}/retry", post(instances::retry))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method"))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing at this path"))
         .with_state(engine)

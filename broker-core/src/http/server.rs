@@ -111,6 +111,33 @@ impl BrokerServer {
         self
     }
 
+    /// How long replaced credentials keep working after a rotation (1 hour unless told otherwise; SPEC B-8).
+    pub fn rotation_grace(mut self, grace: Duration) -> Self {
+        self.timing.rotation_grace = grace;
+        self
+    }
+
+    /// How often a call of the author's that failed because its server is unavailable is repeated at once (twice
+    /// unless told otherwise), and the pause before the first repeat (200 ms; each further one is twice as long;
+    /// SPEC L-9).
+    pub fn retry(mut self, times: u32, first_pause: Duration) -> Self {
+        (self.timing.retries, self.timing.retry_after) = (times, first_pause);
+        self
+    }
+
+    /// How long a create or update that was accepted is tried before it has failed (1 hour unless told otherwise).
+    pub fn give_up_after(mut self, duration: Duration) -> Self {
+        self.timing.give_up_after = duration;
+        self
+    }
+
+    /// How long a replica that is silent is taken to live, before others take up its work (15 s unless told
+    /// otherwise; SPEC L-8).
+    pub fn lease(mut self, duration: Duration) -> Self {
+        self.timing.lease = duration;
+        self
+    }
+
     /// Listens on an address; port 0 is any free one.
     ///
     /// # Errors

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use tracing::{info, warn};
 
 use super::{
-    engine::{Called, Engine, being_removed},
+    ask::{Ask, Outcome},
+    engine::{Called, Engine, LOOK_EVERY, being_removed, later},
     instances::not_ready,
     locks::{Held, Mode},
-    records::{BindingRecord, InstanceRecord},
+    records::{BindingRecord, InstanceRecord, Operation, OperationKind},
     reply::Reply,
     states::{BindingEvent, BindingState, InstanceState},
 };
-use crate::{Binding, BrokerError, Consumer, EnvVars, Instance, InstanceName, Parameters, Result};
+use crate::{
+    Binding, BrokerError, Consumer, EnvVars, Instance, InstanceName, OpaqueId, Parameters, Result,
+    store::{StoreError, Write},
+};
 
 impl Engine {
     /// Gives a consumer access. Again: the same credentials (SPEC B-3).
@@ -22,13 +26,26 @@ impl Engine {
         name: InstanceName,
         consumer: Consumer,
         parameters: Parameters,
-    ) -> Result<EnvVars> {
-        self.operate(|engine, reply| async move { engine.run_bind(&name, &consumer, parameters, &reply).await }).await
+        ask: Ask,
+    ) -> Result<Outcome<EnvVars>> {
+        self.operate(&ask.clone(), |engine, reply| async move {
+            engine.run_bind(&name, &consumer, parameters, ask, &reply).await
+        })
+        .await
     }
 
     /// Takes a consumer's access away (SPEC B-4).
-    pub(crate) async fn unbind(self: &Arc<Self>, name: InstanceName, consumer: Consumer) -> Result<()> {
-        self.operate(|engine, reply| async move { engine.run_unbind(&name, &consumer, &reply).await }).await
+    pub(crate) async fn unbind(
+        self: &Arc<Self>,
+        name: InstanceName,
+        consumer: Consumer,
+        ask: Ask,
+    ) -> Result<Outcome<()>> {
+        self.operate(
+            &ask.clone(),
+            |engine, reply| async move { engine.run_unbind(&name, &consumer, ask, &reply).await },
+        )
+        .await
     }
 
     async fn run_bind(
@@ -36,28 +53,50 @@ impl Engine {
         name: &InstanceName,
         consumer: &Consumer,
         parameters: Parameters,
-        reply: &Reply<EnvVars>,
-    ) -> Result<EnvVars> {
-        // Asked without the lock first: whoever binds while it is made is answered at once (A71).
-        let known = self.known(name).await?;
-        if known.state != InstanceState::Updating {
-            known.bindable()?;
-        }
-        let held = self.lock(name, Mode::Shared, "a bind").await;
-        // An update that goes on shows as pending, and whoever binds then is told so (A71).
-        let held = held.map_err(|busy| known.bindable().err().unwrap_or(busy))?;
+        ask: Ask,
+        reply: &Reply<Outcome<EnvVars>>,
+    ) -> Result<Outcome<EnvVars>> {
+        let held = match self.locks.try_take(&(name.clone(), None), Mode::Shared, "a bind") {
+            Some(held) => held,
+            // Whoever binds while the instance is made is answered at once (A71). An update that goes on shows as
+            // pending, and whoever binds when it does not end soon is told so.
+            None => {
+                let known = self.known(name).await?;
+                if known.state != InstanceState::Updating {
+                    known.bindable()?;
+                }
+                let held = self.lock(name, Mode::Shared, "a bind").await;
+                held.map_err(|busy| known.bindable().err().unwrap_or(busy))?
+            }
+        };
         let _own = self.lock_binding(name, consumer, "a bind").await?;
-        let mut instance = self.known(name).await?;
+        let mut instance = self.claim_known(name).await?;
         instance.bindable()?;
-        self.confirm(&mut instance).await;
+        self.confirm_held(&mut instance).await?;
         let instance = instance.instance;
-        let mut record = self.binding_for(&instance, consumer, parameters).await?;
+        let mut record = match self.binding_for(&instance, consumer, parameters, &ask).await? {
+            Found::Same(record) => return Ok(Outcome::Already(record.env.unwrap_or_default())),
+            Found::BeingMade(operation) => return Ok(Outcome::GoesOn(operation)),
+            Found::ToGive(record) => *record,
+        };
         if record.state != BindingState::Bound {
             record.live(BindingEvent::Asked);
             record.confirmed &= record.state != BindingState::Binding;
-            self.save_binding(&mut record).await?;
+            let mut also = self.replace_binding_operation(&mut record, OperationKind::Bind, &ask);
+            also.extend(self.require_ready(&instance.id));
+            record.holder = self.holder();
+            let begun = self.save_binding_with(&mut record, also).await;
+            begun.map_err(|error| self.outrun(name, error))?;
         }
         self.give(&instance, record, &held, reply).await
+    }
+
+    /// What a write that came too late means for who asked: another replica is at it.
+    pub(super) fn outrun(&self, name: &InstanceName, error: BrokerError) -> BrokerError {
+        if error.is_overtaken() && self.store.is_shared() {
+            return BrokerError::Busy { instance: name.clone(), operation: "another operation".to_owned() };
+        }
+        error
     }
 
     /// The record to bind with: the consumer's own, unless its time is over.
@@ -66,45 +105,74 @@ impl Engine {
         instance: &Instance,
         consumer: &Consumer,
         parameters: Parameters,
-    ) -> Result<BindingRecord> {
+        ask: &Ask,
+    ) -> Result<Found> {
         let mut fresh = Binding::new(consumer.clone());
         fresh.parameters = parameters;
-        let Some(known) = self.store.binding(&instance.id, consumer).await? else {
-            return Ok(BindingRecord::new(instance.id.clone(), fresh));
+        let operation =
+            || Operation::begin(OperationKind::Bind, instance.name.clone(), Some(consumer.clone()), ask.actor.clone());
+        let Some(mut known) = self.claim_binding(&instance.id, consumer).await? else {
+            return Ok(Found::ToGive(Box::new(BindingRecord::new(instance, fresh, operation()))));
         };
         let outlived = known.state == BindingState::Gone && self.is_past_grace(&known);
-        if outlived {
+        if outlived && known.retired.is_empty() {
             let revision = known.revision;
-            return Ok(BindingRecord { revision, ..BindingRecord::new(instance.id.clone(), fresh) });
+            let record = BindingRecord { revision, ..BindingRecord::new(instance, fresh, operation()) };
+            return Ok(Found::ToGive(Box::new(record)));
         }
+        if ask.repeats && known.confirmed && known.state != BindingState::Gone {
+            return known.repeated(&fresh.parameters, ask);
+        }
+        known.give_up_rotation();
         let binding = Binding { parameters: fresh.parameters, ..known.binding };
-        Ok(BindingRecord { binding, ..known })
+        Ok(Found::ToGive(Box::new(BindingRecord { binding, ..known })))
+    }
+
+    /// Writes down that an operation begins, and what became of one that it replaces.
+    pub(super) fn replace_binding_operation(
+        &self,
+        record: &mut BindingRecord,
+        kind: OperationKind,
+        ask: &Ask,
+    ) -> Vec<Write> {
+        if record.revision == 0 {
+            return Vec::new();
+        }
+        let consumer = Some(record.consumer().clone());
+        let next = Operation::begin(kind, record.instance_name.clone(), consumer, ask.actor.clone());
+        let mut before = std::mem::replace(&mut record.operation, next);
+        if before.ended.is_some() {
+            return Vec::new();
+        }
+        before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
+        vec![Write::Log(Box::new(before))]
     }
 
     /// Has the author give access, and writes down what came of it.
-    async fn give(
+    pub(super) async fn give(
         &self,
         instance: &Instance,
         mut record: BindingRecord,
         held: &Held,
-        reply: &Reply<EnvVars>,
-    ) -> Result<EnvVars> {
+        reply: &Reply<Outcome<EnvVars>>,
+    ) -> Result<Outcome<EnvVars>> {
         let binding = record.binding.clone();
-        let work = self.call_while(held, "bind", self.broker.bind(instance, &binding));
-        let early = async || {
-            let sentence = "the bind takes long and goes on, try again in a moment to get its result";
-            reply.send(Err(BrokerError::NotReady(sentence.to_owned())));
-        };
-        match reply.meanwhile(work, early).await {
-            Called::Interrupted => Err(being_removed(&instance.name)),
+        let work = self.call_while(held, "bind", || self.broker.bind(instance, &binding));
+        let outcome = reply.meanwhile(work, async || self.promise(&mut record, reply).await).await;
+        match outcome {
+            Called::Interrupted => {
+                self.let_go(&mut record).await;
+                Err(being_removed(&instance.name))
+            }
             Called::Done(env) => {
                 record.env = Some(env.clone());
                 record.confirmed |= reply.is_awaited();
                 record.live(BindingEvent::Given);
-                self.save_binding(&mut record).await?;
+                let written = self.save_binding_ended(&mut record, None).await;
+                self.binding_written(written, instance, &binding, reply).await?;
                 self.backoff.forget(&record.binding.id);
                 info!(instance.name = %instance.name, consumer = %binding.consumer, "bound instance `{}` to {}", instance.name, binding.consumer);
-                Ok(env)
+                Ok(Outcome::Done(env))
             }
             Called::Failed(error) if record.state == BindingState::Binding => {
                 self.undo_bind(instance, record, held, reply, error).await
@@ -119,19 +187,74 @@ impl Engine {
         }
     }
 
+    /// It is time to answer: a caller who accepts that the work goes on hears yes, and that is written down first.
+    async fn promise(&self, record: &mut BindingRecord, reply: &Reply<Outcome<EnvVars>>) {
+        if reply.is_awaited() && reply.accepts_incomplete() && record.state == BindingState::Binding {
+            record.confirmed = true;
+            if let Err(error) = self.save_binding(record).await {
+                record.confirmed = false;
+                reply.send(Err(error));
+                return;
+            }
+        }
+        reply.goes_on(&record.operation);
+    }
+
+    /// Lets other replicas have a binding that this one stopped working on, since its instance is to be removed.
+    async fn let_go(&self, record: &mut BindingRecord) {
+        if !self.store.is_shared() {
+            return;
+        }
+        record.holder = None;
+        if let Err(error) = self.save_binding(record).await {
+            tracing::debug!("{} was not let go of: {error}", record.consumer());
+        }
+    }
+
+    /// As a create's outcome: what a replica that was taken for dead made is taken away when nobody knows of it.
+    async fn binding_written<T>(
+        &self,
+        outcome: Result<()>,
+        instance: &Instance,
+        binding: &Binding,
+        reply: &Reply<T>,
+    ) -> Result<()> {
+        let Err(error) = outcome else { return Ok(()) };
+        if !(error.is_overtaken() && self.store.is_shared()) {
+            return Err(error);
+        }
+        warn!(instance.name = %instance.name, consumer = %binding.consumer, "another replica took {} over meanwhile", binding.consumer);
+        reply.send(Err(
+            self.outrun(&instance.name, BrokerError::from(StoreError::Conflict(binding.consumer.to_string())))
+        ));
+        loop {
+            let found = self.store.binding(&instance.id, &binding.consumer).await?;
+            let known = found.filter(|found| found.binding.id == binding.id);
+            match known.map(|known| known.state) {
+                None | Some(BindingState::Gone) => break,
+                Some(BindingState::Binding | BindingState::Unbinding) => tokio::time::sleep(LOOK_EVERY).await,
+                Some(BindingState::Bound | BindingState::Rotating | BindingState::Restoring) => return Err(error),
+            }
+        }
+        self.call("unbind", self.broker.unbind(instance, binding)).await?;
+        Err(error)
+    }
+
     /// The platform is told no, so the credentials must not work.
     async fn undo_bind(
         &self,
         instance: &Instance,
         mut record: BindingRecord,
         held: &Held,
-        reply: &Reply<EnvVars>,
+        reply: &Reply<Outcome<EnvVars>>,
         error: BrokerError,
-    ) -> Result<EnvVars> {
+    ) -> Result<Outcome<EnvVars>> {
         let consumer = record.consumer().clone();
         warn!(instance.name = %instance.name, consumer = %consumer, error = &error as &dyn std::error::Error, "instance `{}` was not bound to {consumer}, cleaning up", instance.name);
         record.live(BindingEvent::NotGiven);
-        self.save_binding(&mut record).await?;
+        record.operation.end(Some(error.to_string()));
+        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        self.save_binding_with(&mut record, log).await?;
         let mut error = Some(error);
         let undone = reply
             .meanwhile(self.take(instance, record, held), async || {
@@ -144,53 +267,84 @@ impl Engine {
         Err(error.unwrap_or_else(|| not_ready(&instance.name)))
     }
 
-    async fn run_unbind(&self, name: &InstanceName, consumer: &Consumer, reply: &Reply<()>) -> Result<()> {
+    async fn run_unbind(
+        &self,
+        name: &InstanceName,
+        consumer: &Consumer,
+        ask: Ask,
+        reply: &Reply<Outcome<()>>,
+    ) -> Result<Outcome<()>> {
         let not_bound = || BrokerError::NotBound { instance: name.clone(), consumer: consumer.clone() };
-        self.known(name).await?;
-        let held = self.lock(name, Mode::Shared, "an unbind").await?;
+        let held = match self.locks.try_take(&(name.clone(), None), Mode::Shared, "an unbind") {
+            Some(held) => held,
+            None => {
+                self.known(name).await?;
+                self.lock(name, Mode::Shared, "an unbind").await?
+            }
+        };
         let _own = self.lock_binding(name, consumer, "an unbind").await?;
-        let instance = self.known(name).await?;
+        let instance = self.claim_known(name).await?;
         if instance.state == InstanceState::Deprovisioning {
             return Err(being_removed(name));
         }
+        let is_ready = instance.state == InstanceState::Ready;
         let instance = instance.instance;
-        let mut record = self.store.binding(&instance.id, consumer).await?.ok_or_else(not_bound)?;
+        let mut record = self.claim_binding(&instance.id, consumer).await?.ok_or_else(not_bound)?;
         if record.state == BindingState::Gone {
             return Err(not_bound());
         }
         record.live(BindingEvent::RemovalAsked);
-        self.save_binding(&mut record).await?;
+        let mut also = self.replace_binding_operation(&mut record, OperationKind::Unbind, &ask);
+        if is_ready {
+            also.extend(self.require_ready(&instance.id));
+        }
+        record.holder = self.holder();
+        let begun = self.save_binding_with(&mut record, also).await;
+        begun.map_err(|error| self.outrun(name, error))?;
 
+        let operation = record.operation.clone();
         let taken = self.take(&instance, record.clone(), &held);
         let outcome = reply.meanwhile(taken, async || {
-            reply.send(Ok(()));
+            reply.goes_on(&operation);
         });
         match outcome.await {
             Err(error) if reply.is_awaited() && !held.is_interrupted() => {
                 self.keep(&instance, record, &held, reply, error).await
             }
-            ended => ended,
+            ended => ended.map(Outcome::Done),
         }
     }
 
     /// Has the author take access away, then remembers the secret for a while (SPEC B-5).
-    async fn take(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
+    pub(super) async fn take(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
         let consumer = record.consumer().clone();
-        match self.call_while(held, "unbind", self.broker.unbind(instance, &record.binding)).await {
-            Called::Interrupted => Err(being_removed(&instance.name)),
-            Called::Done(()) => {
-                record.env = None;
-                record.live(BindingEvent::Taken);
-                self.save_binding(&mut record).await?;
-                self.backoff.forget(&record.binding.id);
-                info!(instance.name = %instance.name, consumer = %consumer, "unbound instance `{}` from {consumer}", instance.name);
-                Ok(())
-            }
-            Called::Failed(error) => {
-                self.backoff.failed(&record.binding.id);
-                Err(error)
+        let bindings: Vec<Binding> = record.with_access().cloned().collect();
+        for binding in &bindings {
+            match self.call_while(held, "unbind", || self.broker.unbind(instance, binding)).await {
+                Called::Done(()) => {}
+                Called::Interrupted => {
+                    self.let_go(&mut record).await;
+                    return Err(being_removed(&instance.name));
+                }
+                Called::Failed(error) => {
+                    self.backoff.failed(&record.binding.id);
+                    return Err(error);
+                }
             }
         }
+        (record.env, record.next) = (None, None);
+        record.retired.clear();
+        record.live(BindingEvent::Taken);
+        record.holder = None;
+        let mut log = Vec::new();
+        if record.operation.ended.is_none() {
+            record.operation.end(None);
+            log.push(Write::Log(Box::new(record.operation.clone())));
+        }
+        self.save_binding_with(&mut record, log).await?;
+        self.backoff.forget(&record.binding.id);
+        info!(instance.name = %instance.name, consumer = %consumer, "unbound instance `{}` from {consumer}", instance.name);
+        Ok(())
     }
 
     /// An unbind failed and the platform hears it: for the platform the consumer stays bound, so
@@ -200,15 +354,17 @@ impl Engine {
         instance: &Instance,
         mut record: BindingRecord,
         held: &Held,
-        reply: &Reply<()>,
+        reply: &Reply<Outcome<()>>,
         error: BrokerError,
-    ) -> Result<()> {
+    ) -> Result<Outcome<()>> {
         let stored = self.store.binding(&instance.id, record.consumer()).await?;
         if stored.is_none_or(|stored| stored.state != BindingState::Unbinding) {
             return Err(error);
         }
         record.live(BindingEvent::NotTaken);
-        self.save_binding(&mut record).await?;
+        record.operation.end(Some(error.to_string()));
+        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        self.save_binding_with(&mut record, log).await?;
         let mut error = Some(error);
         let restored = reply
             .meanwhile(self.give(instance, record, held, &Reply::to_nobody()), async || {
@@ -218,7 +374,7 @@ impl Engine {
         if let Err(cause) = restored {
             warn!(instance.name = %instance.name, error = &cause as &dyn std::error::Error, "access is not given back yet, it is tried again");
         }
-        error.map_or(Ok(()), Err)
+        error.map_or(Ok(Outcome::Done(())), Err)
     }
 
     /// Drives a binding on that a crash, a lost server or a caller who left interrupted.
@@ -229,20 +385,32 @@ impl Engine {
         held: &Held,
     ) -> Result<()> {
         match record.state {
-            // Its outcome was never written, so nobody was told yes.
+            // A caller who was told that it goes on gets it; else its outcome was never written, so nobody was told yes.
+            BindingState::Binding if record.confirmed => {
+                self.give(instance, record, held, &Reply::to_nobody()).await.map(drop)
+            }
             BindingState::Binding => {
                 record.live(BindingEvent::NotGiven);
-                self.save_binding(&mut record).await?;
+                record.operation.end(Some("the broker stopped before it ended".to_owned()));
+                let log = vec![Write::Log(Box::new(record.operation.clone()))];
+                self.save_binding_with(&mut record, log).await?;
                 self.take(instance, record, held).await
             }
             BindingState::Unbinding => self.take(instance, record, held).await,
             BindingState::Restoring => self.give(instance, record, held, &Reply::to_nobody()).await.map(drop),
+            BindingState::Rotating => {
+                record.give_up_rotation();
+                record.operation.end(Some("the broker stopped before it ended".to_owned()));
+                let log = vec![Write::Log(Box::new(record.operation.clone()))];
+                record.holder = None;
+                self.save_binding_with(&mut record, log).await
+            }
             BindingState::Bound if self.is_unclaimed(&record) => {
                 record.live(BindingEvent::RemovalAsked);
                 self.save_binding(&mut record).await?;
                 self.take(instance, record, held).await
             }
-            BindingState::Bound | BindingState::Gone => Ok(()),
+            BindingState::Bound | BindingState::Gone => self.drop_retired(instance, record, held).await,
         }
     }
 
@@ -252,7 +420,7 @@ impl Engine {
     }
 
     pub(super) fn is_past_grace(&self, record: &BindingRecord) -> bool {
-        Utc::now() - record.since > TimeDelta::from_std(self.timing.grace).unwrap_or(TimeDelta::MAX)
+        later(record.since, self.timing.grace) < Utc::now()
     }
 
     /// The platform asks about it, so the platform has it. Written once, while nobody changes the
@@ -261,17 +429,56 @@ impl Engine {
         let key = (record.instance.name.clone(), None);
         if !record.confirmed
             && let Some(_held) = self.locks.try_take(&key, Mode::Shared, "a question")
+            && let Err(error) = self.confirm_held(record).await
         {
-            record.confirmed = true;
-            if let Err(error) = self.save(record).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "not confirmed this time");
+            tracing::debug!(error = &error as &dyn std::error::Error, "not confirmed this time");
+        }
+    }
+
+    /// As [`confirm`](Self::confirm), by somebody who has the lock. One that another bind confirms at the same
+    /// moment is confirmed.
+    async fn confirm_held(&self, record: &mut InstanceRecord) -> Result<()> {
+        if record.confirmed {
+            return Ok(());
+        }
+        record.confirmed = true;
+        match self.save(record).await {
+            Err(error) if error.is_overtaken() => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+/// What a bind finds.
+enum Found {
+    /// The binding it would make.
+    Same(Box<BindingRecord>),
+    /// That is being made already, in this operation.
+    BeingMade(OpaqueId),
+    /// A record to give access by.
+    ToGive(Box<BindingRecord>),
+}
+
+impl BindingRecord {
+    /// What a bind of the same consumer finds that the platform has in its books already.
+    fn repeated(self, parameters: &Parameters, ask: &Ask) -> Result<Found> {
+        let whose = self.consumer().clone();
+        if self.binding.parameters != *parameters {
+            let sentence = format!("{whose} exists with other parameters, unbind it first");
+            return Err(BrokerError::Conflict(sentence));
+        }
+        match self.state {
+            BindingState::Bound | BindingState::Rotating | BindingState::Restoring => Ok(Found::Same(Box::new(self))),
+            BindingState::Binding if ask.accepts_incomplete => Ok(Found::BeingMade(self.operation.id)),
+            BindingState::Binding | BindingState::Unbinding | BindingState::Gone => {
+                Err(BrokerError::Busy { operation: self.operation.described(), instance: self.instance_name })
             }
         }
     }
 }
 
 impl InstanceRecord {
-    fn bindable(&self) -> Result<()> {
+    pub(super) fn bindable(&self) -> Result<()> {
         let name = &self.instance.name;
         match self.state {
             InstanceState::Ready => Ok(()),

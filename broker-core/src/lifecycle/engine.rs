@@ -1,25 +1,35 @@
 //! What all operations share: owned tasks, calls of the author's, records.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use tokio::{
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
 use super::{
+    ask::{Ask, Outcome},
     backoff::Backoff,
+    lease::Lease,
     locks::{Held, Key, Locks, Mode},
     records::{BindingRecord, InstanceRecord},
     reply::Reply,
-    states::InstanceState,
+    states::{BindingState, InstanceState},
 };
 use crate::{
-    Broker, BrokerError, Catalog, Consumer, InstanceName, Plan, PlanName, Result,
-    store::{Store, Write},
+    Broker, BrokerError, Catalog, Consumer, InstanceName, OpaqueId, Plan, PlanName, Result,
+    store::{Store, StoreError, Write},
 };
 
 /// How long a call that is to be dropped may go on: dropped between a command and its answer, it leaves a command
@@ -27,6 +37,12 @@ use crate::{
 pub(super) const LAST_STEP: Duration = Duration::from_millis(500);
 /// How many pieces of unfinished work are driven on at once.
 const DRIVEN_AT_ONCE: usize = 16;
+/// How often is looked whether another replica has let go of a record, or has one removed that is worked on here.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a removal is remembered that nobody was told of.
+const GONE_FOR: TimeDelta = TimeDelta::days(30);
+/// An attempt that took longer than this is not repeated while a caller waits.
+const QUICK: Duration = Duration::from_secs(10);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +63,18 @@ pub(crate) struct Timing {
     pub(crate) grace: Duration,
     /// How long an instance stays whose creation nobody was told of.
     pub(crate) unconfirmed_for: Duration,
+    /// How long a create or update that was accepted is tried.
+    pub(crate) give_up_after: Duration,
+    /// How often a call that failed because its server is unavailable is repeated at once.
+    pub(crate) retries: u32,
+    /// The pause before the first repeat; each further one is twice as long.
+    pub(crate) retry_after: Duration,
+    /// How long replaced credentials keep working.
+    pub(crate) rotation_grace: Duration,
+    /// How long a replica that does not say that it lives is taken to live.
+    pub(crate) lease: Duration,
+    /// How long the operation log goes back.
+    pub(crate) log_for: Duration,
 }
 
 impl Default for Timing {
@@ -60,6 +88,12 @@ impl Default for Timing {
             reconcile_every: Duration::from_secs(5),
             grace: Duration::from_secs(15 * 60),
             unconfirmed_for: Duration::from_secs(24 * 60 * 60),
+            give_up_after: Duration::from_secs(60 * 60),
+            retries: 2,
+            retry_after: Duration::from_millis(200),
+            rotation_grace: Duration::from_secs(60 * 60),
+            lease: Duration::from_secs(15),
+            log_for: Duration::from_secs(30 * 24 * 60 * 60),
         }
     }
 }
@@ -71,9 +105,14 @@ pub(crate) struct Engine {
     pub(super) store: Arc<dyn Store>,
     pub(super) timing: Timing,
     pub(super) locks: Locks,
+    pub(super) lease: Lease,
     pub(super) backoff: Backoff,
     pub(super) driving: Arc<Semaphore>,
     pub(super) stopping: CancellationToken,
+    /// There is work for the next round, now.
+    pub(super) wake: Notify,
+    /// When the operation log is pruned next.
+    pub(super) log_pruned: Mutex<Option<Instant>>,
     killed: CancellationToken,
     tasks: TaskTracker,
 }
@@ -83,12 +122,15 @@ impl Engine {
         Arc::new(Self {
             catalog: broker.catalog(),
             broker,
+            lease: Lease::new(store.clone(), timing.lease),
             store,
             timing,
             locks: Locks::new(timing.turn_within),
             backoff: Backoff::new(timing.reconcile_every.min(Duration::from_secs(1))),
             driving: Arc::new(Semaphore::new(DRIVEN_AT_ONCE)),
             stopping: CancellationToken::new(),
+            wake: Notify::new(),
+            log_pruned: Mutex::default(),
             killed: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
@@ -100,6 +142,7 @@ impl Engine {
 
     /// Takes up what an earlier process left, and whatever is left from now on.
     pub(crate) fn start(self: &Arc<Self>) {
+        self.own(self.clone().keep_lease());
         self.own(self.clone().drive_until_stopped());
         self.own(self.clone().reconcile_until_stopped());
     }
@@ -122,12 +165,17 @@ impl Engine {
     }
 
     /// Runs an operation in a task of the engine's and waits for its answer.
-    pub(super) async fn operate<T, F>(self: &Arc<Self>, operation: impl FnOnce(Arc<Self>, Reply<T>) -> F) -> Result<T>
+    pub(super) async fn operate<T, F>(
+        self: &Arc<Self>,
+        ask: &Ask,
+        operation: impl FnOnce(Arc<Self>, Reply<Outcome<T>>) -> F,
+    ) -> Result<Outcome<T>>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T>> + Send + 'static,
+        F: Future<Output = Result<Outcome<T>>> + Send + 'static,
     {
-        let (reply, answer) = Reply::by(Instant::now() + self.timing.answer_within);
+        let wait = ask.wait.unwrap_or(self.timing.answer_within).min(self.timing.answer_within);
+        let (reply, answer) = Reply::by(Instant::now() + wait, ask.accepts_incomplete);
         let work = operation(self.clone(), reply.clone());
         self.own(async move {
             let outcome = work.await;
@@ -142,15 +190,49 @@ impl Engine {
     /// Calls the author: with a deadline, and so that a panic is a failure like another.
     pub(super) async fn call<T>(&self, what: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let limit = self.timing.call_timeout;
-        match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
+        let call = timeout(limit, AssertUnwindSafe(call).catch_unwind());
+        let ended = tokio::select! {
+            ended = call => ended,
+            () = self.lease.lost() => {
+                return Err(BrokerError::unavailable(format!("{what} was dropped: this replica lost its lease")));
+            }
+        };
+        match ended {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => Err(BrokerError::failed(format!("{what} panicked: {}", text_of(panic.as_ref())))),
             Err(_) => Err(BrokerError::unavailable(format!("{what} did not end within {} s", limit.as_secs_f32()))),
         }
     }
 
-    /// As [`call`](Self::call), but gives up soon when the instance is to be removed.
-    pub(super) async fn call_while<T>(
+    /// As [`call`](Self::call), but repeats what failed because the server is unavailable, a few times (SPEC L-9),
+    /// and gives up soon when the instance is to be removed.
+    pub(super) async fn call_while<T, F>(
+        &self,
+        held: &Held,
+        what: &'static str,
+        mut call: impl FnMut() -> F,
+    ) -> Called<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        let mut pause = self.timing.retry_after;
+        for _ in 0..self.timing.retries {
+            let begun = Instant::now();
+            match self.call_once(held, what, call()).await {
+                Called::Failed(BrokerError::Unavailable(cause)) if begun.elapsed() < QUICK => {
+                    tracing::debug!("{what} is repeated in {} ms: {cause}", pause.as_millis());
+                }
+                ended => return ended,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause *= 2,
+                () = self.interrupted(held) => return Called::Interrupted,
+            }
+        }
+        self.call_once(held, what, call()).await
+    }
+
+    async fn call_once<T>(
         &self,
         held: &Held,
         what: &'static str,
@@ -162,11 +244,113 @@ impl Engine {
                 Ok(value) => Called::Done(value),
                 Err(error) => Called::Failed(error),
             },
-            () = held.interrupted() => {
+            () = self.interrupted(held) => {
                 // Whatever it comes to, the removal goes on from there.
                 let _ = timeout(LAST_STEP, call).await;
                 Called::Interrupted
             }
+        }
+    }
+
+    /// Completes when the instance is to be removed, here or by another replica.
+    async fn interrupted(&self, held: &Held) {
+        tokio::select! {
+            () = held.interrupted() => {}
+            () = self.removed_elsewhere(held.instance()) => {}
+        }
+    }
+
+    async fn removed_elsewhere(&self, name: &InstanceName) {
+        if !self.store.is_shared() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            match self.store.instance(name).await {
+                Ok(Some(record)) if record.state != InstanceState::Deprovisioning => {}
+                Ok(_) => return,
+                Err(error) => tracing::debug!("cannot see whether `{name}` is being removed: {error}"),
+            }
+        }
+    }
+
+    /// The instance as no other replica works on it; waits a little for one that does (SPEC L-8).
+    pub(super) async fn claim(&self, name: &InstanceName) -> Result<Option<InstanceRecord>> {
+        self.lease.begin().await?;
+        let deadline = Instant::now() + self.timing.turn_within;
+        loop {
+            let Some(record) = self.store.instance(name).await? else { return Ok(None) };
+            if self.lease.may_take(record.holder.as_ref()).await? {
+                return Ok(Some(record));
+            }
+            if Instant::now() >= deadline {
+                return Err(BrokerError::Busy { instance: name.clone(), operation: record.operation.described() });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// As [`claim`](Self::claim), of a binding.
+    pub(super) async fn claim_binding(
+        &self,
+        instance: &OpaqueId,
+        consumer: &Consumer,
+    ) -> Result<Option<BindingRecord>> {
+        let deadline = Instant::now() + self.timing.turn_within;
+        loop {
+            let Some(record) = self.store.binding(instance, consumer).await? else { return Ok(None) };
+            if self.lease.may_take(record.holder.as_ref()).await? {
+                return Ok(Some(record));
+            }
+            if Instant::now() >= deadline {
+                let operation = record.operation.described();
+                return Err(BrokerError::Busy { instance: record.instance_name, operation });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until no other replica works on a binding of the instance, whose own state keeps new work away.
+    pub(super) async fn wait_for_bindings(&self, record: &InstanceRecord) -> Result<()> {
+        if !self.store.is_shared() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.timing.turn_within;
+        loop {
+            let mut busy = None;
+            for binding in self.store.bindings(&record.instance.id).await? {
+                if !self.lease.may_take(binding.holder.as_ref()).await? {
+                    busy = Some(binding.operation);
+                }
+            }
+            let Some(operation) = busy else { return Ok(()) };
+            if Instant::now() >= deadline {
+                let instance = record.instance.name.clone();
+                return Err(BrokerError::Busy { instance, operation: operation.described() });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn keep_lease(self: Arc<Self>) {
+        if !self.store.is_shared() {
+            return;
+        }
+        loop {
+            self.lease.keep().await;
+            // Until the very end: what a stopping server finishes needs the lease too.
+            tokio::select! {
+                () = tokio::time::sleep(self.lease.pause()) => {}
+                () = self.idle() => return,
+            }
+        }
+    }
+
+    /// Completes when the engine stops and this task is the last one.
+    async fn idle(&self) {
+        self.stopping.cancelled().await;
+        while self.tasks.len() > 1 {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -207,19 +391,95 @@ impl Engine {
         names.join(", ")
     }
 
-    /// Writes an instance's record, whose revision follows.
+    /// Writes an instance's record, whose revision follows. A replica that is overtaken is refused.
     pub(super) async fn save(&self, record: &mut InstanceRecord) -> Result<()> {
-        self.store.commit(vec![Write::PutInstance(record.clone())]).await?;
+        self.save_with(record, Vec::new()).await
+    }
+
+    /// Writes an instance's record and what belongs to the same step.
+    pub(super) async fn save_with(&self, record: &mut InstanceRecord, mut also: Vec<Write>) -> Result<()> {
+        record.due = self.due(record);
+        also.push(Write::PutInstance(Box::new(record.clone())));
+        self.store.commit(also).await?;
         record.revision += 1;
         Ok(())
     }
 
+    /// Ends the operation that is written down in the record, whose state says how.
+    pub(super) async fn save_ended(&self, record: &mut InstanceRecord, failure: Option<&BrokerError>) -> Result<()> {
+        record.holder = None;
+        record.operation.end(failure.map(ToString::to_string));
+        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        self.save_with(record, log).await
+    }
+
     /// Writes a binding's record, whose revision follows.
     pub(super) async fn save_binding(&self, record: &mut BindingRecord) -> Result<()> {
-        self.store.commit(vec![Write::PutBinding(record.clone())]).await?;
+        self.save_binding_with(record, Vec::new()).await
+    }
+
+    /// Writes a binding's record and what belongs to the same step.
+    pub(super) async fn save_binding_with(&self, record: &mut BindingRecord, mut also: Vec<Write>) -> Result<()> {
+        record.due = self.binding_due(record);
+        also.push(Write::PutBinding(Box::new(record.clone())));
+        self.store.commit(also).await?;
         record.revision += 1;
         Ok(())
     }
+
+    /// Ends the operation that is written down in the record, whose state says how.
+    pub(super) async fn save_binding_ended(
+        &self,
+        record: &mut BindingRecord,
+        failure: Option<&BrokerError>,
+    ) -> Result<()> {
+        record.holder = None;
+        record.operation.end(failure.map(ToString::to_string));
+        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        self.save_binding_with(record, log).await
+    }
+
+    /// What a commit requires that begins work on a binding: where replicas share the store, that none of the
+    /// others has begun something with the instance since it was read.
+    pub(super) fn require_ready(&self, instance: &OpaqueId) -> Vec<Write> {
+        if !self.store.is_shared() {
+            return Vec::new();
+        }
+        vec![Write::RequireReady(instance.clone(), self.lease.replica().clone())]
+    }
+
+    /// This replica, as the holder of what it works on.
+    pub(super) fn holder(&self) -> Option<OpaqueId> {
+        Some(self.lease.replica().clone())
+    }
+
+    /// When the instance has to be looked after.
+    pub(super) fn due(&self, record: &InstanceRecord) -> Option<DateTime<Utc>> {
+        match record.state {
+            InstanceState::Provisioning | InstanceState::Updating | InstanceState::Deprovisioning => Some(record.since),
+            InstanceState::Ready if record.confirmed => None,
+            InstanceState::Ready => Some(later(record.since, self.timing.unconfirmed_for)),
+            InstanceState::Gone => Some(record.since + GONE_FOR),
+            InstanceState::Failed => None,
+        }
+    }
+
+    /// When the binding has to be looked after.
+    pub(super) fn binding_due(&self, record: &BindingRecord) -> Option<DateTime<Utc>> {
+        let own = match record.state {
+            BindingState::Bound if record.confirmed => None,
+            BindingState::Bound | BindingState::Gone => Some(later(record.since, self.timing.grace)),
+            BindingState::Binding | BindingState::Unbinding | BindingState::Rotating | BindingState::Restoring => {
+                Some(record.since)
+            }
+        };
+        record.retired.iter().map(|retired| retired.until).chain(own).min()
+    }
+}
+
+/// A moment, and some time after it.
+pub(super) fn later(moment: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
+    TimeDelta::from_std(by).ok().and_then(|by| moment.checked_add_signed(by)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// How a call of the author's ended.
@@ -262,6 +522,14 @@ impl BrokerError {
     /// A refusal of the request itself, before anything was touched.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::BadRequest(_) | Self::UnknownPlan { .. })
+    }
+}
+
+impl BrokerError {
+    /// Whether a write came too late: something else was written meanwhile.
+    pub(super) fn is_overtaken(&self) -> bool {
+        let Self::Store(cause) = self else { return false };
+        matches!(cause.downcast_ref(), Some(StoreError::Conflict(_)))
     }
 }
 

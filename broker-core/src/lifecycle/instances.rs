@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use tracing::{error, info, warn};
 
 use super::{
-    engine::{Called, Engine, being_removed},
+    ask::{Ask, Outcome},
+    engine::{Called, Engine, LOOK_EVERY, being_removed, later},
     locks::{Held, Mode},
-    records::{BindingRecord, InstanceRecord},
+    records::{BindingRecord, InstanceRecord, Operation, OperationKind},
     reply::Reply,
-    states::{BindingState, InstanceEvent, InstanceState},
+    states::{InstanceEvent, InstanceState},
 };
-use crate::{BrokerError, Instance, InstanceName, Parameters, PlanName, Result, Update, store::Write};
+use crate::{
+    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, PlanName, Result, Update, store::Write,
+};
 
 /// What a create asks for.
 #[derive(Clone, Debug)]
@@ -47,112 +51,159 @@ impl Wishes {
 
 impl Engine {
     /// Makes an instance (SPEC I-1). A caller who is answered early asks for the status from then on.
-    pub(crate) async fn create(self: &Arc<Self>, new: NewInstance) -> Result<()> {
-        self.operate(|engine, reply| async move { engine.run_create(new, &reply).await }).await
+    pub(crate) async fn create(self: &Arc<Self>, new: NewInstance, ask: Ask) -> Result<Outcome<()>> {
+        self.operate(&ask.clone(), |engine, reply| async move { engine.run_create(new, ask, &reply).await }).await
     }
 
-    /// Changes an instance (SPEC I-5).
-    pub(crate) async fn update(self: &Arc<Self>, change: Change) -> Result<()> {
-        self.operate(|engine, reply| async move { engine.run_update(change, &reply).await }).await
+    /// Changes an instance (SPEC I-5); one that could not be made is tried again with the new wishes (SPEC I-10).
+    pub(crate) async fn update(self: &Arc<Self>, change: Change, ask: Ask) -> Result<Outcome<()>> {
+        self.operate(&ask.clone(), |engine, reply| async move { engine.run_update(change, ask, &reply).await }).await
+    }
+
+    /// Tries again to make an instance that could not be made (SPEC I-10).
+    pub(crate) async fn retry(self: &Arc<Self>, name: InstanceName, ask: Ask) -> Result<Outcome<()>> {
+        self.operate(&ask.clone(), |engine, reply| async move { engine.run_retry(&name, ask, &reply).await }).await
     }
 
     /// Removes an instance, a half-made one too (SPEC I-6).
-    pub(crate) async fn remove(self: &Arc<Self>, name: InstanceName) -> Result<()> {
-        self.operate(|engine, reply| async move { engine.run_remove(&name, &reply).await }).await
+    pub(crate) async fn remove(self: &Arc<Self>, name: InstanceName, ask: Ask) -> Result<Outcome<()>> {
+        self.operate(&ask.clone(), |engine, reply| async move { engine.run_remove(&name, ask, &reply).await }).await
     }
 
-    async fn run_create(&self, new: NewInstance, reply: &Reply<()>) -> Result<()> {
+    async fn run_create(&self, new: NewInstance, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
         let NewInstance { name, plan, wishes } = new;
         let wish = wishes.on(self.plan(plan.as_ref())?.name.clone());
-        if self.store.instance(&name).await?.is_some_and(|known| known.confirmed && known.state.is_taken()) {
-            return Err(BrokerError::AlreadyExists(name));
-        }
-        let held = self.lock(&name, Mode::Exclusive, "a create").await?;
-        let Some(record) = self.make_way(&name, &wish, &held, reply).await? else { return Ok(()) };
+        let held = match self.locks.try_take(&(name.clone(), None), Mode::Exclusive, "a create") {
+            Some(held) => held,
+            None => match self.answer_to_repeat(&name, &wish, &ask).await? {
+                Some(answer) => return Ok(answer),
+                None => self.lock(&name, Mode::Exclusive, "a create").await?,
+            },
+        };
+        let record = loop {
+            match self.make_way(&name, &wish, &ask, &held, reply).await {
+                Ok(Way::Free(record)) => break *record,
+                Ok(Way::Made) => return Ok(Outcome::Already(())),
+                Ok(Way::BeingMade(operation)) => return Ok(Outcome::GoesOn(operation)),
+                // Another replica was faster: what it began is looked at.
+                Err(error) if error.is_overtaken() && self.store.is_shared() => {}
+                Err(error) => return Err(error),
+            }
+        };
         self.provision(record, &held, reply).await
     }
 
-    /// The record to provision: a new one, or the one of an earlier create whose answer was lost
-    /// (SPEC I-7). None when that one is ready.
+    /// The answer to a create of what is there, or is being made, while somebody works on it.
+    async fn answer_to_repeat(&self, name: &InstanceName, wish: &Update, ask: &Ask) -> Result<Option<Outcome<()>>> {
+        let Some(known) = self.store.instance(name).await?.filter(|known| known.confirmed) else { return Ok(None) };
+        if !known.state.is_taken() {
+            return Ok(None);
+        }
+        match known.repeated(wish, ask)? {
+            Way::Made => Ok(Some(Outcome::Already(()))),
+            Way::BeingMade(operation) => Ok(Some(Outcome::GoesOn(operation))),
+            Way::Free(_) => Ok(None),
+        }
+    }
+
+    /// The record to provision: a new one, or the one of an earlier create whose answer was lost (SPEC I-7).
     async fn make_way(
         &self,
         name: &InstanceName,
         wish: &Update,
+        ask: &Ask,
         held: &Held,
-        reply: &Reply<()>,
-    ) -> Result<Option<InstanceRecord>> {
-        let Some(mut known) = self.store.instance(name).await? else {
-            return self.begin(name, wish, Vec::new()).await.map(Some);
+        reply: &Reply<Outcome<()>>,
+    ) -> Result<Way> {
+        let Some(mut known) = self.claim(name).await? else {
+            return self.begin(name, wish, ask, Vec::new()).await;
         };
         match known.state {
             InstanceState::Gone => {
                 let forget = vec![Write::DeleteInstance(known.instance.id)];
-                self.begin(name, wish, forget).await.map(Some)
+                self.begin(name, wish, ask, forget).await
             }
             InstanceState::Deprovisioning if known.confirmed => Err(still_being_removed(name)),
-            _ if known.confirmed => Err(BrokerError::AlreadyExists(name.clone())),
+            _ if known.confirmed => known.repeated(wish, ask),
             InstanceState::Ready if Update::of(&known.instance) == *wish => {
                 known.confirmed = reply.is_awaited();
                 self.save(&mut known).await?;
-                Ok(None)
+                Ok(Way::Made)
             }
-            InstanceState::Provisioning if Update::of(&known.instance) == *wish => Ok(Some(known)),
+            InstanceState::Provisioning if Update::of(&known.instance) == *wish => {
+                known.holder = self.holder();
+                self.save(&mut known).await?;
+                Ok(Way::Free(Box::new(known)))
+            }
             InstanceState::Provisioning
             | InstanceState::Ready
             | InstanceState::Updating
             | InstanceState::Failed
             | InstanceState::Deprovisioning => {
                 info!(instance.name = %name, "replacing instance `{name}`, whose creation nobody was told of");
+                known.holder = self.holder();
                 known.live(InstanceEvent::RemovalAsked);
                 self.save(&mut known).await?;
                 self.take_down(known, held).await.inspect_err(|error| warn!("not replaced: {error}"))?;
-                self.begin(name, wish, Vec::new()).await.map(Some)
+                self.begin(name, wish, ask, Vec::new()).await
             }
         }
     }
 
     /// Writes the intent: identifiers and secrets are made here, before anything is done.
-    async fn begin(&self, name: &InstanceName, wish: &Update, mut writes: Vec<Write>) -> Result<InstanceRecord> {
+    async fn begin(&self, name: &InstanceName, wish: &Update, ask: &Ask, writes: Vec<Write>) -> Result<Way> {
         let mut instance = Instance::new(name.clone(), wish.plan.clone());
         instance.follow(wish.clone());
-        let mut record = InstanceRecord::new(instance);
-        writes.push(Write::PutInstance(record.clone()));
-        self.store.commit(writes).await?;
-        record.revision = 1;
-        Ok(record)
+        let operation = Operation::begin(OperationKind::Create, name.clone(), None, ask.actor.clone());
+        let mut record = InstanceRecord::new(instance, operation);
+        record.holder = self.holder();
+        self.save_with(&mut record, writes).await?;
+        Ok(Way::Free(Box::new(record)))
     }
 
     /// Has the author make it, and writes down what came of it.
-    pub(super) async fn provision(&self, mut record: InstanceRecord, held: &Held, reply: &Reply<()>) -> Result<()> {
+    pub(super) async fn provision(
+        &self,
+        mut record: InstanceRecord,
+        held: &Held,
+        reply: &Reply<Outcome<()>>,
+    ) -> Result<Outcome<()>> {
         let instance = record.instance.clone();
-        let work = self.call_while(held, "provision", self.broker.provision(&instance));
+        let work = self.call_while(held, "provision", || self.broker.provision(&instance));
         let outcome = reply.meanwhile(work, async || self.confirm_early(&mut record, reply).await).await;
         let name = &instance.name;
         match outcome {
-            Called::Interrupted => Err(being_removed(name)),
+            Called::Interrupted => {
+                self.wake.notify_one();
+                Err(being_removed(name))
+            }
             Called::Done(notes) => {
                 record.instance.notes = notes;
                 record.confirmed |= reply.is_awaited();
                 record.live(InstanceEvent::Provisioned);
-                self.save(&mut record).await?;
+                self.written(self.save_ended(&mut record, None).await, &instance, reply).await?;
                 self.backoff.forget(&instance.id);
                 info!(instance.name = %name, instance.id = %instance.id, plan.name = %instance.plan, "created instance `{name}`");
-                Ok(())
+                Ok(Outcome::Done(()))
             }
-            Called::Failed(error) if record.confirmed => self.fail_later(record, error).await,
+            Called::Failed(error) if record.confirmed => self.fail_later(record, error, reply).await,
             Called::Failed(error) => self.undo_create(record, held, reply, error).await,
         }
     }
 
-    /// It is time to answer: the caller hears yes, and that is written down first.
-    async fn confirm_early(&self, record: &mut InstanceRecord, reply: &Reply<()>) {
+    /// It is time to answer: a caller who accepts that the work goes on hears yes, and that is written down first.
+    async fn confirm_early(&self, record: &mut InstanceRecord, reply: &Reply<Outcome<()>>) {
         if !reply.is_awaited() {
+            return;
+        }
+        if !reply.accepts_incomplete() {
+            reply.goes_on(&record.operation);
             return;
         }
         record.confirmed = true;
         match self.save(record).await {
             Ok(()) => {
-                reply.send(Ok(()));
+                reply.goes_on(&record.operation);
             }
             Err(error) => {
                 record.confirmed = false;
@@ -161,10 +212,42 @@ impl Engine {
         }
     }
 
-    /// The platform was told yes: what may pass is tried again, anything else its owner sees.
-    async fn fail_later(&self, mut record: InstanceRecord, error: BrokerError) -> Result<()> {
+    /// A replica that was taken for dead finds its late outcome refused. What it made meanwhile is not in the
+    /// records: should the instance be gone, it is taken away again.
+    async fn written(&self, outcome: Result<()>, instance: &Instance, reply: &Reply<Outcome<()>>) -> Result<()> {
+        let Err(error) = outcome else { return Ok(()) };
+        if !(error.is_overtaken() && self.store.is_shared()) {
+            return Err(error);
+        }
+        let name = &instance.name;
+        warn!(instance.name = %name, "another replica took instance `{name}` over meanwhile");
+        reply.send(Err(being_removed(name)));
+        loop {
+            match self.store.instance(name).await? {
+                Some(record) if record.instance.id == instance.id => match record.state {
+                    InstanceState::Deprovisioning => tokio::time::sleep(LOOK_EVERY).await,
+                    InstanceState::Gone => break,
+                    InstanceState::Provisioning
+                    | InstanceState::Ready
+                    | InstanceState::Updating
+                    | InstanceState::Failed => return Err(error),
+                },
+                Some(_) | None => break,
+            }
+        }
+        self.call("deprovision", self.broker.deprovision(instance)).await?;
+        Err(error)
+    }
+
+    /// The platform was told yes: what may pass is tried again for a while, anything else its owner sees.
+    async fn fail_later(
+        &self,
+        mut record: InstanceRecord,
+        error: BrokerError,
+        reply: &Reply<Outcome<()>>,
+    ) -> Result<Outcome<()>> {
         let name = record.instance.name.clone();
-        if error.may_pass() {
+        if error.may_pass() && !reply.is_awaited() && !self.has_given_up(&record.operation) {
             warn!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` is not made yet, it is tried again");
             self.backoff.failed(&record.instance.id);
             return Err(error);
@@ -172,8 +255,14 @@ impl Engine {
         error!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` could not be made");
         record.reason = Some(error.to_string());
         record.live(InstanceEvent::Broke);
-        self.save(&mut record).await?;
+        self.save_ended(&mut record, Some(&error)).await?;
+        self.backoff.forget(&record.instance.id);
         Err(error)
+    }
+
+    /// Whether something was tried for so long that it is not tried again.
+    fn has_given_up(&self, operation: &Operation) -> bool {
+        later(operation.began, self.timing.give_up_after) <= Utc::now()
     }
 
     /// The platform is told no, so nothing stays behind.
@@ -181,13 +270,15 @@ impl Engine {
         &self,
         mut record: InstanceRecord,
         held: &Held,
-        reply: &Reply<()>,
+        reply: &Reply<Outcome<()>>,
         error: BrokerError,
-    ) -> Result<()> {
+    ) -> Result<Outcome<()>> {
         let name = record.instance.name.clone();
         warn!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` was not made, cleaning up");
         record.live(InstanceEvent::Refused);
-        self.save(&mut record).await?;
+        record.operation.end(Some(error.to_string()));
+        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        self.save_with(&mut record, log).await?;
         let mut error = Some(error);
         let cleaned = reply
             .meanwhile(self.take_down(record, held), async || {
@@ -197,54 +288,126 @@ impl Engine {
         if let Err(cause) = cleaned {
             warn!(instance.name = %name, error = &cause as &dyn std::error::Error, "what is left of `{name}` is not cleaned up yet, it is tried again");
         }
-        error.map_or(Ok(()), Err)
+        error.map_or(Ok(Outcome::Done(())), Err)
     }
 
-    async fn run_update(&self, change: Change, reply: &Reply<()>) -> Result<()> {
+    async fn run_update(&self, change: Change, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
         let Change { name, plan, wishes } = change;
         self.known(&name).await?;
         if let Some(asked) = &plan {
             self.plan(Some(asked))?;
         }
         let held = self.lock(&name, Mode::Exclusive, "an update").await?;
-        let mut record = self.known(&name).await?;
+        let mut record = self.claim_known(&name).await?;
         record.changeable()?;
         let wish = wishes.on(plan.unwrap_or_else(|| record.instance.plan.clone()));
+        if record.state == InstanceState::Failed {
+            record.instance.follow(wish);
+            return self.try_again(record, OperationKind::Update, ask, &held, reply).await;
+        }
         if record.state == InstanceState::Ready && record.confirmed && Update::of(&record.instance) == wish {
-            return Ok(());
+            return Ok(Outcome::Already(()));
         }
         record.wish = Some(wish);
         record.confirmed = true;
+        record.reason = None;
         record.live(InstanceEvent::ChangeAsked);
-        self.save(&mut record).await?;
+        self.begin_next(&mut record, OperationKind::Update, &ask).await?;
+        if let Err(busy) = self.wait_for_bindings(&record).await {
+            record.reason = Some(busy.to_string());
+            self.end_change(record).await?;
+            return Err(busy);
+        }
         self.change(record, &held, reply).await
     }
 
+    async fn run_retry(&self, name: &InstanceName, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
+        self.known(name).await?;
+        let held = self.lock(name, Mode::Exclusive, "a retry").await?;
+        let record = self.claim_known(name).await?;
+        if record.state != InstanceState::Failed {
+            let state = record.state.as_str();
+            let sentence = format!("instance \"{name}\" is {state}, only one that could not be made is tried again");
+            return Err(BrokerError::Conflict(sentence));
+        }
+        self.try_again(record, OperationKind::Retry, ask, &held, reply).await
+    }
+
+    async fn try_again(
+        &self,
+        mut record: InstanceRecord,
+        kind: OperationKind,
+        ask: Ask,
+        held: &Held,
+        reply: &Reply<Outcome<()>>,
+    ) -> Result<Outcome<()>> {
+        record.reason = None;
+        record.live(InstanceEvent::RetryAsked);
+        self.begin_next(&mut record, kind, &ask).await?;
+        self.provision(record, held, reply).await
+    }
+
+    /// Writes down that an operation begins, and what became of one that it replaces.
+    async fn begin_next(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Result<()> {
+        let log = self.replace_operation(record, kind, ask);
+        record.holder = self.holder();
+        self.save_with(record, log).await
+    }
+
+    fn replace_operation(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Vec<Write> {
+        let next = Operation::begin(kind, record.instance.name.clone(), None, ask.actor.clone());
+        let mut before = std::mem::replace(&mut record.operation, next);
+        if before.ended.is_some() {
+            return Vec::new();
+        }
+        before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
+        vec![Write::Log(Box::new(before))]
+    }
+
+    /// The instance that this replica may work on, if there is such an instance.
+    pub(super) async fn claim_known(&self, name: &InstanceName) -> Result<InstanceRecord> {
+        let record = self.claim(name).await?;
+        record.filter(InstanceRecord::is_visible).ok_or_else(|| BrokerError::UnknownInstance(name.clone()))
+    }
+
     /// Has the author make the change that is written down.
-    pub(super) async fn change(&self, mut record: InstanceRecord, held: &Held, reply: &Reply<()>) -> Result<()> {
+    pub(super) async fn change(
+        &self,
+        mut record: InstanceRecord,
+        held: &Held,
+        reply: &Reply<Outcome<()>>,
+    ) -> Result<Outcome<()>> {
         let instance = record.instance.clone();
         let Some(wish) = record.wish.clone() else {
-            record.live(InstanceEvent::ChangeEnded);
-            return self.save(&mut record).await;
+            self.end_change(record).await?;
+            return Ok(Outcome::Done(()));
         };
-        let work = self.call_while(held, "update", self.broker.update(&instance, &wish));
+        let work = self.call_while(held, "update", || self.broker.update(&instance, &wish));
         let outcome = reply.meanwhile(work, async || {
-            reply.send(Ok(()));
+            reply.goes_on(&record.operation);
         });
         match outcome.await {
-            Called::Interrupted => Err(being_removed(&instance.name)),
+            Called::Interrupted => {
+                self.wake.notify_one();
+                Err(being_removed(&instance.name))
+            }
             Called::Done(notes) => {
                 record.instance.follow(wish);
                 record.instance.notes = notes;
-                self.end_change(record).await
+                self.end_change(record).await?;
+                Ok(Outcome::Done(()))
             }
-            Called::Failed(error) if error.may_pass() && !reply.is_awaited() => {
+            Called::Failed(error)
+                if error.may_pass() && !reply.is_awaited() && !self.has_given_up(&record.operation) =>
+            {
                 warn!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "instance `{}` is not changed yet, it is tried again", instance.name);
                 self.backoff.failed(&instance.id);
                 Err(error)
             }
             Called::Failed(error) => {
                 warn!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "instance `{}` stays as it was", instance.name);
+                // The first reason counts, not what taking back came to.
+                record.reason.get_or_insert_with(|| error.to_string());
                 if error.is_refusal() || self.change_back(&instance, held).await {
                     self.end_change(record).await?;
                 } else {
@@ -257,10 +420,14 @@ impl Engine {
         }
     }
 
+    /// Ends an update; one that left a reason behind has failed.
     async fn end_change(&self, mut record: InstanceRecord) -> Result<()> {
         record.wish = None;
+        record.holder = None;
         record.live(InstanceEvent::ChangeEnded);
-        self.save(&mut record).await?;
+        record.operation.end(record.reason.take());
+        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        self.save_with(&mut record, log).await?;
         self.backoff.forget(&record.instance.id);
         Ok(())
     }
@@ -269,8 +436,7 @@ impl Engine {
     /// came to an end; it did not when trying again may help.
     async fn change_back(&self, instance: &Instance, held: &Held) -> bool {
         let before = Update::of(instance);
-        let call = self.broker.update(instance, &before);
-        match self.call_while(held, "update", call).await {
+        match self.call_while(held, "update", || self.broker.update(instance, &before)).await {
             Called::Done(_) => true,
             Called::Failed(error) => {
                 error!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "a failed update of `{}` could not be taken back", instance.name);
@@ -280,36 +446,85 @@ impl Engine {
         }
     }
 
-    async fn run_remove(&self, name: &InstanceName, reply: &Reply<()>) -> Result<()> {
+    async fn run_remove(&self, name: &InstanceName, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
         let unknown = || BrokerError::UnknownInstance(name.clone());
         let known = self.store.instance(name).await?.ok_or_else(unknown)?;
         if known.state != InstanceState::Deprovisioning {
             self.locks.interrupt(name);
         }
         let held = self.lock(name, Mode::Exclusive, "a removal").await?;
-        let mut record = self.store.instance(name).await?.ok_or_else(unknown)?;
-        if record.state == InstanceState::Gone {
-            self.store.commit(vec![Write::DeleteInstance(record.instance.id)]).await?;
-            return Ok(());
+        self.lease.begin().await?;
+        loop {
+            let mut record = self.store.instance(name).await?.ok_or_else(unknown)?;
+            if record.state == InstanceState::Gone {
+                self.store.commit(vec![Write::DeleteInstance(record.instance.id)]).await?;
+                return Ok(Outcome::Done(()));
+            }
+            let is_ours = self.lease.may_take(record.holder.as_ref()).await?;
+            let mut log = Vec::new();
+            if record.state != InstanceState::Deprovisioning || !record.confirmed {
+                log = self.replace_operation(&mut record, OperationKind::Remove, &ask);
+            }
+            record.confirmed = true;
+            record.live(InstanceEvent::RemovalAsked);
+            if is_ours {
+                record.holder = self.holder();
+            }
+            match self.save_with(&mut record, log).await {
+                // Whatever another replica wrote meanwhile, the removal goes first.
+                Err(error) if error.is_overtaken() && self.store.is_shared() => {}
+                Err(error) => return Err(error),
+                Ok(()) if is_ours => {
+                    self.wait_for_bindings(&record).await?;
+                    return self.finish_removal(record, &held, reply).await;
+                }
+                Ok(()) => return self.await_removal(record, reply).await,
+            }
         }
-        record.confirmed = true;
-        record.live(InstanceEvent::RemovalAsked);
-        self.save(&mut record).await?;
-        self.finish_removal(record, &held, reply).await
+    }
+
+    /// Waits for another replica, which works on the instance, to see that it is to be removed and to do so.
+    async fn await_removal(&self, record: InstanceRecord, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
+        let gone = async {
+            loop {
+                match self.store.instance(&record.instance.name).await? {
+                    Some(found) if found.instance.id == record.instance.id && found.state != InstanceState::Gone => {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    found => return Result::<bool>::Ok(found.is_some()),
+                }
+            }
+        };
+        let left_a_record = reply
+            .meanwhile(gone, async || {
+                reply.goes_on(&record.operation);
+            })
+            .await?;
+        if left_a_record && reply.is_awaited() {
+            self.store.commit(vec![Write::DeleteInstance(record.instance.id)]).await?;
+        }
+        Ok(Outcome::Done(()))
     }
 
     /// Removes what is to be removed, then forgets it; if nobody is there to be told, the next delete is.
-    pub(super) async fn finish_removal(&self, record: InstanceRecord, held: &Held, reply: &Reply<()>) -> Result<()> {
+    pub(super) async fn finish_removal(
+        &self,
+        record: InstanceRecord,
+        held: &Held,
+        reply: &Reply<Outcome<()>>,
+    ) -> Result<Outcome<()>> {
         let mut told = !record.confirmed;
         let name = record.instance.name.clone();
         let removed = self.take_apart(&record, held);
-        let removed = reply.meanwhile(removed, async || told = reply.send(Ok(()))).await;
+        let early = async || told = reply.goes_on(&record.operation) && reply.accepts_incomplete();
+        let removed = reply.meanwhile(removed, early).await;
         if let Err(error) = removed {
             warn!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` is not removed yet, it is tried again");
             self.backoff.failed(&record.instance.id);
             return Err(error);
         }
-        self.forget(record, told || reply.is_awaited()).await
+        self.forget(record, told || reply.is_awaited()).await?;
+        Ok(Outcome::Done(()))
     }
 
     /// Removes what nobody knows of.
@@ -324,11 +539,18 @@ impl Engine {
     async fn forget(&self, mut record: InstanceRecord, told: bool) -> Result<()> {
         self.backoff.forget(&record.instance.id);
         let name = record.instance.name.clone();
+        let mut log = Vec::new();
+        if record.operation.ended.is_none() {
+            record.operation.end(None);
+            log.push(Write::Log(Box::new(record.operation.clone())));
+        }
         if told {
-            self.store.commit(vec![Write::DeleteInstance(record.instance.id)]).await?;
+            log.push(Write::DeleteInstance(record.instance.id));
+            self.store.commit(log).await?;
         } else {
+            record.holder = None;
             record.live(InstanceEvent::Removed);
-            self.save(&mut record).await?;
+            self.save_with(&mut record, log).await?;
         }
         info!(instance.name = %name, "removed instance `{name}`");
         Ok(())
@@ -338,20 +560,30 @@ impl Engine {
     /// well be removed together with it: what failed before that is asked for again after it.
     async fn take_apart(&self, record: &InstanceRecord, _held: &Held) -> Result<()> {
         let instance = &record.instance;
-        let mut bindings = self.store.bindings(&instance.id).await?;
-        bindings.iter().for_each(|known| self.backoff.forget(&known.binding.id));
-        bindings.retain(|known| known.state != BindingState::Gone);
+        let known = self.store.bindings(&instance.id).await?;
+        known.iter().for_each(|known| self.backoff.forget(&known.binding.id));
+        let bindings: Vec<&Binding> = known.iter().flat_map(BindingRecord::with_access).collect();
         let taken = self.take_all(instance, &bindings).await;
         self.call("deprovision", self.broker.deprovision(instance)).await?;
         if taken.is_err() { self.take_all(instance, &bindings).await } else { Ok(()) }
     }
 
-    async fn take_all(&self, instance: &Instance, bindings: &[BindingRecord]) -> Result<()> {
-        for known in bindings {
-            self.call("unbind", self.broker.unbind(instance, &known.binding)).await?;
+    pub(super) async fn take_all(&self, instance: &Instance, bindings: &[&Binding]) -> Result<()> {
+        for binding in bindings {
+            self.call("unbind", self.broker.unbind(instance, binding)).await?;
         }
         Ok(())
     }
+}
+
+/// What a create finds under its name.
+enum Way {
+    /// Nothing, or what is left of an earlier create: the record to provision.
+    Free(Box<InstanceRecord>),
+    /// What it would make.
+    Made,
+    /// That is being made already, in this operation.
+    BeingMade(OpaqueId),
 }
 
 impl InstanceState {
@@ -365,12 +597,28 @@ impl InstanceState {
 }
 
 impl InstanceRecord {
+    /// What a create of the same name finds that the platform has in its books already.
+    fn repeated(&self, wish: &Update, ask: &Ask) -> Result<Way> {
+        let taken = || BrokerError::AlreadyExists(self.instance.name.clone());
+        if !ask.repeats || Update::of(&self.instance) != *wish {
+            return Err(taken());
+        }
+        match self.state {
+            InstanceState::Ready | InstanceState::Updating => Ok(Way::Made),
+            InstanceState::Provisioning if ask.accepts_incomplete => Ok(Way::BeingMade(self.operation.id.clone())),
+            InstanceState::Provisioning => {
+                let (instance, operation) = (self.instance.name.clone(), self.operation.described());
+                Err(BrokerError::Busy { instance, operation })
+            }
+            InstanceState::Failed | InstanceState::Deprovisioning | InstanceState::Gone => Err(taken()),
+        }
+    }
+
     fn changeable(&self) -> Result<()> {
         let name = &self.instance.name;
         match self.state {
-            InstanceState::Ready | InstanceState::Updating => Ok(()),
+            InstanceState::Ready | InstanceState::Updating | InstanceState::Failed => Ok(()),
             InstanceState::Provisioning => Err(not_ready(name)),
-            InstanceState::Failed => Err(self.failed()),
             InstanceState::Deprovisioning | InstanceState::Gone => Err(being_removed(name)),
         }
     }
@@ -379,7 +627,9 @@ impl InstanceRecord {
     pub(super) fn failed(&self) -> BrokerError {
         let reason = self.reason.as_deref().unwrap_or("the reason is in the broker's log");
         let name = &self.instance.name;
-        BrokerError::Conflict(format!("instance \"{name}\" could not be made: {reason}; remove it and create it again"))
+        BrokerError::Conflict(format!(
+            "instance \"{name}\" could not be made: {reason}; update it to try again, or remove it"
+        ))
     }
 }
 

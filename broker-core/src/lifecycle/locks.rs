@@ -28,14 +28,13 @@ pub(crate) struct Locks {
 #[derive(Debug, Default)]
 struct Table {
     entries: Mutex<HashMap<Key, Arc<Entry>>>,
-    wanted: Notify,
 }
 
 #[derive(Debug)]
 struct Entry {
     lock: Arc<RwLock<()>>,
-    /// What its holder does, and how to make it stop.
-    holder: Mutex<(&'static str, CancellationToken)>,
+    /// What its holder does, how to make it stop, and how to tell it that somebody has to wait.
+    holder: Mutex<(&'static str, CancellationToken, Arc<Notify>)>,
 }
 
 /// A lock that is held until this is dropped.
@@ -44,6 +43,7 @@ pub(crate) struct Held {
     key: Key,
     table: Arc<Table>,
     interrupt: CancellationToken,
+    wanted: Arc<Notify>,
     guard: Option<Guard>,
 }
 
@@ -74,8 +74,9 @@ impl Locks {
         if let Some(held) = self.try_take(&key, mode, operation) {
             return Ok(held);
         }
-        self.table.wanted.notify_waiters();
         let entry = self.table.entry(&key);
+        // Kept for a holder who does not listen yet.
+        entry.holder().2.notify_one();
         match timeout(self.wait, entry.guard(mode)).await {
             Ok(guard) => Ok(self.table.hold(key, &entry, guard, operation)),
             Err(_) => {
@@ -104,11 +105,6 @@ impl Locks {
         let theirs = entries.iter().filter(|((instance, _), _)| instance == name);
         theirs.for_each(|(_, entry)| entry.holder().1.cancel());
     }
-
-    /// Completes when somebody has to wait for a lock.
-    pub(crate) fn wanted(&self) -> Notified<'_> {
-        self.table.wanted.notified()
-    }
 }
 
 impl Table {
@@ -118,7 +114,7 @@ impl Table {
 
     fn entry(&self, key: &Key) -> Arc<Entry> {
         let fresh = || {
-            let holder = Mutex::new(("another operation", CancellationToken::new()));
+            let holder = Mutex::new(("another operation", CancellationToken::new(), Arc::default()));
             Arc::new(Entry { lock: Arc::default(), holder })
         };
         self.entries().entry(key.clone()).or_insert_with(fresh).clone()
@@ -138,12 +134,13 @@ impl Table {
         if matches!(guard, Guard::Exclusive { .. }) {
             holder.1 = CancellationToken::new();
         }
-        Held { key, table: self.clone(), interrupt: holder.1.clone(), guard: Some(guard) }
+        let (interrupt, wanted) = (holder.1.clone(), holder.2.clone());
+        Held { key, table: self.clone(), interrupt, wanted, guard: Some(guard) }
     }
 }
 
 impl Entry {
-    fn holder(&self) -> MutexGuard<'_, (&'static str, CancellationToken)> {
+    fn holder(&self) -> MutexGuard<'_, (&'static str, CancellationToken, Arc<Notify>)> {
         self.holder.lock().expect("no thread panics while it holds a lock's description")
     }
 
@@ -165,6 +162,16 @@ impl Entry {
 }
 
 impl Held {
+    /// The instance that is locked.
+    pub(crate) fn instance(&self) -> &InstanceName {
+        &self.key.0
+    }
+
+    /// Completes when somebody has to wait for this lock.
+    pub(crate) fn wanted(&self) -> Notified<'_> {
+        self.wanted.notified()
+    }
+
     /// Whether the instance is to be removed.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupt.is_cancelled()
@@ -220,10 +227,9 @@ mod tests {
     async fn a_lock_is_handed_on_to_who_waits() {
         let locks = Locks::new(Duration::from_secs(5));
         let held = locks.take(cache(), Mode::Exclusive, "an update").await.unwrap();
-        let wanted = locks.wanted();
         let waiting = locks.take(cache(), Mode::Exclusive, "a removal");
         let letting_go = async {
-            wanted.await;
+            held.wanted().await;
             drop(held);
         };
         let (next, ()) = tokio::join!(waiting, letting_go);

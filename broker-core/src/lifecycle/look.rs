@@ -6,8 +6,12 @@ use futures::FutureExt as _;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{engine::Engine, states::InstanceState};
-use crate::{BrokerError, Health, InfoItem, InstanceName, Result};
+use super::{
+    engine::Engine,
+    records::{BindingRecord, Operation},
+    states::{BindingState, InstanceState},
+};
+use crate::{Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, Result};
 
 /// How an instance is, for the platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +25,45 @@ pub(crate) enum Condition {
     Down(String),
 }
 
+/// An instance and where it stands, for whoever asks about it.
+#[derive(Clone, Debug)]
+pub(crate) struct InstanceView {
+    pub(crate) instance: Instance,
+    pub(crate) state: InstanceState,
+    /// What was begun last.
+    pub(crate) operation: Operation,
+}
+
+/// A binding and where it stands, for whoever asks about it.
+#[derive(Clone, Debug)]
+pub(crate) struct BindingView {
+    pub(crate) binding: Binding,
+    pub(crate) state: BindingState,
+    /// What a bind is answered; none while there is no access.
+    pub(crate) env: Option<EnvVars>,
+    /// What was begun last.
+    pub(crate) operation: Operation,
+}
+
 impl Engine {
+    /// The instance of that name, as it is known.
+    pub(crate) async fn look_at(&self, name: &InstanceName) -> Result<InstanceView> {
+        let mut record = self.known(name).await?;
+        if record.state == InstanceState::Ready {
+            self.confirm(&mut record).await;
+        }
+        Ok(InstanceView { instance: record.instance, state: record.state, operation: record.operation })
+    }
+
+    /// A consumer's binding, as it is known: for a while also one that is over, or could not be made.
+    pub(crate) async fn look_at_binding(&self, name: &InstanceName, consumer: &Consumer) -> Result<BindingView> {
+        let instance = self.known(name).await?.instance;
+        let record = self.store.binding(&instance.id, consumer).await?;
+        let not_bound = || BrokerError::NotBound { instance: name.clone(), consumer: consumer.clone() };
+        let BindingRecord { binding, state, env, operation, .. } = record.ok_or_else(not_bound)?;
+        Ok(BindingView { binding, state, env, operation })
+    }
+
     /// Whether there is such an instance.
     pub(crate) async fn exists(&self, name: &InstanceName) -> Result<()> {
         self.known(name).await.map(drop)

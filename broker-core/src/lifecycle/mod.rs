@@ -5,17 +5,26 @@
 //! crash, a lost server or a caller who left interrupts is driven on by `reconcile.rs`: forward where
 //! the platform was or may have been told yes, back where it was told no.
 
+mod ask;
 mod backoff;
 mod bindings;
 mod engine;
 mod instances;
+mod lease;
 mod locks;
 mod look;
 mod reconcile;
 pub(crate) mod records;
 mod reply;
+mod rotation;
 pub(crate) mod states;
 
+pub(crate) use ask::{Ask, Outcome};
 pub(crate) use engine::{Engine, Timing};
 pub(crate) use instances::{Change, NewInstance, Wishes};
 pub(crate) use look::Condition;
+#[expect(unused_imports, reason = "for the Open Service Broker dialect")]
+pub(crate) use look::{BindingView, InstanceView};
+pub(crate) use records::Actor;
+#[expect(unused_imports, reason = "for the Open Service Broker dialect")]
+pub(crate) use records::{Operation, OperationKind};

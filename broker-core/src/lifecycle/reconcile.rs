@@ -2,12 +2,14 @@
 //! the server in line with the records.
 
 use std::{
-    collections::{HashMap, HashSet},
+    hash::{Hash as _, Hasher as _},
     pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::{StreamExt as _, stream};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
@@ -18,10 +20,16 @@ use super::{
     reply::Reply,
     states::{BindingState, InstanceEvent, InstanceState},
 };
-use crate::{Binding, Consumer, Instance, InstanceName, OpaqueId, Result, Tenant, store::Write};
+use crate::{BrokerError, Consumer, InstanceName, Result, Tenant, store::Write};
 
-/// How long a removal is remembered that nobody was told of.
-const GONE_FOR: TimeDelta = TimeDelta::days(30);
+/// How many records are read at a time.
+const PAGE: usize = 256;
+/// How many instances are checked at once.
+const CHECKED_AT_ONCE: usize = 16;
+/// The least time for the check of an instance, so that many of them don't keep the broker busy.
+const CHECK_PACE: Duration = Duration::from_millis(2);
+/// How often the operation log is pruned.
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 impl Engine {
     /// Finishes what was begun, round after round, until the engine stops.
@@ -44,41 +52,74 @@ impl Engine {
     }
 
     async fn pause(&self) {
-        self.stopping.run_until_cancelled(tokio::time::sleep(self.timing.reconcile_every)).await;
+        let pause = async {
+            tokio::select! {
+                () = tokio::time::sleep(self.timing.reconcile_every) => {}
+                () = self.wake.notified() => {}
+            }
+        };
+        self.stopping.run_until_cancelled(pause).await;
     }
 
     async fn drive_all(self: &Arc<Self>) -> Result<()> {
-        let instances = self.store.instances().await?;
-        let names: HashMap<OpaqueId, InstanceName> =
-            instances.iter().map(|record| (record.instance.id.clone(), record.instance.name.clone())).collect();
-        for record in instances {
-            if self.needs_driving(&record) && self.backoff.is_due(&record.instance.id) {
-                self.drive_in_background(record.instance.name);
+        self.lease.begin().await?;
+        let now = Utc::now();
+        let mut seen = 0;
+        loop {
+            let page = self.store.due_instances(now, seen, PAGE).await?;
+            seen += page.len();
+            let is_last = page.len() < PAGE;
+            for record in page {
+                if self.backoff.is_due(&record.instance.id) && self.lease.may_take(record.holder.as_ref()).await? {
+                    self.drive_in_background(record.instance.name);
+                }
+            }
+            if is_last {
+                break;
             }
         }
-        for record in self.store.all_bindings().await? {
-            let Some(name) = names.get(&record.instance) else { continue };
-            if self.binding_needs_driving(&record) && self.backoff.is_due(&record.binding.id) {
-                self.drive_binding_in_background(name.clone(), record.binding.consumer);
+        seen = 0;
+        loop {
+            let page = self.store.due_bindings(now, seen, PAGE).await?;
+            seen += page.len();
+            let is_last = page.len() < PAGE;
+            for record in page {
+                if self.backoff.is_due(&record.binding.id) && self.lease.may_take(record.holder.as_ref()).await? {
+                    self.drive_binding_in_background(record.instance_name, record.binding.consumer);
+                }
+            }
+            if is_last {
+                break;
             }
         }
-        Ok(())
+        self.forget_old_operations().await
+    }
+
+    /// Once in a while: what the operation log need not hold any more goes.
+    async fn forget_old_operations(&self) -> Result<()> {
+        let now = tokio::time::Instant::now();
+        let is_time = {
+            let mut next = self.log_pruned.lock().expect("no thread panics while it looks at the clock");
+            let is_time = next.is_none_or(|next| next <= now);
+            if is_time {
+                *next = Some(now + PRUNE_EVERY);
+            }
+            is_time
+        };
+        if !is_time {
+            return Ok(());
+        }
+        let keep = TimeDelta::from_std(self.timing.log_for).unwrap_or(TimeDelta::MAX);
+        let before = Utc::now().checked_sub_signed(keep).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        Ok(self.store.forget_operations(before).await?)
     }
 
     fn needs_driving(&self, record: &InstanceRecord) -> bool {
-        let age = Utc::now() - record.since;
-        let patience = TimeDelta::from_std(self.timing.unconfirmed_for).unwrap_or(TimeDelta::MAX);
-        match record.state {
-            InstanceState::Provisioning | InstanceState::Updating | InstanceState::Deprovisioning => true,
-            InstanceState::Ready => !record.confirmed && age > patience,
-            InstanceState::Gone => age > GONE_FOR,
-            InstanceState::Failed => false,
-        }
+        self.due(record).is_some_and(|due| due <= Utc::now())
     }
 
     fn binding_needs_driving(&self, record: &BindingRecord) -> bool {
-        let is_over = record.state == BindingState::Gone && self.is_past_grace(record);
-        record.state.is_unfinished() || self.is_unclaimed(record) || is_over
+        self.binding_due(record).is_some_and(|due| due <= Utc::now())
     }
 
     fn drive_in_background(self: &Arc<Self>, name: InstanceName) {
@@ -98,19 +139,26 @@ impl Engine {
             return Ok(());
         };
         let Some(mut record) = self.store.instance(name).await? else { return Ok(()) };
-        if !self.needs_driving(&record) {
+        if !self.needs_driving(&record) || !self.lease.may_take(record.holder.as_ref()).await? {
             return Ok(());
+        }
+        if self.store.is_shared() && record.state.is_unfinished() {
+            // Taken over before anything is done: of two replicas that try, one is refused.
+            record.holder = self.holder();
+            self.save(&mut record).await?;
+            self.wait_for_bindings(&record).await?;
         }
         let nobody = Reply::to_nobody();
         match record.state {
-            InstanceState::Provisioning => self.provision(record, &held, &nobody).await,
-            InstanceState::Updating => self.change(record, &held, &nobody).await,
-            InstanceState::Deprovisioning => self.finish_removal(record, &held, &nobody).await,
+            InstanceState::Provisioning => self.provision(record, &held, &nobody).await.map(drop),
+            InstanceState::Updating => self.change(record, &held, &nobody).await.map(drop),
+            InstanceState::Deprovisioning => self.finish_removal(record, &held, &nobody).await.map(drop),
             InstanceState::Ready => {
                 info!(instance.name = %name, "removing instance `{name}`, whose creation nobody was told of");
                 record.live(InstanceEvent::RemovalAsked);
+                record.holder = self.holder();
                 self.save(&mut record).await?;
-                self.finish_removal(record, &held, &nobody).await
+                self.finish_removal(record, &held, &nobody).await.map(drop)
             }
             InstanceState::Gone => Ok(self.store.commit(vec![Write::DeleteInstance(record.instance.id)]).await?),
             InstanceState::Failed => Ok(()),
@@ -137,67 +185,102 @@ impl Engine {
         let Some(record) = self.store.binding(&instance.instance.id, consumer).await?.filter(|_| live) else {
             return Ok(());
         };
-        if record.state == BindingState::Gone && self.is_past_grace(&record) {
-            return Ok(self.store.commit(vec![Write::DeleteBinding(record.instance, consumer.clone())]).await?);
+        if !self.lease.may_take(record.holder.as_ref()).await? {
+            return Ok(());
+        }
+        let mut record = record;
+        if self.store.is_shared() && record.state.is_unfinished() {
+            record.holder = self.holder();
+            self.save_binding(&mut record).await?;
         }
         self.drive_binding(&instance.instance, record, &held).await
     }
 
-    /// Tells the author what should be there. Whoever has to wait for a lock meanwhile goes first.
+    /// Tells the author what should be there, instance by instance.
     async fn bring_in_line(&self) -> Result<()> {
-        let mut wanted = pin!(self.locks.wanted());
-        wanted.as_mut().enable();
-        let (tenants, _held) = self.tenants().await?;
-        let mut call = pin!(self.call("reconcile", self.broker.reconcile(&tenants)));
+        self.lease.begin().await?;
+        let mut after: Option<InstanceName> = None;
+        let mut failure = None;
+        loop {
+            let begun = tokio::time::Instant::now();
+            let page = self.store.instances(after.as_ref(), PAGE).await?;
+            after = page.last().map(|record| record.instance.name.clone());
+            let checked = page.len();
+            let theirs = page.into_iter().filter(|record| self.is_tenant(record) && self.is_ours_to_check(record));
+            let failures = stream::iter(theirs.map(|record| self.check(record.instance.name)))
+                .buffer_unordered(CHECKED_AT_ONCE)
+                .filter_map(async |outcome| outcome.err());
+            let failures: Vec<BrokerError> = failures.collect().await;
+            failure = failure.or(failures.into_iter().next());
+            if checked < PAGE || self.stopping.is_cancelled() {
+                return failure.map_or(Ok(()), Err);
+            }
+            let pace = CHECK_PACE * u32::try_from(checked).unwrap_or(u32::MAX);
+            let rest = pace.saturating_sub(begun.elapsed());
+            self.stopping.run_until_cancelled(tokio::time::sleep(rest)).await;
+        }
+    }
+
+    fn is_tenant(&self, record: &InstanceRecord) -> bool {
+        record.state == InstanceState::Ready && !self.needs_driving(record)
+    }
+
+    /// Replicas share the checks: each instance is one's.
+    fn is_ours_to_check(&self, record: &InstanceRecord) -> bool {
+        let (place, of) = self.lease.share();
+        let mut hasher = std::hash::DefaultHasher::new();
+        record.instance.id.hash(&mut hasher);
+        hasher.finish() % of == place
+    }
+
+    /// Has the author look after one instance, unless somebody works on it. Whoever has to wait for it meanwhile
+    /// goes first.
+    async fn check(&self, name: InstanceName) -> Result<()> {
+        let key: Key = (name, None);
+        let Some(held) = self.locks.try_take(&key, Mode::Exclusive, "a check") else { return Ok(()) };
+        let Some(mut record) = self.store.instance(&key.0).await?.filter(|record| self.is_tenant(record)) else {
+            return Ok(());
+        };
+        if self.store.is_shared() {
+            if !self.lease.may_take(record.holder.as_ref()).await? {
+                return Ok(());
+            }
+            record.holder = self.holder();
+            match self.save(&mut record).await {
+                Err(error) if error.is_overtaken() => return Ok(()),
+                outcome => outcome?,
+            }
+        }
+        let outcome = self.check_held(&record, &held).await;
+        if self.store.is_shared() {
+            record.holder = None;
+            match self.save(&mut record).await {
+                // Another replica was asked to remove it meanwhile, and waits for this one to do so.
+                Err(error) if error.is_overtaken() => self.wake.notify_one(),
+                released => released?,
+            }
+        }
+        outcome
+    }
+
+    async fn check_held(&self, record: &InstanceRecord, held: &Held) -> Result<()> {
+        let mut bindings = Vec::new();
+        for known in self.store.bindings(&record.instance.id).await? {
+            let is_bound = known.state == BindingState::Bound && !self.binding_needs_driving(&known);
+            if is_bound && self.lease.may_take(known.holder.as_ref()).await? {
+                bindings.push(known.binding);
+                bindings.extend(known.retired.into_iter().map(|retired| retired.binding));
+            }
+        }
+        let tenant = Tenant { instance: record.instance.clone(), bindings };
+        let mut call = pin!(self.call("reconcile", self.broker.reconcile(&tenant)));
         tokio::select! {
             outcome = &mut call => return outcome,
-            () = wanted => {}
+            () = held.wanted() => {}
+            () = held.interrupted() => {}
             () = self.stopping.cancelled() => {}
         }
         timeout(LAST_STEP, call).await.unwrap_or(Ok(()))
-    }
-
-    /// What is ready and bound and in nobody's hands, locked. What is about to be driven on is left out, so that
-    /// a long reconciliation does not keep it waiting.
-    async fn tenants(&self) -> Result<(Vec<Tenant>, Vec<Held>)> {
-        let is_tenant = |record: &InstanceRecord| record.state == InstanceState::Ready && !self.needs_driving(record);
-        let mut held = Vec::new();
-        let mut locked = HashSet::new();
-        for record in self.store.instances().await?.into_iter().filter(is_tenant) {
-            let name = record.instance.name;
-            if let Some(lock) = self.locks.try_take(&(name.clone(), None), Mode::Shared, "a check") {
-                held.push(lock);
-                locked.insert(name);
-            }
-        }
-        // Read again under the locks: what was read before may be over.
-        let instances: HashMap<OpaqueId, Instance> = self
-            .store
-            .instances()
-            .await?
-            .into_iter()
-            .filter(|record| is_tenant(record) && locked.contains(&record.instance.name))
-            .map(|record| (record.instance.id.clone(), record.instance))
-            .collect();
-        let is_bound =
-            |record: &BindingRecord| record.state == BindingState::Bound && !self.binding_needs_driving(record);
-        let mut theirs: HashMap<OpaqueId, Vec<Binding>> = HashMap::new();
-        let mut ours = HashSet::new();
-        for record in self.store.all_bindings().await?.into_iter().filter(is_bound) {
-            let Some(name) = instances.get(&record.instance).map(|instance| instance.name.clone()) else { continue };
-            let BindingRecord { binding, .. } = record;
-            if let Some(lock) = self.locks.try_take(&(name, Some(binding.consumer)), Mode::Exclusive, "a check") {
-                held.push(lock);
-                ours.insert(binding.id);
-            }
-        }
-        for record in self.store.all_bindings().await?.into_iter().filter(is_bound) {
-            if ours.contains(&record.binding.id) {
-                theirs.entry(record.instance).or_default().push(record.binding);
-            }
-        }
-        let tenant = |(id, instance)| Tenant { bindings: theirs.remove(&id).unwrap_or_default(), instance };
-        Ok((instances.into_iter().map(tenant).collect(), held))
     }
 }
 

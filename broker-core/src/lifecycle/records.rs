@@ -132,6 +132,12 @@ impl BindingRecord {
     pub(crate) fn consumer(&self) -> &Consumer {
         &self.binding.consumer
     }
+
+    /// All credentials that may work: its own, those before, and those it is about to get.
+    pub(crate) fn with_access(&self) -> impl Iterator<Item = &Binding> {
+        let own = (self.state != BindingState::Gone).then_some(&self.binding);
+        own.into_iter().chain(self.retired.iter().map(|retired| &retired.binding)).chain(&self.next)
+    }
 }
 
 /// Something that was done, or is being done, to an instance: a line of its operation log.
@@ -207,6 +213,13 @@ impl Operation {
             ended: None,
             failure: None,
         }
+    }
+
+    /// As somebody is told who has to wait for it.
+    pub(crate) fn described(&self) -> String {
+        let kind = self.kind.as_str();
+        let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        format!("{article} {kind}")
     }
 
     /// It ends now.

@@ -14,7 +14,7 @@ pub(crate) enum InstanceState {
     Updating,
     /// It is being removed, or what is left of a failed create is.
     Deprovisioning,
-    /// It could not be made although the platform was told it would be. Only removal leads on.
+    /// It could not be made although the platform was told it would be. A removal leads on, or another try.
     Failed,
     /// It is gone, but nobody has been told yet: the next delete is.
     Gone,
@@ -33,6 +33,8 @@ pub(crate) enum InstanceEvent {
     ChangeAsked,
     /// The author made the change, or gave it up.
     ChangeEnded,
+    /// Another try was asked for, after it could not be made.
+    RetryAsked,
     /// Removal was asked for.
     RemovalAsked,
     /// The author removed it.
@@ -43,13 +45,14 @@ impl InstanceState {
     /// The state after an event. Removal is a one-way door: what was begun before it changes nothing.
     #[must_use]
     pub(crate) fn after(self, event: InstanceEvent) -> Self {
-        use InstanceEvent::{Broke, ChangeAsked, ChangeEnded, Provisioned, Refused, RemovalAsked, Removed};
+        use InstanceEvent::{Broke, ChangeAsked, ChangeEnded, Provisioned, Refused, RemovalAsked, Removed, RetryAsked};
         use InstanceState::{Deprovisioning, Failed, Gone, Provisioning, Ready, Updating};
         match (self, event) {
             (Provisioning, Provisioned) | (Updating, ChangeEnded) => Ready,
             (Provisioning, Refused) => Deprovisioning,
             (Provisioning, Broke) => Failed,
             (Ready, ChangeAsked) => Updating,
+            (Failed, RetryAsked) => Provisioning,
             (Provisioning | Ready | Updating | Failed, RemovalAsked) => Deprovisioning,
             (Deprovisioning, Removed) => Gone,
             (unchanged, _) => unchanged,
@@ -89,6 +92,8 @@ pub(crate) enum BindingState {
     Bound,
     /// Access is being taken away.
     Unbinding,
+    /// The consumer has access, and new credentials are being made for it.
+    Rotating,
     /// Taking access away failed and the platform was told so: access is being given back.
     Restoring,
     /// Nobody has access, but identifier and secret are remembered for a while.
@@ -104,6 +109,10 @@ pub(crate) enum BindingEvent {
     Given,
     /// The author could not give access, or nobody heard that it did.
     NotGiven,
+    /// New credentials were asked for.
+    RotationAsked,
+    /// The author gave access with the new credentials, or could not.
+    RotationEnded,
     /// An unbind was asked for.
     RemovalAsked,
     /// The author took access away.
@@ -116,12 +125,13 @@ impl BindingState {
     /// The state after an event.
     #[must_use]
     pub(crate) fn after(self, event: BindingEvent) -> Self {
-        use BindingEvent::{Asked, Given, NotGiven, NotTaken, RemovalAsked, Taken};
-        use BindingState::{Binding, Bound, Gone, Restoring, Unbinding};
+        use BindingEvent::{Asked, Given, NotGiven, NotTaken, RemovalAsked, RotationAsked, RotationEnded, Taken};
+        use BindingState::{Binding, Bound, Gone, Restoring, Rotating, Unbinding};
         match (self, event) {
             (Gone | Unbinding, Asked) => Binding,
-            (Binding | Restoring, Given) => Bound,
-            (Binding, NotGiven) | (Binding | Bound | Restoring, RemovalAsked) => Unbinding,
+            (Binding | Restoring, Given) | (Rotating, RotationEnded) => Bound,
+            (Bound, RotationAsked) => Rotating,
+            (Binding, NotGiven) | (Binding | Bound | Rotating | Restoring, RemovalAsked) => Unbinding,
             (Unbinding, Taken) => Gone,
             (Unbinding, NotTaken) => Restoring,
             (unchanged, _) => unchanged,
@@ -132,7 +142,7 @@ impl BindingState {
     #[must_use]
     pub(crate) fn is_unfinished(self) -> bool {
         match self {
-            Self::Binding | Self::Unbinding | Self::Restoring => true,
+            Self::Binding | Self::Unbinding | Self::Rotating | Self::Restoring => true,
             Self::Bound | Self::Gone => false,
         }
     }
@@ -144,6 +154,7 @@ impl BindingState {
             Self::Binding => "binding",
             Self::Bound => "bound",
             Self::Unbinding => "unbinding",
+            Self::Rotating => "rotating",
             Self::Restoring => "restoring",
             Self::Gone => "gone",
         }
@@ -160,23 +171,27 @@ mod tests {
         use InstanceState::*;
         [Provisioning, Ready, Updating, Deprovisioning, Failed, Gone]
     };
-    const EVENTS: [InstanceEvent; 7] = {
+    const EVENTS: [InstanceEvent; 8] = {
         use InstanceEvent::*;
-        [Provisioned, Refused, Broke, ChangeAsked, ChangeEnded, RemovalAsked, Removed]
+        [Provisioned, Refused, Broke, ChangeAsked, ChangeEnded, RetryAsked, RemovalAsked, Removed]
     };
 
     #[test] // SPEC L-1
     fn an_instances_life_is_this_table() {
         use InstanceState::*;
         let table = [
-            (Provisioning, [Ready, Deprovisioning, Failed, Provisioning, Provisioning, Deprovisioning, Provisioning]),
-            (Ready, [Ready, Ready, Ready, Updating, Ready, Deprovisioning, Ready]),
-            (Updating, [Updating, Updating, Updating, Updating, Ready, Deprovisioning, Updating]),
-            (Deprovisioning, {
-                [Deprovisioning, Deprovisioning, Deprovisioning, Deprovisioning, Deprovisioning, Deprovisioning, Gone]
+            (Provisioning, {
+                let (p, d) = (Provisioning, Deprovisioning);
+                [Ready, d, Failed, p, p, p, d, p]
             }),
-            (Failed, [Failed, Failed, Failed, Failed, Failed, Deprovisioning, Failed]),
-            (Gone, [Gone; 7]),
+            (Ready, [Ready, Ready, Ready, Updating, Ready, Ready, Deprovisioning, Ready]),
+            (Updating, [Updating, Updating, Updating, Updating, Ready, Updating, Deprovisioning, Updating]),
+            (Deprovisioning, {
+                let d = Deprovisioning;
+                [d, d, d, d, d, d, d, Gone]
+            }),
+            (Failed, [Failed, Failed, Failed, Failed, Failed, Provisioning, Deprovisioning, Failed]),
+            (Gone, [Gone; 8]),
         ];
         for (state, row) in table {
             for (event, next) in EVENTS.into_iter().zip(row) {
@@ -190,13 +205,14 @@ mod tests {
     fn a_bindings_life_is_this_table() {
         use BindingEvent::*;
         use BindingState::*;
-        let events = [Asked, Given, NotGiven, RemovalAsked, Taken, NotTaken];
+        let events = [Asked, Given, NotGiven, RotationAsked, RotationEnded, RemovalAsked, Taken, NotTaken];
         let table = [
-            (Binding, [Binding, Bound, Unbinding, Unbinding, Binding, Binding]),
-            (Bound, [Bound, Bound, Bound, Unbinding, Bound, Bound]),
-            (Unbinding, [Binding, Unbinding, Unbinding, Unbinding, Gone, Restoring]),
-            (Restoring, [Restoring, Bound, Restoring, Unbinding, Restoring, Restoring]),
-            (Gone, [Binding, Gone, Gone, Gone, Gone, Gone]),
+            (Binding, [Binding, Bound, Unbinding, Binding, Binding, Unbinding, Binding, Binding]),
+            (Bound, [Bound, Bound, Bound, Rotating, Bound, Unbinding, Bound, Bound]),
+            (Rotating, [Rotating, Rotating, Rotating, Rotating, Bound, Unbinding, Rotating, Rotating]),
+            (Unbinding, [Binding, Unbinding, Unbinding, Unbinding, Unbinding, Unbinding, Gone, Restoring]),
+            (Restoring, [Restoring, Bound, Restoring, Restoring, Restoring, Unbinding, Restoring, Restoring]),
+            (Gone, [Binding, Gone, Gone, Gone, Gone, Gone, Gone, Gone]),
         ];
         for (state, row) in table {
             for (event, next) in events.into_iter().zip(row) {

@@ -73,7 +73,8 @@ impl Tables {
             Write::RequireReady(id, replica) => {
                 let record = self.names.get(&id).and_then(|name| self.instances.get(name));
                 let is_free = |record: &InstanceRecord| {
-                    record.state == InstanceState::Ready && record.holder.as_ref().is_none_or(|holder| *holder == replica)
+                    record.state == InstanceState::Ready
+                        && record.holder.as_ref().is_none_or(|holder| *holder == replica)
                 };
                 if !record.is_some_and(is_free) {
                     return Err(StoreError::Conflict(format!("the instance {id}")));
@@ -129,7 +130,8 @@ fn due<'a, T: Clone + 'a>(
     due_of: impl Fn(&T) -> Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Vec<T> {
-    let mut due: Vec<_> = all.filter_map(|record| Some((due_of(record)?, record))).filter(|(at, _)| *at <= now).collect();
+    let mut due: Vec<_> =
+        all.filter_map(|record| Some((due_of(record)?, record))).filter(|(at, _)| *at <= now).collect();
     due.sort_by_key(|(at, _)| *at);
     due.into_iter().map(|(_, record)| record.clone()).collect()
 }

@@ -236,13 +236,16 @@ async fn put_instance(
         .execute(connection)
         .await?
     } else {
-        sqlx::query("UPDATE instance SET state = ?, due = ?, revision = revision + 1, body = ? WHERE id = ? AND revision = ?")
-            .bind(record.state.as_str())
-            .bind(body)
-            .bind(instance.id.as_str())
-            .bind(record.revision)
-            .execute(connection)
-            .await?
+        sqlx::query(
+            "UPDATE instance SET state = ?, due = ?, revision = revision + 1, body = ? WHERE id = ? AND revision = ?",
+        )
+        .bind(record.state.as_str())
+        .bind(record.due.map(|due| due.timestamp_millis()))
+        .bind(body)
+        .bind(instance.id.as_str())
+        .bind(record.revision)
+        .execute(connection)
+        .await?
     };
     one_row(written.rows_affected(), || format!("instance \"{}\"", instance.name))
 }
@@ -330,9 +333,8 @@ impl Store for SqliteStore {
         skip: usize,
         limit: usize,
     ) -> Result<Vec<InstanceRecord>, StoreError> {
-        let query = sqlx::query(
-            "SELECT id, due, revision, body FROM instance WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?",
-        );
+        let query =
+            sqlx::query("SELECT id, due, revision, body FROM instance WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?");
         let query = query.bind(now.timestamp_millis()).bind(limit as i64).bind(skip as i64);
         query.fetch_all(&self.readers).await?.iter().map(|row| self.open_instance(row)).collect()
     }
@@ -365,7 +367,8 @@ impl Store for SqliteStore {
     async fn counts(&self) -> Result<Counts, StoreError> {
         let mut counts = Counts::default();
         for (table, into) in [("instance", &mut counts.instances), ("binding", &mut counts.bindings)] {
-            let query = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT state, count(*) AS n FROM {table} GROUP BY state")));
+            let query =
+                sqlx::query(sqlx::AssertSqlSafe(format!("SELECT state, count(*) AS n FROM {table} GROUP BY state")));
             for row in query.fetch_all(&self.readers).await? {
                 into.push((row.try_get("state")?, row.try_get::<i64, _>("n")? as u64));
             }

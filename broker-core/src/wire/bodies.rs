@@ -198,6 +198,20 @@ body! {
     }
 }
 
+body! {
+    /// `POST /resources/{name}/rotate`: whose credentials, an app's or a job's.
+    Rotate {
+        /// The app.
+        app: text("app-name", "appName", IF_ANY),
+        /// The job.
+        job: text("job-name", "jobName", IF_ANY),
+        /// Who acts; may be empty.
+        user: text("user", "user", IF_ANY),
+        /// The platform's event.
+        event: text("eventid", "eventID", IF_ANY),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

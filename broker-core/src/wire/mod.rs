@@ -7,7 +7,9 @@ mod form;
 mod number;
 mod parameters;
 
-pub use bodies::{BindApp, BindJob, ChangeInstance, CreateInstance, Encoding, RemoveInstance, UnbindApp, UnbindJob};
+pub use bodies::{
+    BindApp, BindJob, ChangeInstance, CreateInstance, Encoding, RemoveInstance, Rotate, UnbindApp, UnbindJob,
+};
 pub(crate) use fields::Fields;
 
 /// A body that can't be read: one sentence that says why.

@@ -1,0 +1,142 @@
+//! New credentials for a consumer, while the old ones go on working for a while (SPEC B-8).
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use tracing::{info, warn};
+
+use super::{
+    ask::{Ask, Outcome},
+    engine::{Called, Engine, being_removed, later},
+    locks::{Held, Mode},
+    records::{BindingRecord, OperationKind, Retired},
+    reply::Reply,
+    states::{BindingEvent, BindingState},
+};
+use crate::{Binding, BrokerError, Consumer, EnvVars, Instance, InstanceName, Result, store::Write};
+
+impl Engine {
+    /// Gives a consumer new credentials. The old ones work until the plan's grace is over.
+    pub(crate) async fn rotate(
+        self: &Arc<Self>,
+        name: InstanceName,
+        consumer: Consumer,
+        ask: Ask,
+    ) -> Result<Outcome<EnvVars>> {
+        self.operate(
+            &ask.clone(),
+            |engine, reply| async move { engine.run_rotate(&name, &consumer, ask, &reply).await },
+        )
+        .await
+    }
+
+    async fn run_rotate(
+        &self,
+        name: &InstanceName,
+        consumer: &Consumer,
+        ask: Ask,
+        reply: &Reply<Outcome<EnvVars>>,
+    ) -> Result<Outcome<EnvVars>> {
+        let not_bound = || BrokerError::NotBound { instance: name.clone(), consumer: consumer.clone() };
+        self.known(name).await?;
+        let held = self.lock(name, Mode::Shared, "a rotation").await?;
+        let _own = self.lock_binding(name, consumer, "a rotation").await?;
+        let instance = self.claim_known(name).await?;
+        instance.bindable()?;
+        let instance = instance.instance;
+        let mut record = self.claim_binding(&instance.id, consumer).await?.ok_or_else(not_bound)?;
+        if record.state != BindingState::Bound {
+            return Err(not_bound());
+        }
+        record.next = Some(Binding { parameters: record.binding.parameters.clone(), ..Binding::new(consumer.clone()) });
+        record.live(BindingEvent::RotationAsked);
+        let mut also = self.replace_binding_operation(&mut record, OperationKind::Rotate, &ask);
+        also.extend(self.require_ready(&instance.id));
+        record.holder = self.holder();
+        let begun = self.save_binding_with(&mut record, also).await;
+        begun.map_err(|error| self.outrun(name, error))?;
+        self.replace_credentials(&instance, record, &held, reply).await
+    }
+
+    /// Has the author give access with the new credentials; the ones that are not used retire.
+    async fn replace_credentials(
+        &self,
+        instance: &Instance,
+        mut record: BindingRecord,
+        held: &Held,
+        reply: &Reply<Outcome<EnvVars>>,
+    ) -> Result<Outcome<EnvVars>> {
+        let Some(next) = record.next.clone() else { return Ok(Outcome::Done(record.env.unwrap_or_default())) };
+        let work = self.call_while(held, "bind", || self.broker.bind(instance, &next));
+        let operation = record.operation.clone();
+        let given = reply
+            .meanwhile(work, async || {
+                reply.goes_on(&operation);
+            })
+            .await;
+        match given {
+            Called::Done(env) => {
+                let until = later(Utc::now(), self.rotation_grace(instance));
+                let old = std::mem::replace(&mut record.binding, next);
+                record.retired.push(Retired { binding: old, until });
+                (record.next, record.env) = (None, Some(env.clone()));
+                record.live(BindingEvent::RotationEnded);
+                self.save_binding_ended(&mut record, None).await?;
+                info!(instance.name = %instance.name, consumer = %record.consumer(), "rotated the credentials of {} at instance `{}`", record.consumer(), instance.name);
+                Ok(Outcome::Done(env))
+            }
+            Called::Failed(error) => {
+                warn!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "the credentials of {} stay as they were", record.consumer());
+                record.give_up_rotation();
+                self.save_binding_ended(&mut record, Some(&error)).await?;
+                self.wake.notify_one();
+                Err(error)
+            }
+            Called::Interrupted => {
+                record.give_up_rotation();
+                let error = being_removed(&instance.name);
+                self.save_binding_ended(&mut record, Some(&error)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes access away from credentials whose time is over, and forgets a binding that is over itself.
+    pub(super) async fn drop_retired(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
+        let now = Utc::now();
+        let over: Vec<Binding> =
+            record.retired.iter().filter(|it| it.until <= now).map(|it| it.binding.clone()).collect();
+        for binding in &over {
+            match self.call_while(held, "unbind", || self.broker.unbind(instance, binding)).await {
+                Called::Done(()) => {}
+                Called::Interrupted => return Ok(()),
+                Called::Failed(error) => {
+                    self.backoff.failed(&record.binding.id);
+                    return Err(error);
+                }
+            }
+        }
+        record.retired.retain(|retired| retired.until > now);
+        self.backoff.forget(&record.binding.id);
+        if record.state == BindingState::Gone && record.retired.is_empty() && self.is_past_grace(&record) {
+            let consumer = record.consumer().clone();
+            return Ok(self.store.commit(vec![Write::DeleteBinding(record.instance, consumer)]).await?);
+        }
+        if over.is_empty() { Ok(()) } else { self.save_binding(&mut record).await }
+    }
+
+    /// How long replaced credentials of an instance go on working.
+    fn rotation_grace(&self, _: &Instance) -> std::time::Duration {
+        self.timing.rotation_grace
+    }
+}
+
+impl BindingRecord {
+    /// The new credentials are not to be: they retire at once, whether or not they were made.
+    pub(super) fn give_up_rotation(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.retired.push(Retired { binding: next, until: Utc::now() });
+        }
+        self.live(BindingEvent::RotationEnded);
+    }
+}
