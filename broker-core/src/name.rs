@@ -95,7 +95,7 @@ crate::checked_name! {
 /// A service instance's name, unique within its service; never `plans`, whose path is taken.
 ///
 /// A name that people choose keeps the stricter rule that [`parse`](str::parse) checks (SPEC N-4); one that a
-/// platform makes, such as a GUID, needs only fit into a path ([`made_by_platform`](Self::made_by_platform), SPEC N-8).
+/// platform makes, such as a GUID, needs only fit into a path ([`made_by_platform`](Self::made_by_platform), SPEC N-13).
 ///
 /// ```
 /// # use broker_core::InstanceName;
@@ -115,7 +115,7 @@ impl InstanceName {
         &self.0
     }
 
-    /// A name that a platform made up for its instance, such as a GUID (SPEC N-8).
+    /// A name that a platform made up for its instance, such as a GUID (SPEC N-13).
     ///
     /// # Errors
     /// When it does not fit into a path.
@@ -181,7 +181,7 @@ crate::checked_name! {
 }
 
 crate::checked_name! {
-    /// A binding's identifier where the platform makes one, as Open Service Broker's do (SPEC N-8).
+    /// A binding's identifier where the platform makes one, as Open Service Broker's do (SPEC N-13).
     BindingId, is_unreserved,
     |_: &str| "invalid binding id: it starts with a letter or digit, goes on with letters, digits, \"-\", \"_\", \".\" or \"~\", and has at most 255 characters".to_owned()
 }
@@ -241,7 +241,7 @@ fn is_unreserved(raw: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[test] // SPEC N-8
+    #[test] // SPEC N-13
     fn a_platforms_own_identifiers_fit_into_a_path() {
         for good in ["1b5c0bd4-52dc-4b5a-a372-4e5a1e9ba3e6", "x", "a.b~c_d-e"] {
             assert!(InstanceName::made_by_platform(good).is_ok(), "{good}");

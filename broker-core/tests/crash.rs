@@ -174,3 +174,20 @@ async fn two_brokers_do_not_share_a_folder() {
         refusal.to_string().ends_with("is in use by another broker process, stop that one or choose another folder")
     );
 }
+
+#[tokio::test] // SPEC B-8
+async fn a_rotation_that_a_crash_interrupts_leaves_the_credentials_as_they_were() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), FakeBroker::new());
+    let broker = on(folder.path(), &fake).await;
+    broker.create("cache").await.is(201);
+    let env = broker.bind_app("cache", "web").await.is(201).env();
+    let request = broker.request("POST", "/resources/cache/rotate").body("app-name=web");
+    killed_during("bind", broker, &fake, request).await;
+    assert_eq!(fake.accounts().len(), 2);
+
+    let again = on(folder.path(), &fake).await;
+
+    eventually("the new account is gone", async || fake.accounts().len() == 1).await;
+    assert!(fake.opens(&env));
+    assert_eq!(again.bind_app("cache", "web").await.is(201).env(), env);
+}

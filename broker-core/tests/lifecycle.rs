@@ -388,3 +388,132 @@ async fn a_server_that_lost_its_accounts_gets_them_back() {
 
     eventually("the account is back", async || fake.opens(&env)).await;
 }
+
+async fn rotate(broker: &TestBroker, app: &str) -> Answer {
+    broker.form("POST", "/resources/cache/rotate", &format!("app-name={app}")).await
+}
+
+#[tokio::test] // SPEC B-8
+async fn rotated_credentials_overlap_until_the_grace_is_over() {
+    let fake = FakeBroker::new();
+    let server = |server: BrokerServer| server.rotation_grace(Duration::from_millis(300));
+    let broker = TestBroker::start_with(fake.clone(), None, server).await;
+    broker.create("cache").await.is(201);
+    let old = broker.bind_app("cache", "web").await.is(201).env();
+
+    let answer = rotate(&broker, "web").await;
+
+    answer.is(200).says("app \"web\" has new credentials: bind it again to get them, the old ones work for a while\n");
+    let new = broker.bind_app("cache", "web").await.is(201).env();
+    assert_ne!(new["FAKE_PASSWORD"], old["FAKE_PASSWORD"]);
+    assert!(fake.opens(&new) && fake.opens(&old));
+    eventually("the old ones are over", async || !fake.opens(&old)).await;
+    assert!(fake.opens(&new));
+    broker.unbind_app("cache", "web").await.is(200);
+    assert!(fake.accounts().is_empty());
+}
+
+#[tokio::test] // SPEC B-8
+async fn an_unbind_takes_access_away_from_all_credentials() {
+    let (fake, broker) = with_cache().await;
+    broker.bind_app("cache", "web").await.is(201);
+    rotate(&broker, "web").await.is(200);
+    rotate(&broker, "web").await.is(200);
+    assert_eq!(fake.accounts().len(), 3);
+
+    broker.unbind_app("cache", "web").await.is(200);
+
+    assert!(fake.accounts().is_empty());
+    rotate(&broker, "web").await.is(404).says("app \"web\" is not bound to instance \"cache\"");
+}
+
+#[tokio::test] // SPEC B-8
+async fn a_rotation_that_fails_changes_nothing() {
+    let (fake, broker) = with_cache().await;
+    let env = broker.bind_app("cache", "web").await.is(201).env();
+    fake.next("bind", Misdeed::LoseServer);
+
+    rotate(&broker, "web").await.is(503);
+
+    eventually("the new credentials are gone", async || fake.accounts().len() == 1).await;
+    assert!(fake.opens(&env));
+    assert_eq!(broker.bind_app("cache", "web").await.is(201).env(), env);
+    broker.form("POST", "/resources/cache/rotate", "app-name=").await.is(400).says("the app's name is missing");
+    rotate(&broker, "other").await.is(404);
+}
+
+/// A broker with an instance `cache` that was accepted and could not be made.
+async fn with_a_failed_one() -> (FakeBroker, TestBroker) {
+    let fake = FakeBroker::new();
+    let server =
+        |server: BrokerServer| server.answer_within(Duration::from_millis(20)).call_timeout(Duration::from_millis(200));
+    let broker = TestBroker::start_with(fake.clone(), None, server).await;
+    fake.next("provision", Misdeed::Hang);
+    fake.next("provision", Misdeed::Refuse);
+    broker.create("cache").await.is(201);
+    eventually("it is down", async || broker.status("cache").await.status == 500).await;
+    (fake, broker)
+}
+
+#[tokio::test] // SPEC I-10
+async fn what_could_not_be_made_is_tried_again_by_an_update_with_its_wishes() {
+    let (fake, broker) = with_a_failed_one().await;
+
+    broker.form("PUT", "/resources/cache", "plan=large&team=data").await.is(200);
+
+    broker.status("cache").await.is(204);
+    assert_eq!(fake.plan().as_deref(), Some("large"));
+    broker.bind_app("cache", "web").await.is(201);
+}
+
+#[tokio::test] // SPEC I-10
+async fn a_retry_that_fails_leaves_the_instance_failed() {
+    let (fake, broker) = with_a_failed_one().await;
+    fake.next("provision", Misdeed::LoseServer);
+
+    broker.form("POST", "/resources/cache/retry", "").await.is(503);
+
+    broker.status("cache").await.is(500);
+    broker.form("POST", "/resources/cache/retry", "").await.is(200).says("instance \"cache\" is made\n");
+    broker.status("cache").await.is(204);
+    let refusal = "instance \"cache\" is ready, only one that could not be made is tried again";
+    broker.form("POST", "/resources/cache/retry", "").await.is(409).says(refusal);
+}
+
+#[tokio::test] // SPEC L-9
+async fn a_call_whose_server_is_away_for_a_moment_is_repeated_before_anybody_hears_of_it() {
+    let fake = FakeBroker::new();
+    let server = |server: BrokerServer| server.retry(2, Duration::from_millis(1));
+    let broker = TestBroker::start_with(fake.clone(), None, server).await;
+    fake.next("provision", Misdeed::LoseServer);
+    fake.next("provision", Misdeed::LoseServer);
+    (0..3).for_each(|_| fake.next("bind", Misdeed::LoseServer));
+
+    broker.create("cache").await.is(201);
+    broker.bind_app("cache", "web").await.is(503);
+
+    assert_eq!((fake.count("provision"), fake.count("bind")), (3, 3));
+    broker.bind_app("cache", "web").await.is(201);
+}
+
+#[tokio::test] // SPEC L-9, I-10
+async fn an_accepted_create_whose_server_stays_away_fails_in_the_end() {
+    let fake = FakeBroker::new();
+    let server = |server: BrokerServer| {
+        server
+            .answer_within(Duration::from_millis(20))
+            .call_timeout(Duration::from_millis(100))
+            .give_up_after(Duration::from_millis(300))
+    };
+    let broker = TestBroker::start_with(fake.clone(), None, server).await;
+    fake.next("provision", Misdeed::Hang);
+    broker.create("cache").await.is(201);
+    fake.set_down(true);
+
+    eventually("it is down", async || broker.status("cache").await.status == 500).await;
+
+    broker.status("cache").await.says(
+        "instance \"cache\" could not be made: the service is unavailable at the moment, try again later; \
+         update it to try again, or remove it",
+    );
+}
