@@ -13,9 +13,11 @@
 //! ```
 
 mod conformance;
+mod crash;
 mod program;
 
 pub use conformance::{Report, Target, Variables, conformance};
+pub use crash::{CrashReport, Subject, crash_safety};
 pub use program::Program;
 
 use std::{

@@ -1,8 +1,12 @@
 //! A broker that dies between intent and outcome, and the one that comes after it (SPEC L-3).
 
-use std::{path::Path, time::Duration};
+use std::{collections::HashSet, path::Path, sync::Mutex, time::Duration};
 
-use broker_core::testing::{FakeBroker, Misdeed, TestBroker, eventually};
+use async_trait::async_trait;
+use broker_core::{
+    Binding, Broker, Catalog, EnvVars, Instance, Notes, OpaqueId, Result, Update,
+    testing::{CrashReport, FakeBroker, Misdeed, Subject, TestBroker, crash_safety, eventually},
+};
 
 async fn on(folder: &Path, fake: &FakeBroker) -> TestBroker {
     TestBroker::start_with(fake.clone(), Some(folder), |server| server).await
@@ -190,4 +194,92 @@ async fn a_rotation_that_a_crash_interrupts_leaves_the_credentials_as_they_were(
     eventually("the new account is gone", async || fake.accounts().len() == 1).await;
     assert!(fake.opens(&env));
     assert_eq!(again.bind_app("cache", "web").await.is(201).env(), env);
+}
+
+/// The crash suite on a broker whose accounts are counted.
+async fn crash_report<B: Broker>(fake: &FakeBroker, make: impl AsyncFn() -> B) -> CrashReport {
+    let left = async || {
+        let instances = (0..fake.instances()).map(|_| "an instance".to_owned());
+        instances.chain(fake.accounts().into_keys()).collect()
+    };
+    let subject = Subject::on_plan("small").updated_to("large").patience(Duration::from_secs(1));
+    crash_safety(subject, make, async |env| fake.opens(env), left).await
+}
+
+#[tokio::test] // SPEC L-2, L-3
+async fn a_broker_that_makes_it_so_survives_every_crash() {
+    let fake = FakeBroker::new();
+
+    let report = crash_report(&fake, async || fake.clone()).await;
+
+    report.is_clean();
+    assert!(report.crashes() >= 10, "{report:?}");
+}
+
+/// A broker that breaks one of the promises that the framework relies on.
+struct Sloppy {
+    fake: FakeBroker,
+    fault: Fault,
+    /// What this process bound.
+    bound: Mutex<HashSet<OpaqueId>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Its accounts have names of their own making.
+    OwnNames,
+    /// An unbind of what another process bound does nothing.
+    ForgetfulUnbind,
+    /// A removal leaves the instance behind.
+    LeavesInstances,
+}
+
+#[async_trait]
+impl Broker for Sloppy {
+    fn catalog(&self) -> Catalog {
+        self.fake.catalog()
+    }
+
+    async fn provision(&self, instance: &Instance) -> Result<Notes> {
+        self.fake.provision(instance).await
+    }
+
+    async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
+        let mut binding = binding.clone();
+        if self.fault == Fault::OwnNames {
+            binding.id = OpaqueId::generate();
+        }
+        self.bound.lock().unwrap().insert(binding.id.clone());
+        self.fake.bind(instance, &binding).await
+    }
+
+    async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
+        if self.fault == Fault::ForgetfulUnbind && !self.bound.lock().unwrap().contains(&binding.id) {
+            return Ok(());
+        }
+        self.fake.unbind(instance, binding).await
+    }
+
+    async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
+        self.fake.update(instance, to).await
+    }
+
+    async fn deprovision(&self, instance: &Instance) -> Result<()> {
+        if self.fault == Fault::LeavesInstances { Ok(()) } else { self.fake.deprovision(instance).await }
+    }
+}
+
+#[tokio::test]
+async fn the_crash_suite_finds_what_a_sloppy_broker_loses_or_leaves() {
+    let found = [
+        (Fault::OwnNames, "with other variables"),
+        (Fault::ForgetfulUnbind, "access is taken away"),
+        (Fault::LeavesInstances, "nothing is left: an instance"),
+    ];
+    let reports = found.map(async |(fault, wrong)| {
+        let fake = FakeBroker::new();
+        let report = crash_report(&fake, async || Sloppy { fake: fake.clone(), fault, bound: Mutex::default() }).await;
+        assert!(report.failures().iter().any(|failure| failure.contains(wrong)), "{fault:?}: {report:?}");
+    });
+    futures::future::join_all(reports).await;
 }

@@ -1,0 +1,463 @@
+//! The crash suite: an author's broker dies before, inside and after each of its calls, and the one that comes
+//! after it has to find everything in order (SPEC L-2, L-3).
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{sync::Notify, time::timeout};
+
+use super::{PATIENCE, TestBroker, Variables};
+use crate::{Binding, Broker, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Result, Tenant, Update};
+
+/// After how many waits inside a call the broker dies.
+const WAITS: [u32; 4] = [1, 2, 4, 8];
+/// How long a call may take to come to the point where the broker dies.
+const CALLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the suite has to know of a broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    plan: &'a str,
+    other_plan: Option<&'a str>,
+    patience: Duration,
+}
+
+impl<'a> Subject<'a> {
+    /// Instances are made on this plan.
+    #[must_use]
+    pub fn on_plan(plan: &'a str) -> Self {
+        Self { plan, other_plan: None, patience: PATIENCE }
+    }
+
+    /// Updates change them to this plan; unless told so, they change labels only.
+    #[must_use]
+    pub fn updated_to(mut self, plan: &'a str) -> Self {
+        self.other_plan = Some(plan);
+        self
+    }
+
+    /// How long to wait for what a broker finishes by itself after a crash (20 s unless told otherwise).
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+/// What came of the crashes.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct CrashReport {
+    crashes: usize,
+    failed: Vec<String>,
+}
+
+impl CrashReport {
+    /// Insists that after each crash everything was found or put in order.
+    ///
+    /// # Panics
+    /// When it was not; the text lists all crashes after which something was wrong.
+    #[track_caller]
+    pub fn is_clean(&self) {
+        let (failed, crashes) = (self.failed.len(), self.crashes);
+        assert!(failed == 0, "after {failed} of {crashes} crashes something was wrong:\n{}", self.failed.join("\n"));
+    }
+
+    /// How often the broker died.
+    #[must_use]
+    pub fn crashes(&self) -> usize {
+        self.crashes
+    }
+
+    /// What was wrong, a line for each crash after which something was.
+    #[must_use]
+    pub fn failures(&self) -> &[String] {
+        &self.failed
+    }
+}
+
+/// Lets a broker die at each call, before it, at several places inside it, and after it, and looks what the next one
+/// makes of it: nothing that was answered may be lost, nothing may be left over.
+///
+/// `make` makes the broker anew, as its program does after a crash: on the same servers, with nothing remembered in
+/// the process. `opens` tries a bind's variables on the service; `leftovers` names what is on the service although it
+/// has no instances and no bindings any more.
+///
+/// ```
+/// use broker_core::testing::{FakeBroker, Subject, crash_safety};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let fake = FakeBroker::new();
+/// let subject = Subject::on_plan("small").updated_to("large");
+/// let report = crash_safety(
+///     subject,
+///     async || fake.clone(),
+///     async |env| fake.opens(env),
+///     async || fake.accounts().into_keys().collect(),
+/// );
+/// report.await.is_clean();
+/// # });
+/// ```
+///
+/// # Panics
+/// When no temporary folder can be made, or a broker can't be served at all.
+pub async fn crash_safety<B: Broker>(
+    subject: Subject<'_>,
+    make: impl AsyncFn() -> B,
+    opens: impl AsyncFn(&Variables) -> bool,
+    leftovers: impl AsyncFn() -> Vec<String>,
+) -> CrashReport {
+    let mut report = CrashReport::default();
+    for call in Call::ALL {
+        for cut in Cut::all() {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let crash = Crash { subject, folder: folder.path(), call, cut };
+            match crash.happen(&make, &opens, &leftovers).await {
+                Ok(Died::Yes) => report.crashes += 1,
+                // The call has fewer waits than that.
+                Ok(Died::No) => {}
+                Err(wrong) => {
+                    report.crashes += 1;
+                    report.failed.push(format!("the broker died {cut} {}: {wrong}", call.as_str()));
+                }
+            }
+        }
+    }
+    report
+}
+
+/// A call of the author's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Provision,
+    Bind,
+    Unbind,
+    Update,
+    Deprovision,
+}
+
+impl Call {
+    const ALL: [Self; 5] = [Self::Provision, Self::Bind, Self::Unbind, Self::Update, Self::Deprovision];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Provision => "provision",
+            Self::Bind => "bind",
+            Self::Unbind => "unbind",
+            Self::Update => "update",
+            Self::Deprovision => "deprovision",
+        }
+    }
+}
+
+/// Where the broker dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Before,
+    /// When the call has waited so often.
+    Inside(u32),
+    After,
+}
+
+impl Cut {
+    fn all() -> impl Iterator<Item = Self> {
+        [Self::Before].into_iter().chain(WAITS.map(Self::Inside)).chain([Self::After])
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Before => f.write_str("before"),
+            Self::Inside(waits) => write!(f, "at wait {waits} inside"),
+            Self::After => f.write_str("after"),
+        }
+    }
+}
+
+/// Whether the broker came to the point where it should die.
+enum Died {
+    Yes,
+    No,
+}
+
+/// One crash, and what follows.
+struct Crash<'a> {
+    subject: Subject<'a>,
+    folder: &'a Path,
+    call: Call,
+    cut: Cut,
+}
+
+/// What an assertion of the suite finds wrong.
+type Found<T = ()> = std::result::Result<T, String>;
+
+impl Crash<'_> {
+    async fn happen<B: Broker>(
+        &self,
+        make: &impl AsyncFn() -> B,
+        opens: &impl AsyncFn(&Variables) -> bool,
+        leftovers: &impl AsyncFn() -> Vec<String>,
+    ) -> Found<Died> {
+        let death = Arc::new(Death { call: self.call, cut: self.cut, came: Notify::new() });
+        let mortal = Mortal { broker: make().await, death: death.clone() };
+        let broker = TestBroker::start_with(mortal, Some(self.folder), |server| server).await;
+        let before = self.prepare(&broker).await?;
+        let died = {
+            let request = self.request(&broker);
+            let dying = tokio::select! {
+                // The death comes first where both are there.
+                biased;
+                came = timeout(CALLED_WITHIN, death.came.notified()) => came.map(|()| true),
+                _ = request => Ok(false),
+            };
+            dying.map_err(|_| format!("the call did not come within {} s", CALLED_WITHIN.as_secs()))?
+        };
+        broker.kill().await;
+        let broker = TestBroker::start_with(make().await, Some(self.folder), |server| server).await;
+        let settled = self.settle(&broker, before.as_ref(), opens).await;
+        let cleaned = self.clean(&broker, leftovers).await;
+        broker.stop().await;
+        settled.and(cleaned)?;
+        Ok(if died { Died::Yes } else { Died::No })
+    }
+
+    /// What must be there before the call can be made. Returns what a bind gave, if there was one.
+    async fn prepare(&self, broker: &TestBroker) -> Found<Option<Variables>> {
+        if self.call == Call::Provision {
+            return Ok(None);
+        }
+        self.make(broker).await?;
+        match self.call {
+            Call::Unbind | Call::Update => {
+                let answer = broker.bind_app("crash", "web").await;
+                expect(answer.status == 201, || format!("a bind was answered {} {}", answer.status, answer.body))?;
+                Ok(Some(answer.env()))
+            }
+            Call::Provision | Call::Bind | Call::Deprovision => Ok(None),
+        }
+    }
+
+    /// Makes the instance, again and again until it is there.
+    async fn make(&self, broker: &TestBroker) -> Found {
+        let body = format!("name=crash&plan={}&team=data", self.subject.plan);
+        let made = async || {
+            let answer = broker.form("POST", "/resources", &body).await;
+            matches!(answer.status, 201 | 409) && broker.status("crash").await.status / 100 == 2
+        };
+        self.within("the instance can be made", made).await?;
+        self.within("the instance is up", async || matches!(broker.status("crash").await.status, 200 | 204)).await
+    }
+
+    /// The request that leads to the call.
+    async fn request(&self, broker: &TestBroker) {
+        let answer = match self.call {
+            Call::Provision => {
+                let body = format!("name=crash&plan={}&team=data", self.subject.plan);
+                broker.request("POST", "/resources").body(body)
+            }
+            Call::Bind => broker.request("POST", "/resources/crash/bind-app").body("app-name=web"),
+            Call::Unbind => broker.request("DELETE", "/resources/crash/bind-app").body("app-name=web"),
+            Call::Update => broker.request("PUT", "/resources/crash").body(self.update()),
+            Call::Deprovision => broker.request("DELETE", "/resources/crash").body("user=u"),
+        };
+        let answer = answer.header("content-type", "application/x-www-form-urlencoded").send();
+        // Nobody is answered by a broker that dies; one that does not die is looked at afterwards.
+        let _ = answer.await;
+    }
+
+    fn update(&self) -> String {
+        let plan = self.subject.other_plan.unwrap_or(self.subject.plan);
+        format!("plan={plan}&team=other&description=changed")
+    }
+
+    /// What must be so after the crash, or become so without anybody's help, and by a repeat of the request.
+    async fn settle(
+        &self,
+        broker: &TestBroker,
+        before: Option<&Variables>,
+        opens: &impl AsyncFn(&Variables) -> bool,
+    ) -> Found {
+        match (self.call, before) {
+            (Call::Provision | Call::Bind, _) | (Call::Unbind | Call::Update, None) => {
+                self.make(broker).await?;
+                self.access(broker, opens).await
+            }
+            (Call::Unbind, Some(env)) => {
+                // One that never came to the author's hands may not have been written down either.
+                let gone =
+                    async || matches!(broker.unbind_app("crash", "web").await.status, 200 | 404) && !opens(env).await;
+                self.within("access is taken away", gone).await?;
+                self.access(broker, opens).await
+            }
+            (Call::Update, Some(env)) => {
+                self.within("the instance is up", async || matches!(broker.status("crash").await.status, 200 | 204))
+                    .await?;
+                let again = async || broker.form("PUT", "/resources/crash", &self.update()).await.status == 200;
+                self.within("the update can be repeated", again).await?;
+                let bound = broker.bind_app("crash", "web").await;
+                expect(bound.status == 201, || format!("a bind again was answered {} {}", bound.status, bound.body))?;
+                let env = if opens(env).await { env.clone() } else { bound.env() };
+                expect(opens(&env).await, || "what was bound before the update does not work after it".to_owned())
+            }
+            (Call::Deprovision, _) => {
+                let gone = async || matches!(broker.remove("crash").await.status, 200 | 404);
+                self.within("the instance is gone", gone).await?;
+                let status = broker.status("crash").await.status;
+                expect(status == 404, || format!("an instance that is gone has status {status}"))?;
+                self.make(broker).await?;
+                self.access(broker, opens).await
+            }
+        }
+    }
+
+    /// A bind works, the same again when it is repeated, and an unbind ends it.
+    async fn access(&self, broker: &TestBroker, opens: &impl AsyncFn(&Variables) -> bool) -> Found {
+        let mut env = Variables::new();
+        let bound = async || {
+            let answer = broker.bind_app("crash", "web").await;
+            if answer.status == 201 {
+                env = answer.env();
+            }
+            answer.status == 201
+        };
+        self.within("a bind is answered", bound).await?;
+        expect(opens(&env).await, || "the credentials of a bind do not work".to_owned())?;
+        let again = broker.bind_app("crash", "web").await;
+        expect(again.status == 201 && again.env() == env, || {
+            format!("a bind again was answered {} with other variables", again.status)
+        })?;
+        let unbound = broker.unbind_app("crash", "web").await;
+        expect(unbound.status == 200, || format!("an unbind was answered {} {}", unbound.status, unbound.body))?;
+        expect(!opens(&env).await, || "credentials work after their unbind".to_owned())
+    }
+
+    /// Waits until something is so; what goes on in the background may take its time.
+    async fn within(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Found {
+        let waiting = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let patience = self.subject.patience;
+        timeout(patience, waiting).await.map_err(|_| format!("not within {} s: {what}", patience.as_secs_f32()))
+    }
+
+    /// After everything was removed, nothing is left.
+    async fn clean(&self, broker: &TestBroker, leftovers: &impl AsyncFn() -> Vec<String>) -> Found {
+        self.within("the instance can be removed", async || matches!(broker.remove("crash").await.status, 200 | 404))
+            .await?;
+        let mut left = Vec::new();
+        let is_clean = async || {
+            left = leftovers().await;
+            left.is_empty()
+        };
+        let cleaned = self.within("nothing is left", is_clean).await;
+        cleaned.map_err(|never| format!("{never}: {}", left.join(", ")))
+    }
+}
+
+fn expect(is_so: bool, wrong: impl FnOnce() -> String) -> Found {
+    if is_so { Ok(()) } else { Err(wrong()) }
+}
+
+/// When the broker dies.
+struct Death {
+    call: Call,
+    cut: Cut,
+    came: Notify,
+}
+
+impl Death {
+    /// It is here: the call never ends, and whoever waits for it kills the process.
+    async fn come<T>(&self) -> T {
+        self.came.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// A broker that dies in one of its calls.
+struct Mortal<B> {
+    broker: B,
+    death: Arc<Death>,
+}
+
+impl<B> Mortal<B> {
+    async fn through<T>(&self, call: Call, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        if call != self.death.call {
+            return work.await;
+        }
+        match self.death.cut {
+            Cut::Before => self.death.come().await,
+            Cut::Inside(waits) => match up_to(waits, work).await {
+                Some(outcome) => outcome,
+                None => self.death.come().await,
+            },
+            Cut::After => {
+                let _ = work.await;
+                self.death.come().await
+            }
+        }
+    }
+}
+
+/// The work's outcome, if it waits less often than that. Otherwise it is dropped where it waits.
+async fn up_to<T>(waits: u32, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut left = waits;
+    poll_fn(move |context| match work.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => {
+            left -= 1;
+            if left == 0 { Poll::Ready(None) } else { Poll::Pending }
+        }
+    })
+    .await
+}
+
+#[async_trait]
+impl<B: Broker> Broker for Mortal<B> {
+    fn catalog(&self) -> Catalog {
+        self.broker.catalog()
+    }
+
+    async fn provision(&self, instance: &Instance) -> Result<Notes> {
+        self.through(Call::Provision, self.broker.provision(instance)).await
+    }
+
+    async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
+        self.through(Call::Bind, self.broker.bind(instance, binding)).await
+    }
+
+    async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
+        self.through(Call::Unbind, self.broker.unbind(instance, binding)).await
+    }
+
+    async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
+        self.through(Call::Update, self.broker.update(instance, to)).await
+    }
+
+    async fn deprovision(&self, instance: &Instance) -> Result<()> {
+        self.through(Call::Deprovision, self.broker.deprovision(instance)).await
+    }
+
+    async fn status(&self, instance: &Instance) -> Result<Health> {
+        self.broker.status(instance).await
+    }
+
+    async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
+        self.broker.info(instance).await
+    }
+
+    async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
+        self.broker.reconcile(tenant).await
+    }
+}
