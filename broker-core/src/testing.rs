@@ -348,6 +348,11 @@ impl FakeBroker {
         self.inner().misdeeds.entry(call).or_default().push_back(misdeed);
     }
 
+    /// Nothing goes wrong from now on, unless told so again.
+    pub fn forgive(&self) {
+        self.inner().misdeeds.clear();
+    }
+
     /// Lets all calls go on that hang.
     pub fn release(&self) {
         self.0.released.notify_waiters();

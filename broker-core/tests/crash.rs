@@ -197,12 +197,12 @@ async fn a_rotation_that_a_crash_interrupts_leaves_the_credentials_as_they_were(
 }
 
 /// The crash suite on a broker whose accounts are counted.
-async fn crash_report<B: Broker>(fake: &FakeBroker, make: impl AsyncFn() -> B) -> CrashReport {
+async fn crash_report<B: Broker>(fake: &FakeBroker, patience: Duration, make: impl AsyncFn() -> B) -> CrashReport {
     let left = async || {
         let instances = (0..fake.instances()).map(|_| "an instance".to_owned());
         instances.chain(fake.accounts().into_keys()).collect()
     };
-    let subject = Subject::on_plan("small").updated_to("large").patience(Duration::from_secs(1));
+    let subject = Subject::on_plan("small").updated_to("large").patience(patience);
     crash_safety(subject, make, async |env| fake.opens(env), left).await
 }
 
@@ -210,7 +210,7 @@ async fn crash_report<B: Broker>(fake: &FakeBroker, make: impl AsyncFn() -> B) -
 async fn a_broker_that_makes_it_so_survives_every_crash() {
     let fake = FakeBroker::new();
 
-    let report = crash_report(&fake, async || fake.clone()).await;
+    let report = crash_report(&fake, Duration::from_secs(20), async || fake.clone()).await;
 
     report.is_clean();
     assert!(report.crashes() >= 10, "{report:?}");
@@ -278,7 +278,12 @@ async fn the_crash_suite_finds_what_a_sloppy_broker_loses_or_leaves() {
     ];
     let reports = found.map(async |(fault, wrong)| {
         let fake = FakeBroker::new();
-        let report = crash_report(&fake, async || Sloppy { fake: fake.clone(), fault, bound: Mutex::default() }).await;
+        let report = crash_report(&fake, Duration::from_millis(200), async || Sloppy {
+            fake: fake.clone(),
+            fault,
+            bound: Mutex::default(),
+        })
+        .await;
         assert!(report.failures().iter().any(|failure| failure.contains(wrong)), "{fault:?}: {report:?}");
     });
     futures::future::join_all(reports).await;
