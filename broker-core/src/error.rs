@@ -27,7 +27,8 @@ pub enum BrokerError {
     /// It contradicts what is already there.
     #[error("{0}")]
     Conflict(String),
-    /// The server behind the broker can't be reached or is overloaded: trying again may help.
+    /// The server behind the broker can't be reached or is overloaded: trying again may help. The framework does so,
+    /// a few times before the caller hears of it, and for as long as it takes where the caller was told yes (SPEC L-9).
     #[error("the service is unavailable at the moment, try again later")]
     Unavailable(#[source] BoxError),
     /// Something broke that trying again won't mend.

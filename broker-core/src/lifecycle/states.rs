@@ -221,7 +221,25 @@ mod tests {
         }
     }
 
+    #[test] // SPEC L-1
+    fn from_every_state_a_removal_leads_to_the_end() {
+        for state in STATES {
+            let removed = state.after(InstanceEvent::RemovalAsked).after(InstanceEvent::Removed);
+            assert_eq!(removed, InstanceState::Gone, "{state:?}");
+        }
+    }
+
     proptest! {
+        #[test] // SPEC L-1
+        fn what_is_unfinished_comes_to_an_end_by_what_the_author_does(
+            before in prop::collection::vec(0..EVENTS.len(), 0..12),
+        ) {
+            use InstanceEvent::{Broke, ChangeEnded, Provisioned, Refused, Removed};
+            let state = before.into_iter().fold(InstanceState::Provisioning, |state, event| state.after(EVENTS[event]));
+            let ends = [Provisioned, Refused, Broke, ChangeEnded, Removed].map(|event| state.after(event));
+            prop_assert_eq!(state.is_unfinished(), ends.iter().any(|end| *end != state));
+        }
+
         #[test] // SPEC L-1
         fn once_removal_was_asked_for_an_instance_never_works_again(
             before in prop::collection::vec(0..EVENTS.len(), 0..8),
