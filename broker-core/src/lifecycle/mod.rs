@@ -23,8 +23,8 @@ pub(crate) use ask::{Ask, Outcome};
 pub(crate) use engine::{Engine, Timing};
 pub(crate) use instances::{Change, NewInstance, Wishes};
 pub(crate) use look::Condition;
-#[expect(unused_imports, reason = "for the Open Service Broker dialect")]
+#[allow(unused_imports, reason = "for the Open Service Broker dialect")]
 pub(crate) use look::{BindingView, InstanceView};
 pub(crate) use records::Actor;
-#[expect(unused_imports, reason = "for the Open Service Broker dialect")]
+#[allow(unused_imports, reason = "for the Open Service Broker dialect")]
 pub(crate) use records::{Operation, OperationKind};

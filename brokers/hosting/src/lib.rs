@@ -16,6 +16,7 @@ mod place;
 mod ports;
 mod process;
 mod program;
+mod recent;
 mod record;
 mod user;
 
@@ -25,4 +26,5 @@ pub use host::{Host, Hosting, Running};
 pub use place::{Place, ServerId};
 pub use ports::{Ports, addresses_of};
 pub use program::{Program, find_program};
+pub use recent::Recent;
 pub use user::RunAs;

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     net::IpAddr,
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -13,10 +13,10 @@ use broker_core::{
     Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, Plan, Result, Secret,
     Tenant,
 };
-use broker_hosting::{Host, Hosting, RunAs, ServerId, addresses_of, kept_secret};
+use broker_hosting::{Host, Hosting, Recent, RunAs, ServerId, addresses_of, kept_secret};
 use mysql_async::Opts;
 use tokio::{sync::Mutex, time::timeout};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     Config,
@@ -33,9 +33,11 @@ pub struct MysqlBroker {
     server: Server,
     advertise_host: String,
     limits: Limits,
-    /// Bindings and instances that were taken away since this process started. The list a reconciliation
-    /// works from may be older, and must not bring them back.
-    gone: Mutex<HashSet<OpaqueId>>,
+    /// Bindings and instances that were taken away lately. The list a reconciliation works from may be older than
+    /// that, and must not bring them back.
+    gone: Mutex<Recent<OpaqueId>>,
+    /// The server as it was last seen.
+    look: Mutex<Option<Arc<Look>>>,
 }
 
 enum Server {
@@ -63,11 +65,12 @@ impl MysqlBroker {
             statement_time: config.max_statement_time,
             tls: config.require_tls,
         };
-        Ok(Self { server, advertise_host: config.advertise_host, limits, gone: Mutex::default() })
+        Ok(Self { server, advertise_host: config.advertise_host, limits, gone: Mutex::default(), look: Mutex::default() })
     }
 
     async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
-        self.gone.lock().await.extend(ids.into_iter().cloned());
+        let mut gone = self.gone.lock().await;
+        ids.into_iter().for_each(|id| gone.insert(id.clone()));
     }
 
     /// Where apps find the server; none before the broker's own was first started.
@@ -78,16 +81,27 @@ impl MysqlBroker {
         }
     }
 
+    /// The server as it is, or was a moment ago.
+    async fn look(&self, link: &Link) -> Result<Arc<Look>> {
+        let mut last = self.look.lock().await;
+        if let Some(look) = last.as_ref().filter(|look| look.is_fresh()) {
+            return Ok(Arc::clone(look));
+        }
+        let at = Instant::now();
+        let look = Arc::new(Look { at, databases: link.databases().await?, accounts: link.accounts().await? });
+        *last = Some(Arc::clone(&look));
+        Ok(look)
+    }
+
     /// Gives a tenant what it lost. Accounts that nobody remembers are left alone: they may be about to be.
     async fn restore(
         &self,
         link: &Link,
         tenant: &Tenant,
-        databases: &HashSet<String>,
-        accounts: &HashSet<String>,
+        look: &Look,
     ) -> Result<()> {
         let database = Database::of(&tenant.instance);
-        if !databases.contains(database.as_str()) {
+        if !look.databases.contains(database.as_str()) {
             // Held while the database is made: an instance that goes meanwhile goes after that.
             let gone = self.gone.lock().await;
             if gone.contains(&tenant.instance.id) {
@@ -99,7 +113,7 @@ impl MysqlBroker {
         for binding in &tenant.bindings {
             let account = Account::of(binding);
             let gone = self.gone.lock().await;
-            if !accounts.contains(account.as_str())
+            if !look.accounts.contains(account.as_str())
                 && !gone.contains(&binding.id)
                 && !gone.contains(&tenant.instance.id)
             {
@@ -108,6 +122,24 @@ impl MysqlBroker {
             }
         }
         Ok(())
+    }
+}
+
+/// For how long a look at the server is good, for each account on it.
+const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
+
+/// The server's databases and accounts at a moment.
+struct Look {
+    at: Instant,
+    databases: HashSet<String>,
+    accounts: HashSet<String>,
+}
+
+impl Look {
+    /// Tenants are looked after one by one, and a look lists everything: on a server with many of them it serves for
+    /// many tenants.
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed() < LOOK_FOR_EACH * u32::try_from(self.accounts.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -289,35 +321,11 @@ impl Broker for MysqlBroker {
         Ok(items)
     }
 
-    async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
+    async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         let link = self.server.up().await?;
-        let (databases, accounts) = (link.databases().await?, link.accounts().await?);
-        let mut outcome = Ok(());
-        for tenant in tenants {
-            // What is wrong with one must not keep the others from what they lost.
-            if let Err(failure) = self.restore(&link, tenant, &databases, &accounts).await {
-                error!(instance.name = %tenant.instance.name, "`{}` could not be looked after: {}", tenant.instance.name, sources(&failure));
-                outcome = Err(failure);
-            }
-        }
-        let asked: HashSet<_> = tenants
-            .iter()
-            .flat_map(|tenant| tenant.bindings.iter().map(|binding| &binding.id).chain([&tenant.instance.id]))
-            .collect();
-        self.gone.lock().await.retain(|gone| asked.contains(gone));
-        outcome
+        let look = self.look(&link).await?;
+        self.restore(&link, tenant, &look).await
     }
-}
-
-/// An error with its causes, for the log.
-fn sources(failure: &BrokerError) -> String {
-    let mut text = failure.to_string();
-    let mut cause = std::error::Error::source(failure);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// What an app finds in its environment (SPEC M-1).

@@ -1,7 +1,7 @@
 //! The policy: what the plans mean.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,11 +12,10 @@ use broker_core::{
     Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, Plan, Result, Secret,
     Tenant,
 };
-use broker_hosting::{Host, Hosting, RunAs, ServerId, addresses_of, kept_secret};
-use futures::{StreamExt as _, stream};
+use broker_hosting::{Host, Hosting, Recent, RunAs, ServerId, addresses_of, kept_secret};
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, ServerErrorKind};
 use tokio::time::timeout;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::{
     Config, Size,
@@ -30,8 +29,6 @@ const DEDICATED: &str = "dedicated";
 const SHARED: &str = "shared";
 /// How long a question about an instance may take.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
-/// How many servers are looked after at once.
-const AT_ONCE: usize = 8;
 
 /// Hands out Redis: a server of its own to each instance, or a part of a shared one.
 pub struct RedisBroker {
@@ -40,6 +37,8 @@ pub struct RedisBroker {
     /// None when no `redis-server` is installed: then there is only `shared`, on a server given by URL.
     installed: Option<Installed>,
     dedicated: Mutex<HashMap<OpaqueId, Arc<Tenants>>>,
+    /// Dedicated servers that were removed lately: an older list does not bring them back.
+    removed: Mutex<Recent<OpaqueId>>,
     shared: Arc<Tenants>,
     /// Where apps find the shared server, when it was given by URL.
     given: Option<(String, u16)>,
@@ -77,7 +76,7 @@ impl RedisBroker {
             (None, None) => anyhow::bail!("there is no server for the plan `{SHARED}`"),
         };
         let given = given.map(|info| reachable(&info, &config.advertise_host)).transpose()?;
-        Ok(Self { config, host, installed, dedicated: Mutex::default(), shared: Arc::new(shared), given })
+        Ok(Self { config, host, installed, dedicated: Mutex::default(), removed: Mutex::default(), shared: Arc::new(shared), given })
     }
 
     /// The server that an instance is on.
@@ -107,59 +106,6 @@ impl RedisBroker {
             _ => Ok(tenants.own_port()?.map(|port| (self.config.advertise_host.clone(), port))),
         }
     }
-
-    /// The accounts of these instances' bindings, grouped by the server they belong to.
-    fn by_server(&self, tenants: &[Tenant]) -> Vec<(Arc<Tenants>, Wanted)> {
-        let mut shared = Wanted::default();
-        let mut servers = Vec::new();
-        for Tenant { instance, bindings } in tenants {
-            let accounts = bindings.iter().map(|binding| (instance.id.clone(), account(instance, binding)));
-            if is_shared(instance) {
-                shared.instances.push(instance.id.clone());
-                shared.accounts.extend(accounts);
-            } else {
-                match self.tenants(instance) {
-                    Ok(own) => {
-                        let instances = vec![instance.id.clone()];
-                        servers.push((own, Wanted { instances, accounts: accounts.collect() }));
-                    }
-                    Err(cause) => {
-                        error!(instance.name = %instance.name, "cannot look after `{}`: {cause}", instance.name)
-                    }
-                }
-            }
-        }
-        if !shared.instances.is_empty() {
-            servers.push((Arc::clone(&self.shared), shared));
-        }
-        servers
-    }
-
-    /// Drops what is known of instances and bindings that are gone for good.
-    async fn forget(&self, tenants: &[Tenant]) {
-        let asked: HashSet<_> = tenants
-            .iter()
-            .flat_map(|tenant| tenant.bindings.iter().map(|binding| &binding.id).chain([&tenant.instance.id]))
-            .cloned()
-            .collect();
-        self.shared.forget_all_but(&asked).await;
-        let known: Vec<_> = {
-            let mut dedicated = self.dedicated.lock().unwrap_or_else(PoisonError::into_inner);
-            // One that is being made is in use elsewhere, and not on the list yet.
-            dedicated.retain(|id, tenants| asked.contains(id) || Arc::strong_count(tenants) > 1);
-            dedicated.values().cloned().collect()
-        };
-        for tenants in known {
-            tenants.forget_all_but(&asked).await;
-        }
-    }
-}
-
-/// What a server should have.
-#[derive(Default)]
-struct Wanted {
-    instances: Vec<OpaqueId>,
-    accounts: Vec<(OpaqueId, Account)>,
 }
 
 #[async_trait]
@@ -194,7 +140,13 @@ impl Broker for RedisBroker {
 
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         let tenants = self.tenants(instance)?;
-        if is_shared(instance) { tenants.erase(&instance.id).await } else { tenants.remove(&instance.id).await }
+        if is_shared(instance) {
+            return tenants.erase(&instance.id).await;
+        }
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.id.clone());
+        tenants.remove(&instance.id).await?;
+        self.dedicated.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance.id);
+        Ok(())
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
@@ -224,19 +176,12 @@ impl Broker for RedisBroker {
         Ok(items)
     }
 
-    async fn reconcile(&self, tenants: &[Tenant]) -> Result<()> {
-        let servers = self.by_server(tenants);
-        let failures: Vec<Option<BrokerError>> = stream::iter(servers)
-            .map(|(server, wanted)| async move { server.restore(&wanted.instances, &wanted.accounts).await.err() })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        self.forget(tenants).await;
-        let failures: Vec<_> = failures.into_iter().flatten().collect();
-        for failure in failures.iter().skip(1) {
-            error!("a server could not be looked after: {}", sources(failure));
+    async fn reconcile(&self, Tenant { instance, bindings, .. }: &Tenant) -> Result<()> {
+        if self.removed.lock().unwrap_or_else(PoisonError::into_inner).contains(&instance.id) {
+            return Ok(());
         }
-        failures.into_iter().next().map_or(Ok(()), Err)
+        let accounts = bindings.iter().map(|binding| account(instance, binding)).collect();
+        self.tenants(instance)?.restore(&instance.id, accounts).await
     }
 }
 
@@ -330,17 +275,6 @@ async fn examine(info: &ConnectionInfo) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// An error with its causes, for the log.
-fn sources(failure: &BrokerError) -> String {
-    let mut text = failure.to_string();
-    let mut cause = std::error::Error::source(failure);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

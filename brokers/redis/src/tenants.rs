@@ -3,10 +3,11 @@
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError},
+    time::{Duration, Instant},
 };
 
 use broker_core::{BrokerError, OpaqueId, Result};
-use broker_hosting::{Host, Place, ServerId};
+use broker_hosting::{Host, Place, Recent, ServerId};
 use redis::ConnectionInfo;
 use tokio::sync::Mutex;
 use tracing::info;
@@ -16,6 +17,9 @@ use crate::{
     link::{Link, failure},
     server::RedisServer,
 };
+
+/// For how long a look at a server is good, for each account on it.
+const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
 
 /// The accounts of one server. Changes come one at a time; questions don't wait for them.
 pub(crate) struct Tenants {
@@ -32,11 +36,29 @@ enum Server {
 
 #[derive(Default)]
 struct Known {
-    /// Bindings and instances that were taken away since this process started. The list a
-    /// reconciliation works from is older than it, and must not bring them back.
-    gone: HashSet<OpaqueId>,
-    /// The server's run that was last seen to have all accounts.
-    run: Option<String>,
+    /// Bindings and instances that were taken away lately. The list a reconciliation works from may be older than
+    /// that, and must not bring them back.
+    gone: Recent<OpaqueId>,
+    /// The server as it was last seen.
+    look: Option<Look>,
+    /// The instances whose accounts the server's present run was given, or seen to have.
+    restored: HashSet<OpaqueId>,
+}
+
+/// A server's accounts at a moment.
+struct Look {
+    at: Instant,
+    /// Changes when the server starts anew.
+    run: String,
+    users: HashSet<OpaqueId>,
+}
+
+impl Look {
+    /// Tenants are looked after one by one, and a look lists all accounts: on a server with many of them it serves
+    /// for many tenants.
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed() < LOOK_FOR_EACH * u32::try_from(self.users.len()).unwrap_or(u32::MAX)
+    }
 }
 
 /// A server that answers.
@@ -116,7 +138,7 @@ impl Tenants {
     }
 
     async fn forbid_now(&self, known: &mut Known, users: &[OpaqueId]) -> Result<()> {
-        known.gone.extend(users.iter().cloned());
+        users.iter().for_each(|user| known.gone.insert(user.clone()));
         let link = self.if_up().await?;
         if let Server::Own { host, id, .. } = &self.server {
             let place = host.find(id).map_err(BrokerError::unavailable)?;
@@ -132,6 +154,7 @@ impl Tenants {
     pub(crate) async fn erase(&self, instance: &OpaqueId) -> Result<()> {
         let mut known = self.known.lock().await;
         known.gone.insert(instance.clone());
+        known.restored.remove(instance);
         if matches!(&self.server, Server::Own { host, id, .. } if !host.knows(id)) {
             return Ok(());
         }
@@ -160,39 +183,45 @@ impl Tenants {
         }
     }
 
-    /// Brings the server up and gives it the accounts that it lost (SPEC K-6). Accounts that nobody
+    /// Brings the server up and gives it an instance's accounts that it lost (SPEC K-6). Accounts that nobody
     /// remembers are left alone: they may be about to be remembered.
-    pub(crate) async fn restore(&self, instances: &[OpaqueId], accounts: &[(OpaqueId, Account)]) -> Result<()> {
+    pub(crate) async fn restore(&self, instance: &OpaqueId, accounts: Vec<Account>) -> Result<()> {
         let mut known = self.known.lock().await;
-        if instances.iter().all(|instance| known.gone.contains(instance)) {
+        if known.gone.contains(instance) {
             return Ok(());
         }
-        let wanted: Vec<_> = accounts
-            .iter()
-            .filter(|(instance, account)| !known.gone.contains(instance) && !known.gone.contains(&account.user))
-            .map(|(_, account)| account.clone())
-            .collect();
-        let up = self.up().await?;
-        let run = up.link.about().await.map_err(failure)?.run;
-        let users = up.link.users().await.map_err(failure)?;
-        let present: HashSet<_> = users.into_iter().collect();
-        let restarted = known.run.as_ref() != Some(&run);
-        let lost: Vec<_> = wanted.into_iter().filter(|account| restarted || !present.contains(&account.user)).collect();
+        if !known.look.as_ref().is_some_and(Look::is_fresh) {
+            self.look(&mut known).await?;
+        }
+        let Known { gone, look: Some(look), restored } = &mut *known else { return Ok(()) };
+        let is_lost = |account: &Account| {
+            let is_there = restored.contains(instance) && look.users.contains(&account.user);
+            !is_there && !gone.contains(&account.user)
+        };
+        let lost: Vec<Account> = accounts.into_iter().filter(is_lost).collect();
         if !lost.is_empty() {
+            let up = self.up().await?;
             self.keep(up.place.as_ref(), |accounts| {
                 accounts.retain(|account| lost.iter().all(|other| other.user != account.user));
                 accounts.extend(lost.iter().cloned());
             })?;
             up.link.allow(&lost, up.dialect).await.map_err(failure)?;
+            look.users.extend(lost.iter().map(|account| account.user.clone()));
             info!("gave {} accounts to a server that may have lost them", lost.len());
         }
-        known.run = Some(run);
+        restored.insert(instance.clone());
         Ok(())
     }
 
-    /// Forgets what was taken away and is asked for no more: `asked` is from a newer list than those before.
-    pub(crate) async fn forget_all_but(&self, asked: &HashSet<OpaqueId>) {
-        self.known.lock().await.gone.retain(|gone| asked.contains(gone));
+    async fn look(&self, known: &mut Known) -> Result<()> {
+        let up = self.up().await?;
+        let run = up.link.about().await.map_err(failure)?.run;
+        let users = up.link.users().await.map_err(failure)?.into_iter().collect();
+        if known.look.as_ref().is_none_or(|look| look.run != run) {
+            known.restored.clear();
+        }
+        known.look = Some(Look { at: Instant::now(), run, users });
+        Ok(())
     }
 
     /// Changes the accounts that a server of the broker's own starts with.

@@ -70,6 +70,11 @@ fn broker(service: &Service, error: ClientError) -> Error {
     }
 }
 
+/// The tsuru contract binds apps and jobs only.
+fn no_consumer(other: &Consumer) -> Error {
+    Error::invalid(format!("{other} cannot be bound: only apps and jobs can"))
+}
+
 /// Plans and info are extras: without an answer there are none, and the log says so (contract 4.2, 4.4).
 fn or_none<T: Default>(service: &Service, what: &str, answer: Result<T, ClientError>) -> Result<T> {
     match answer {
@@ -145,6 +150,7 @@ impl Brokers for HttpBrokers {
                 let body = BindJob { pool: bind.pool.clone(), ..BindJob::default() };
                 self.client.bind_job(&at, instance, job, body, &acting).await
             }
+            other => return Err(no_consumer(other)),
         };
         bound.map_err(|error| broker(service, error))
     }
@@ -164,6 +170,7 @@ impl Brokers for HttpBrokers {
                 self.client.unbind_app(&at, instance, body, &acting).await
             }
             Consumer::Job(job) => self.client.unbind_job(&at, instance, job, &acting).await,
+            other => return Err(no_consumer(other)),
         };
         unbound.map_err(|error| broker(service, error))
     }

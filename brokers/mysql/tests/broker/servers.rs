@@ -3,7 +3,7 @@
 use broker_core::{Broker as _, Health, Secret};
 use mysql_broker::MysqlBroker;
 
-use crate::support::{Client, Grounds, Shared, instance, tenancy, tenant};
+use crate::support::{Client, Grounds, Shared, instance, look_after, tenancy, tenant};
 
 #[tokio::test] // SPEC H-2 H-3
 async fn the_brokers_own_server_outlives_it_and_comes_back_when_it_is_killed() {
@@ -21,7 +21,7 @@ async fn the_brokers_own_server_outlives_it_and_comes_back_when_it_is_killed() {
 
     grounds.kill_server().await;
     assert!(matches!(broker.status(&instance).await.unwrap(), Health::Down(_)));
-    broker.reconcile(&[tenant(&instance, &[&binding])]).await.unwrap();
+    look_after(&broker, &[tenant(&instance, &[&binding])]).await;
 
     assert_ne!(grounds.pid(), pid);
     assert_eq!(Client::of(&env).await.unwrap().number("SELECT a FROM t").await, 7);

@@ -2,7 +2,7 @@
 
 use broker_core::{Broker as _, Health};
 
-use crate::support::{Client, Given, Grounds, binding, instance, tenancy, tenant};
+use crate::support::{Client, Given, Grounds, binding, instance, look_after, tenancy, tenant};
 
 const PLANS: [&str; 2] = ["dedicated", "shared"];
 
@@ -72,7 +72,7 @@ async fn binding_again_gives_the_same_credentials() {
         assert_eq!(broker.bind(&instance, &binding).await.unwrap(), env);
 
         Client::of(&env).await.unwrap();
-        broker.reconcile(&[tenant(&instance, &[&binding])]).await.unwrap();
+        look_after(&broker, &[tenant(&instance, &[&binding])]).await;
         Client::of(&env).await.unwrap();
     }
 }
@@ -115,12 +115,12 @@ async fn a_given_server_that_restarted_gets_its_accounts_back() {
     let gone = binding("gone");
     let gone_env = broker.bind(&instance, &gone).await.unwrap();
     let tenants = [tenant(&instance, &[&staying, &gone])];
-    broker.reconcile(&tenants).await.unwrap();
+    look_after(&broker, &tenants).await;
 
     given.restart().await;
     assert!(Client::of(&env).await.is_err());
     broker.unbind(&instance, &gone).await.unwrap();
-    broker.reconcile(&tenants).await.unwrap();
+    look_after(&broker, &tenants).await;
 
     Client::of(&env).await.unwrap();
     assert!(Client::of(&gone_env).await.is_err(), "an older list brings nothing back that was taken away");
@@ -134,7 +134,7 @@ async fn an_older_list_does_not_bring_a_removed_instance_back() {
     let older = [tenant(&instance, &[&binding])];
 
     broker.deprovision(&instance).await.unwrap();
-    broker.reconcile(&older).await.unwrap();
+    look_after(&broker, &older).await;
 
     assert_eq!(grounds.servers(), [""; 0]);
 }

@@ -5,7 +5,7 @@ use std::{net::TcpListener, time::Duration};
 use broker_core::{Broker as _, Health, Secret};
 use redis_broker::RedisBroker;
 
-use crate::support::{Client, Given, Grounds, eventually, tenancy, tenant};
+use crate::support::{Client, Given, Grounds, eventually, look_after, tenancy, tenant};
 
 #[tokio::test] // SPEC H-3
 async fn a_killed_server_comes_back_with_its_data_and_credentials() {
@@ -24,7 +24,7 @@ async fn a_killed_server_comes_back_with_its_data_and_credentials() {
 
     grounds.kill_servers().await;
     assert!(matches!(broker.status(&dedicated).await.unwrap(), Health::Down(_)));
-    broker.reconcile(&tenants).await.unwrap();
+    look_after(&broker, &tenants).await;
 
     assert_eq!(Client::of(&env).await.unwrap().get("k").await.as_deref(), Some("v"));
     Client::of(&shared_env).await.unwrap();
@@ -39,7 +39,7 @@ async fn what_is_unbound_while_its_server_is_down_stays_unbound() {
 
     grounds.kill_servers().await;
     broker.unbind(&instance, &binding).await.unwrap();
-    broker.reconcile(&[tenant(&instance, &[])]).await.unwrap();
+    look_after(&broker, &[tenant(&instance, &[])]).await;
 
     assert!(Client::of(&env).await.is_err());
     assert_eq!(broker.status(&instance).await.unwrap(), Health::Up);
@@ -57,7 +57,7 @@ async fn a_new_broker_takes_over_the_servers_of_the_last_one() {
     drop(broker);
     app.say("SET k v").await.unwrap();
     let broker = grounds.broker().await;
-    broker.reconcile(&[tenant(&instance, &[&binding]), tenant(&other, &[])]).await.unwrap();
+    look_after(&broker, &[tenant(&instance, &[&binding]), tenant(&other, &[])]).await;
 
     assert_eq!(app.get("k").await.as_deref(), Some("v"), "the connection was never touched");
     assert_eq!(grounds.pids(), pids);

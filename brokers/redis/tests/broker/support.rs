@@ -213,7 +213,14 @@ pub(crate) fn binding(app: &str) -> Binding {
 }
 
 pub(crate) fn tenant(instance: &Instance, bindings: &[&Binding]) -> Tenant {
-    Tenant { instance: instance.clone(), bindings: bindings.iter().copied().cloned().collect() }
+    Tenant::new(instance.clone(), bindings.iter().copied().cloned().collect())
+}
+
+/// What the framework does every few seconds.
+pub(crate) async fn look_after(broker: &RedisBroker, tenants: &[Tenant]) {
+    for tenant in tenants {
+        broker.reconcile(tenant).await.unwrap();
+    }
 }
 
 /// An instance with one binding, both made.
