@@ -1,5 +1,8 @@
 //! What every store keeps, told as one instance's life.
 
+use chrono::{TimeDelta, Utc};
+use futures::future::join_all;
+
 use super::{Store, StoreError, Write};
 use crate::{
     Binding, Consumer, Instance, OpaqueId,
@@ -15,6 +18,10 @@ pub(super) async fn check(store: &dyn Store) {
     refuses_what_was_overtaken(store).await;
     keeps_bindings_with_their_instance(store).await;
     serves_many_at_once(store).await;
+    finds_what_is_due(store).await;
+    lets_one_of_many_win(store).await;
+    commits_on_condition(store).await;
+    remembers_what_was_done(store).await;
 }
 
 async fn reads_what_was_written(store: &dyn Store) {
@@ -71,7 +78,7 @@ async fn keeps_bindings_with_their_instance(store: &dyn Store) {
 }
 
 async fn serves_many_at_once(store: &dyn Store) {
-    let ids: Vec<OpaqueId> = futures::future::join_all((0..50).map(|number| async move {
+    let ids: Vec<OpaqueId> = join_all((0..50).map(|number| async move {
         let record = an_instance(&format!("many-{number}"));
         store.commit(vec![put(&record)]).await.unwrap();
         record.instance.id
@@ -80,6 +87,97 @@ async fn serves_many_at_once(store: &dyn Store) {
     assert_eq!(store.instances(None, 100).await.unwrap().len(), 50);
     store.commit(ids.into_iter().map(Write::DeleteInstance).collect()).await.unwrap();
     assert!(store.instances(None, 100).await.unwrap().is_empty());
+}
+
+async fn finds_what_is_due(store: &dyn Store) {
+    let now = Utc::now();
+    let mut ids = Vec::new();
+    for (name, age) in [("due-late", 1), ("due-early", 5), ("due-later", -60)] {
+        let mut record = an_instance(name);
+        record.due = Some(now - TimeDelta::seconds(age));
+        store.commit(vec![put(&record)]).await.unwrap();
+        ids.push(Write::DeleteInstance(record.instance.id));
+    }
+    let instance = read(store, "due-late").await.instance;
+    let mut binding = a_binding(&instance, &Consumer::App("web".parse().unwrap()));
+    binding.due = Some(now);
+    store.commit(vec![put_binding(&binding)]).await.unwrap();
+
+    let names = async |skip, limit| {
+        let due = store.due_instances(now, skip, limit).await.unwrap();
+        due.into_iter().map(|record| record.instance.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(0, 10).await, ["due-early", "due-late"]);
+    assert_eq!((names(0, 1).await, names(1, 9).await), (vec!["due-early".to_owned()], vec!["due-late".to_owned()]));
+    let due = store.due_bindings(now + TimeDelta::seconds(1), 0, 10).await.unwrap();
+    assert_eq!((due.len(), due[0].due.is_some(), due[0].revision), (1, true, 1));
+    assert!(store.due_bindings(now - TimeDelta::seconds(1), 0, 10).await.unwrap().is_empty());
+
+    let page = store.instances(Some(&"due-early".parse().unwrap()), 1).await.unwrap();
+    assert_eq!(page[0].instance.name.as_str(), "due-late");
+    let counts = store.counts().await.unwrap();
+    assert_eq!(counts.instances, [("provisioning".to_owned(), 3)]);
+    assert_eq!(counts.bindings, [("binding".to_owned(), 1)]);
+    store.commit(ids).await.unwrap();
+}
+
+async fn lets_one_of_many_win(store: &dyn Store) {
+    let record = an_instance("race");
+    let inserted = join_all((0..10).map(|_| store.commit(vec![put(&record)]))).await;
+    assert_eq!(inserted.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+
+    let known = read(store, "race").await;
+    let others: Vec<_> = (0..5).map(|number| an_instance(&format!("bystander-{number}"))).collect();
+    let changed = join_all((0..10).map(|_| store.commit(vec![put(&known)])));
+    let (changed, bystanders) = futures::join!(changed, join_all(others.iter().map(|it| store.commit(vec![put(it)]))));
+
+    assert_eq!(changed.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    assert!(bystanders.iter().all(Result::is_ok), "a conflict in one commit touched another");
+    assert_eq!(read(store, "race").await.revision, 2);
+    let all = others.into_iter().chain([record]).map(|record| Write::DeleteInstance(record.instance.id));
+    store.commit(all.collect()).await.unwrap();
+}
+
+async fn commits_on_condition(store: &dyn Store) {
+    let (ours, app) = (OpaqueId::generate(), Consumer::App("web".parse().unwrap()));
+    let record = an_instance("condition");
+    let binding = a_binding(&record.instance, &app);
+    store.commit(vec![put(&record)]).await.unwrap();
+    let bind = || vec![Write::RequireReady(record.instance.id.clone(), ours.clone()), put_binding(&binding)];
+
+    assert!(matches!(store.commit(bind()).await, Err(StoreError::Conflict(_))), "it is not ready yet");
+    assert!(store.binding(&record.instance.id, &app).await.unwrap().is_none());
+    let mut ready = read(store, "condition").await;
+    ready.live(InstanceEvent::Provisioned);
+    store.commit(vec![put(&ready)]).await.unwrap();
+    store.commit(bind()).await.unwrap();
+
+    assert!(store.binding(&record.instance.id, &app).await.unwrap().is_some());
+    store.commit(vec![Write::DeleteInstance(record.instance.id)]).await.unwrap();
+}
+
+async fn remembers_what_was_done(store: &dyn Store) {
+    let name = "history".parse().unwrap();
+    let mut record = an_instance("history");
+    let mut logged = Vec::new();
+    for failure in [None, Some("the disk is full".to_owned())] {
+        let mut operation = record.operation.clone();
+        operation.end(failure);
+        logged.push(operation.clone());
+        store.commit(vec![Write::Log(Box::new(operation)), put(&record)]).await.unwrap();
+        record = read(store, "history").await;
+    }
+    let refused = vec![Write::Log(Box::new(logged[0].clone())), put(&an_instance("history"))];
+    assert!(store.commit(refused).await.is_err());
+    store.commit(vec![Write::DeleteInstance(record.instance.id.clone())]).await.unwrap();
+
+    logged.reverse();
+    assert_eq!(store.operations(&name, 10).await.unwrap(), logged, "the latest first, also after the instance is gone");
+    assert_eq!(store.operations(&name, 1).await.unwrap(), logged[..1]);
+    store.forget_operations(Utc::now() - TimeDelta::hours(1)).await.unwrap();
+    assert_eq!(store.operations(&name, 10).await.unwrap().len(), 2);
+    store.forget_operations(Utc::now() + TimeDelta::hours(1)).await.unwrap();
+    assert!(store.operations(&name, 10).await.unwrap().is_empty());
 }
 
 pub(super) fn an_instance(name: &str) -> InstanceRecord {

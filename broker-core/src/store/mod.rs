@@ -118,3 +118,15 @@ fn consumer_key(consumer: &Consumer) -> (&'static str, &str) {
         Consumer::Binding(id) => ("binding", id.as_str()),
     }
 }
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}
+
+impl From<crate::SealError> for StoreError {
+    fn from(error: crate::SealError) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}

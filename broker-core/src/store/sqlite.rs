@@ -1,17 +1,25 @@
 //! Records in a SQLite file.
 //!
-//! One task owns the one writing connection and puts whatever waits for it into one transaction, each
-//! commit in a savepoint of its own: many small commits cost one write to disk. Reads have
-//! connections of their own, which the write-ahead log lets run beside it.
+//! One thread owns the one writing connection and puts whatever waits for it into one transaction: many small commits
+//! cost one write to disk. Nobody is answered before that write is there.
+//!
+//! Single records are kept in a cache of bounded size. That thread alone fills it, with what it has just committed or
+//! just read, so what is in there is never older than what was acknowledged: a reader that misses asks the same thread,
+//! behind the commits that came before it. Lists are read by connections of their own, which the write-ahead log lets
+//! run beside the writer; they see everything that was acknowledged before they began.
 
-use std::{collections::HashSet, path::Path, time::Duration};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::{
-    Connection as _, Row as _, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
-};
+use quick_cache::{Weighter, sync::Cache};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Counts, Store, StoreError, Write, consumer_key};
@@ -22,24 +30,32 @@ use crate::{
 
 /// How long a connection waits for another one's lock.
 const BUSY: Duration = Duration::from_secs(10);
-/// The most commits that share a transaction.
-const BATCH: usize = 128;
+/// The most requests that share a transaction.
+const BATCH: usize = 256;
+/// What the cache may take, in bytes of sealed records.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// What the row that proves the key says.
 const PROOF: &[u8] = b"this key opens these records";
+/// The tables, step by step. A step that was released is never changed.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/sqlite/0001_records.sql")];
 
 /// Records in a SQLite file, sealed.
-#[derive(Debug)]
 pub(crate) struct SqliteStore {
     key: SealingKey,
-    readers: SqlitePool,
+    cache: Arc<Records>,
     writer: mpsc::Sender<Request>,
+    readers: Arc<Readers>,
 }
 
-/// A commit on its way to the writer, and who waits for it.
-struct Request {
-    rows: Vec<RowWrite>,
-    answer: oneshot::Sender<Result<(), StoreError>>,
+/// What the writing thread is asked for, and who waits for it.
+enum Request {
+    Commit(Vec<RowWrite>, Answer<()>),
+    Instance(InstanceName, Answer<Option<InstanceRecord>>),
+    Binding(OpaqueId, Consumer, Answer<Option<BindingRecord>>),
+    ForgetOperations(DateTime<Utc>, Answer<()>),
 }
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// A [`Write`] as the database takes it: bodies sealed.
 enum RowWrite {
@@ -51,40 +67,50 @@ enum RowWrite {
     Log { operation: Box<Operation>, body: String },
 }
 
+impl RowWrite {
+    /// Whether it may be refused.
+    fn is_conditional(&self) -> bool {
+        match self {
+            Self::Instance { .. } | Self::Binding { .. } | Self::Ready(_) => true,
+            Self::NoInstance(_) | Self::NoBinding(..) | Self::Log { .. } => false,
+        }
+    }
+}
+
 impl SqliteStore {
     /// Opens or makes the database, brings its tables up to date and proves that the key fits.
     pub(crate) async fn open(path: &Path, key: SealingKey) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .busy_timeout(BUSY)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        let migrations = sqlx::migrate!("src/store/migrations/sqlite");
-        migrations.run(&mut connection).await.map_err(|error| StoreError::Failed(Box::new(error)))?;
-        prove(&mut connection, &key).await?;
+        let (path, own_key) = (path.to_owned(), key.clone());
+        blocking(move || Self::open_now(&path, own_key)).await
+    }
 
-        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+    fn open_now(path: &Path, key: SealingKey) -> Result<Self, StoreError> {
+        let mut connection = connect(path)?;
+        migrate(&mut connection)?;
+        prove(&connection, &key)?;
+        let cache = Arc::new(Records::new());
         let (writer, requests) = mpsc::channel(4 * BATCH);
-        tokio::spawn(write(connection, requests));
-        Ok(Self { key, readers, writer })
+        let writing = Writer { connection, key: key.clone(), cache: cache.clone() };
+        let thread = thread::Builder::new().name("broker-records".to_owned());
+        thread.spawn(move || writing.run(requests)).map_err(|cause| StoreError::Failed(cause.into()))?;
+        let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::default() });
+        Ok(Self { key, cache, writer, readers })
     }
 
     fn seal(&self, write: Write) -> Result<RowWrite, StoreError> {
         Ok(match write {
             Write::PutInstance(record) => RowWrite::Instance {
-                body: self.key.seal(&serde_json::to_vec(&record)?, about_instance(&record.instance.id).as_bytes()),
+                body: self
+                    .key
+                    .seal(&serde_json::to_vec(&record)?, about_instance(record.instance.id.as_str()).as_bytes()),
                 record,
             },
             Write::DeleteInstance(id) => RowWrite::NoInstance(id),
-            Write::PutBinding(record) => RowWrite::Binding {
-                body: self
-                    .key
-                    .seal(&serde_json::to_vec(&record)?, about_binding(&record.instance, record.consumer()).as_bytes()),
-                record,
-            },
+            Write::PutBinding(record) => {
+                let (kind, consumer) = consumer_key(record.consumer());
+                let about = about_binding(record.instance.as_str(), kind, consumer);
+                RowWrite::Binding { body: self.key.seal(&serde_json::to_vec(&record)?, about.as_bytes()), record }
+            }
             Write::DeleteBinding(instance, consumer) => RowWrite::NoBinding(instance, consumer),
             // There is no other replica: the process has the folder's lock.
             Write::RequireReady(id, _) => RowWrite::Ready(id),
@@ -92,239 +118,483 @@ impl SqliteStore {
         })
     }
 
-    fn open_instance(&self, row: &SqliteRow) -> Result<InstanceRecord, StoreError> {
-        let id: String = row.try_get("id")?;
-        let body: Vec<u8> = row.try_get("body")?;
-        let plain = self.key.open(&body, format!("instance/{id}").as_bytes())?;
-        let record: InstanceRecord = serde_json::from_slice(&plain)?;
-        Ok(InstanceRecord { revision: row.try_get("revision")?, due: moment(row)?, ..record })
+    /// Asks the writing thread.
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        let gone = || StoreError::Failed("the thread that writes records has ended".into());
+        self.writer.send(request(answer)).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
     }
 
-    fn open_binding(&self, row: &SqliteRow) -> Result<BindingRecord, StoreError> {
-        let (instance, kind): (String, String) = (row.try_get("instance_id")?, row.try_get("kind")?);
-        let consumer: String = row.try_get("consumer")?;
-        let body: Vec<u8> = row.try_get("body")?;
-        let plain = self.key.open(&body, format!("binding/{instance}/{kind}/{consumer}").as_bytes())?;
-        let record: BindingRecord = serde_json::from_slice(&plain)?;
-        Ok(BindingRecord { revision: row.try_get("revision")?, due: moment(row)?, ..record })
+    /// Reads on a connection of its own.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection, &SealingKey) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (readers, key) = (self.readers.clone(), self.key.clone());
+        blocking(move || readers.with(|connection| read(connection, &key))).await
     }
 }
 
-fn moment(row: &SqliteRow) -> Result<Option<DateTime<Utc>>, StoreError> {
-    Ok(row.try_get::<Option<i64>, _>("due")?.and_then(DateTime::from_timestamp_millis))
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|cause| Err(StoreError::Failed(Box::new(cause))))
 }
 
-fn about_instance(id: &OpaqueId) -> String {
-    format!("instance/{id}")
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // With every commit, its write-ahead log is on the disk itself.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
 }
 
-fn about_binding(instance: &OpaqueId, consumer: &Consumer) -> String {
-    let (kind, name) = consumer_key(consumer);
-    format!("binding/{instance}/{kind}/{name}")
+/// Brings the tables up to date, each step whole or not at all.
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let done: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let done = done as usize;
+    if done > MIGRATIONS.len() {
+        let sentence = "the records were written by a newer version of the broker, which this one can't read";
+        return Err(StoreError::Failed(sentence.into()));
+    }
+    for (number, step) in (1_u32..).zip(MIGRATIONS).skip(done) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
 }
 
 /// Writes the proof into a new database; in an old one, the key must open it.
-async fn prove(connection: &mut SqliteConnection, key: &SealingKey) -> Result<(), StoreError> {
-    let row = sqlx::query("SELECT body FROM seal").fetch_optional(&mut *connection).await?;
-    if let Some(row) = row {
-        let body: Vec<u8> = row.try_get("body")?;
+fn prove(connection: &Connection, key: &SealingKey) -> Result<(), StoreError> {
+    let body = connection.query_row("SELECT body FROM seal", [], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    if let Some(body) = body {
         key.open(&body, b"seal")?;
         return Ok(());
     }
-    let insert = sqlx::query("INSERT INTO seal (one, body) VALUES (1, ?)").bind(key.seal(PROOF, b"seal"));
-    insert.execute(connection).await?;
+    connection.execute("INSERT INTO seal (one, body) VALUES (1, ?)", [key.seal(PROOF, b"seal")])?;
     Ok(())
 }
 
-/// Commits what comes, in batches, until the store is dropped.
-async fn write(mut connection: SqliteConnection, mut requests: mpsc::Receiver<Request>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while requests.recv_many(&mut batch, BATCH).await > 0 {
-        let (rows, answers): (Vec<_>, Vec<_>) = batch.drain(..).map(|request| (request.rows, request.answer)).unzip();
-        let outcomes = commit_batch(&mut connection, &rows).await;
-        let outcomes = outcomes.unwrap_or_else(|error| {
-            let text = error.to_string();
-            rows.iter().map(|_| Err(StoreError::Failed(text.clone().into()))).collect()
-        });
-        for (answer, outcome) in answers.into_iter().zip(outcomes) {
-            // Whoever asked may have given up; what was written stays written.
-            let _ = answer.send(outcome);
+fn about_instance(id: &str) -> String {
+    format!("instance/{id}")
+}
+
+fn about_binding(instance: &str, kind: &str, consumer: &str) -> String {
+    format!("binding/{instance}/{kind}/{consumer}")
+}
+
+/// The thread that writes.
+struct Writer {
+    connection: Connection,
+    key: SealingKey,
+    cache: Arc<Records>,
+}
+
+/// A commit that waits for its batch.
+type Waiting = (Vec<RowWrite>, Answer<()>);
+
+impl Writer {
+    fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut commits: Vec<Waiting> = Vec::with_capacity(BATCH);
+        let mut questions = Vec::new();
+        while let Some(first) = requests.blocking_recv() {
+            let mut next = Some(first);
+            while let Some(request) = next {
+                match request {
+                    Request::Commit(rows, answer) => commits.push((rows, answer)),
+                    question => questions.push(question),
+                }
+                let is_full = commits.len() + questions.len() >= BATCH;
+                next = if is_full { None } else { requests.try_recv().ok() };
+            }
+            if !commits.is_empty() {
+                self.commit(std::mem::take(&mut commits));
+            }
+            // After the commits: what was asked before one of them may as well be told what came of it.
+            questions.drain(..).for_each(|question| self.answer(question));
         }
     }
-    if let Err(error) = connection.close().await {
-        tracing::warn!("the records could not be closed in good order: {error}");
-    }
-}
 
-/// One transaction, a savepoint for each commit: a conflict in one leaves the others alone.
-async fn commit_batch(
-    connection: &mut SqliteConnection,
-    batch: &[Vec<RowWrite>],
-) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut outcomes = Vec::with_capacity(batch.len());
-    for rows in batch {
-        let mut savepoint = transaction.begin().await?;
-        let outcome = apply_all(&mut savepoint, rows).await;
-        match outcome {
-            Ok(()) => savepoint.commit().await?,
-            Err(_) => savepoint.rollback().await?,
+    /// Commits a batch, and answers when it is on disk.
+    fn commit(&mut self, batch: Vec<Waiting>) {
+        match self.commit_all(&batch) {
+            Ok(outcomes) => {
+                for ((rows, answer), outcome) in batch.into_iter().zip(outcomes) {
+                    let outcome = outcome.map(|freed| self.note(rows, freed));
+                    // Whoever asked may have given up; what was written stays written.
+                    let _ = answer.send(outcome);
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                for (_, answer) in batch {
+                    let _ = answer.send(Err(StoreError::Failed(text.clone().into())));
+                }
+            }
         }
-        outcomes.push(outcome);
     }
-    transaction.commit().await?;
-    Ok(outcomes)
+
+    /// One transaction: a conflict in one commit leaves the others alone.
+    fn commit_all(&mut self, batch: &[Waiting]) -> Result<Vec<Result<Freed, StoreError>>, StoreError> {
+        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for (rows, _) in batch {
+            let outcome = match apply_commit(&transaction, rows) {
+                Err(StoreError::Failed(cause)) => return Err(StoreError::Failed(cause)),
+                outcome => outcome,
+            };
+            outcomes.push(outcome);
+        }
+        transaction.commit()?;
+        Ok(outcomes)
+    }
+
+    /// Takes what was committed into the cache.
+    fn note(&self, rows: Vec<RowWrite>, freed: Freed) {
+        for name in freed.instances {
+            self.cache.instances.remove(&name);
+        }
+        for key in freed.bindings {
+            self.cache.bindings.remove(&key);
+        }
+        for row in rows {
+            match row {
+                RowWrite::Instance { mut record, body } => {
+                    record.revision += 1;
+                    let name = record.instance.name.clone();
+                    self.cache.instances.insert(name, Kept { record: Some(Arc::new(*record)), bytes: body.len() });
+                }
+                RowWrite::Binding { mut record, body } => {
+                    record.revision += 1;
+                    let key = (record.instance.clone(), record.consumer().clone());
+                    self.cache.bindings.insert(key, Kept { record: Some(Arc::new(*record)), bytes: body.len() });
+                }
+                RowWrite::NoBinding(instance, consumer) => drop(self.cache.bindings.remove(&(instance, consumer))),
+                RowWrite::NoInstance(_) | RowWrite::Ready(_) | RowWrite::Log { .. } => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, question: Request) {
+        match question {
+            Request::Instance(name, answer) => drop(answer.send(self.instance(name))),
+            Request::Binding(instance, consumer, answer) => drop(answer.send(self.binding(instance, consumer))),
+            Request::ForgetOperations(before, answer) => {
+                let gone =
+                    self.connection.execute("DELETE FROM operation WHERE ended < ?", [before.timestamp_millis()]);
+                drop(answer.send(gone.map(drop).map_err(StoreError::from)));
+            }
+            // Commits are not answered here.
+            Request::Commit(rows, answer) => self.commit(vec![(rows, answer)]),
+        }
+    }
+
+    fn instance(&self, name: InstanceName) -> Result<Option<InstanceRecord>, StoreError> {
+        const QUERY: &str = "SELECT id, due, revision, body FROM instance WHERE name = ?";
+        let row = self.connection.prepare_cached(QUERY)?.query_row([name.as_str()], sealed_instance).optional()?;
+        let bytes = row.as_ref().map_or(0, |row| row.body.len());
+        let record = row.map(|row| row.open(&self.key)).transpose()?;
+        self.cache.instances.insert(name, Kept { record: record.clone().map(Arc::new), bytes });
+        Ok(record)
+    }
+
+    fn binding(&self, instance: OpaqueId, consumer: Consumer) -> Result<Option<BindingRecord>, StoreError> {
+        const QUERY: &str = "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
+            WHERE instance_id = ? AND kind = ? AND consumer = ?";
+        let (kind, name) = consumer_key(&consumer);
+        let mut query = self.connection.prepare_cached(QUERY)?;
+        let row = query.query_row([instance.as_str(), kind, name], sealed_binding).optional()?;
+        let bytes = row.as_ref().map_or(0, |row| row.body.len());
+        let record = row.map(|row| row.open(&self.key)).transpose()?;
+        self.cache.bindings.insert((instance, consumer), Kept { record: record.clone().map(Arc::new), bytes });
+        Ok(record)
+    }
 }
 
-async fn apply_all(connection: &mut SqliteConnection, rows: &[RowWrite]) -> Result<(), StoreError> {
-    for row in rows {
-        apply(connection, row).await?;
-    }
-    Ok(())
+/// What a commit took away from under a name.
+#[derive(Default)]
+struct Freed {
+    instances: Vec<InstanceName>,
+    bindings: Vec<(OpaqueId, Consumer)>,
 }
 
-async fn apply(connection: &mut SqliteConnection, row: &RowWrite) -> Result<(), StoreError> {
+/// All rows of a commit or none.
+fn apply_commit(connection: &Connection, rows: &[RowWrite]) -> Result<Freed, StoreError> {
+    let mut freed = Freed::default();
+    let conditions = rows.iter().filter(|row| row.is_conditional()).count();
+    let deletes = rows.iter().any(|row| matches!(row, RowWrite::NoInstance(_) | RowWrite::NoBinding(..)));
+    if conditions <= 1 && !deletes {
+        // The one that may be refused goes first: then there is nothing to take back.
+        for row in rows.iter().filter(|row| row.is_conditional()).chain(rows.iter().filter(|row| !row.is_conditional()))
+        {
+            apply(connection, row, &mut freed)?;
+        }
+        return Ok(freed);
+    }
+    connection.prepare_cached("SAVEPOINT one")?.execute([])?;
+    let outcome = rows.iter().try_for_each(|row| apply(connection, row, &mut freed));
+    if outcome.is_err() {
+        connection.prepare_cached("ROLLBACK TO one")?.execute([])?;
+    }
+    connection.prepare_cached("RELEASE one")?.execute([])?;
+    outcome.map(|()| freed)
+}
+
+fn apply(connection: &Connection, row: &RowWrite, freed: &mut Freed) -> Result<(), StoreError> {
     match row {
-        RowWrite::Instance { record, body } => put_instance(connection, record, body).await,
-        RowWrite::NoInstance(id) => {
-            sqlx::query("DELETE FROM instance WHERE id = ?").bind(id.as_str()).execute(connection).await?;
-            Ok(())
-        }
-        RowWrite::Binding { record, body } => put_binding(connection, record, body).await,
+        RowWrite::Instance { record, body } => put_instance(connection, record, body),
+        RowWrite::NoInstance(id) => delete_instance(connection, id, freed),
+        RowWrite::Binding { record, body } => put_binding(connection, record, body),
         RowWrite::NoBinding(instance, consumer) => {
+            const DELETE: &str = "DELETE FROM binding WHERE instance_id = ? AND kind = ? AND consumer = ?";
             let (kind, name) = consumer_key(consumer);
-            sqlx::query("DELETE FROM binding WHERE instance_id = ? AND kind = ? AND consumer = ?")
-                .bind(instance.as_str())
-                .bind(kind)
-                .bind(name)
-                .execute(connection)
-                .await?;
+            connection.prepare_cached(DELETE)?.execute([instance.as_str(), kind, name])?;
             Ok(())
         }
         RowWrite::Ready(id) => {
-            let row = sqlx::query("SELECT 1 FROM instance WHERE id = ? AND state = 'ready'").bind(id.as_str());
-            let found = row.fetch_optional(connection).await?;
-            found.map(drop).ok_or_else(|| StoreError::Conflict(format!("the instance {id}")))
+            let mut query = connection.prepare_cached("SELECT 1 FROM instance WHERE id = ? AND state = 'ready'")?;
+            one_row(usize::from(query.exists([id.as_str()])?), || format!("the instance {id}"))
         }
         RowWrite::Log { operation, body } => {
-            sqlx::query("INSERT INTO operation (instance, ended, body) VALUES (?, ?, ?)")
-                .bind(operation.instance.as_str())
-                .bind(operation.ended.unwrap_or_else(Utc::now).timestamp_millis())
-                .bind(body)
-                .execute(connection)
-                .await?;
+            const INSERT: &str = "INSERT INTO operation (instance, ended, body) VALUES (?, ?, ?)";
+            let ended = operation.ended.unwrap_or_else(Utc::now).timestamp_millis();
+            connection.prepare_cached(INSERT)?.execute(params![operation.instance.as_str(), ended, body])?;
             Ok(())
         }
     }
 }
 
-async fn put_instance(
-    connection: &mut SqliteConnection,
-    record: &InstanceRecord,
-    body: &[u8],
-) -> Result<(), StoreError> {
-    let instance = &record.instance;
+fn put_instance(connection: &Connection, record: &InstanceRecord, body: &[u8]) -> Result<(), StoreError> {
+    const INSERT: &str =
+        "INSERT INTO instance (state, due, revision, body, id, name) VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO NOTHING";
+    const UPDATE: &str =
+        "UPDATE instance SET state = ?, due = ?, revision = revision + 1, body = ? WHERE id = ? AND revision = ?";
+    let (id, state, due) = (record.instance.id.as_str(), record.state.as_str(), millis(record.due));
     let written = if record.revision == 0 {
-        sqlx::query(
-            "INSERT INTO instance (state, due, revision, body, id, name) VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(record.state.as_str())
-        .bind(record.due.map(|due| due.timestamp_millis()))
-        .bind(body)
-        .bind(instance.id.as_str())
-        .bind(instance.name.as_str())
-        .execute(connection)
-        .await?
+        let name = record.instance.name.as_str();
+        connection.prepare_cached(INSERT)?.execute(params![state, due, body, id, name])?
     } else {
-        sqlx::query(
-            "UPDATE instance SET state = ?, due = ?, revision = revision + 1, body = ? WHERE id = ? AND revision = ?",
-        )
-        .bind(record.state.as_str())
-        .bind(record.due.map(|due| due.timestamp_millis()))
-        .bind(body)
-        .bind(instance.id.as_str())
-        .bind(record.revision)
-        .execute(connection)
-        .await?
+        connection.prepare_cached(UPDATE)?.execute(params![state, due, body, id, record.revision])?
     };
-    one_row(written.rows_affected(), || format!("instance \"{}\"", instance.name))
+    one_row(written, || format!("instance \"{}\"", record.instance.name))
 }
 
-async fn put_binding(connection: &mut SqliteConnection, record: &BindingRecord, body: &[u8]) -> Result<(), StoreError> {
+fn delete_instance(connection: &Connection, id: &OpaqueId, freed: &mut Freed) -> Result<(), StoreError> {
+    let mut bindings =
+        connection.prepare_cached("DELETE FROM binding WHERE instance_id = ? RETURNING kind, consumer")?;
+    let keys = bindings.query_map([id.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    for key in keys {
+        let (kind, name) = key?;
+        freed.bindings.extend(consumer_from(&kind, name).map(|consumer| (id.clone(), consumer)));
+    }
+    let mut instance = connection.prepare_cached("DELETE FROM instance WHERE id = ? RETURNING name")?;
+    let name = instance.query_row([id.as_str()], |row| row.get::<_, String>(0)).optional()?;
+    freed.instances.extend(name.and_then(|name| InstanceName::made_by_platform(&name).ok()));
+    Ok(())
+}
+
+fn put_binding(connection: &Connection, record: &BindingRecord, body: &[u8]) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO binding (state, due, revision, body, instance_id, kind, consumer) \
+        SELECT ?1, ?2, 1, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM instance WHERE id = ?4) ON CONFLICT DO NOTHING";
+    const UPDATE: &str = "UPDATE binding SET state = ?, due = ?, revision = revision + 1, body = ? \
+        WHERE instance_id = ? AND kind = ? AND consumer = ? AND revision = ?";
     let (kind, name) = consumer_key(record.consumer());
+    let (instance, state, due) = (record.instance.as_str(), record.state.as_str(), millis(record.due));
     let written = if record.revision == 0 {
-        sqlx::query(
-            "INSERT INTO binding (state, due, revision, body, instance_id, kind, consumer) VALUES (?, ?, 1, ?, ?, ?, ?) \
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(record.state.as_str())
-        .bind(record.due.map(|due| due.timestamp_millis()))
-        .bind(body)
-        .bind(record.instance.as_str())
-        .bind(kind)
-        .bind(name)
-        .execute(connection)
-        .await?
+        connection.prepare_cached(INSERT)?.execute(params![state, due, body, instance, kind, name])?
     } else {
-        sqlx::query(
-            "UPDATE binding SET state = ?, due = ?, revision = revision + 1, body = ? \
-             WHERE instance_id = ? AND kind = ? AND consumer = ? AND revision = ?",
-        )
-        .bind(record.state.as_str())
-        .bind(record.due.map(|due| due.timestamp_millis()))
-        .bind(body)
-        .bind(record.instance.as_str())
-        .bind(kind)
-        .bind(name)
-        .bind(record.revision)
-        .execute(connection)
-        .await?
+        connection.prepare_cached(UPDATE)?.execute(params![state, due, body, instance, kind, name, record.revision])?
     };
-    one_row(written.rows_affected(), || record.consumer().to_string())
+    one_row(written, || record.consumer().to_string())
 }
 
-fn one_row(affected: u64, what: impl FnOnce() -> String) -> Result<(), StoreError> {
+fn one_row(affected: usize, what: impl FnOnce() -> String) -> Result<(), StoreError> {
     if affected == 1 { Ok(()) } else { Err(StoreError::Conflict(what())) }
+}
+
+fn consumer_from(kind: &str, name: String) -> Option<Consumer> {
+    match kind {
+        "app" => name.parse().ok().map(Consumer::App),
+        "job" => name.parse().ok().map(Consumer::Job),
+        _ => name.parse().ok().map(Consumer::Binding),
+    }
+}
+
+fn millis(moment: Option<DateTime<Utc>>) -> Option<i64> {
+    moment.map(|moment| moment.timestamp_millis())
+}
+
+/// A row as it was read, and what its body is about.
+struct Sealed {
+    about: String,
+    due: Option<i64>,
+    revision: i64,
+    body: Vec<u8>,
+}
+
+fn sealed_instance(row: &Row<'_>) -> rusqlite::Result<Sealed> {
+    let about = about_instance(row.get_ref("id")?.as_str()?);
+    Ok(Sealed { about, due: row.get("due")?, revision: row.get("revision")?, body: row.get("body")? })
+}
+
+fn sealed_binding(row: &Row<'_>) -> rusqlite::Result<Sealed> {
+    let (instance, kind) = (row.get_ref("instance_id")?, row.get_ref("kind")?);
+    let about = about_binding(instance.as_str()?, kind.as_str()?, row.get_ref("consumer")?.as_str()?);
+    Ok(Sealed { about, due: row.get("due")?, revision: row.get("revision")?, body: row.get("body")? })
+}
+
+/// A record whose due time and revision stand beside its body.
+trait Opened: serde::de::DeserializeOwned {
+    fn beside(self, due: Option<DateTime<Utc>>, revision: i64) -> Self;
+}
+
+impl Opened for InstanceRecord {
+    fn beside(self, due: Option<DateTime<Utc>>, revision: i64) -> Self {
+        Self { due, revision, ..self }
+    }
+}
+
+impl Opened for BindingRecord {
+    fn beside(self, due: Option<DateTime<Utc>>, revision: i64) -> Self {
+        Self { due, revision, ..self }
+    }
+}
+
+impl Sealed {
+    fn open<T: Opened>(self, key: &SealingKey) -> Result<T, StoreError> {
+        let plain = key.open(&self.body, self.about.as_bytes())?;
+        let record: T = serde_json::from_slice(&plain)?;
+        Ok(record.beside(self.due.and_then(DateTime::from_timestamp_millis), self.revision))
+    }
+}
+
+/// Records that were read or written lately. A name without a record is remembered too.
+struct Records {
+    instances: Cache<InstanceName, Kept<InstanceRecord>, BySize>,
+    bindings: Cache<(OpaqueId, Consumer), Kept<BindingRecord>, BySize>,
+}
+
+impl Records {
+    fn new() -> Self {
+        let items = 4096;
+        Self {
+            instances: Cache::with_weighter(items, CACHE_BYTES / 2, BySize),
+            bindings: Cache::with_weighter(items, CACHE_BYTES / 2, BySize),
+        }
+    }
+}
+
+struct Kept<T> {
+    record: Option<Arc<T>>,
+    bytes: usize,
+}
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self { record: self.record.clone(), bytes: self.bytes }
+    }
+}
+
+#[derive(Clone)]
+struct BySize;
+
+impl<K, T> Weighter<K, Kept<T>> for BySize {
+    fn weight(&self, _: &K, kept: &Kept<T>) -> u64 {
+        // A record takes about as much again in memory as its text, and the entry something of its own.
+        2 * kept.bytes as u64 + 512
+    }
+}
+
+/// Connections for lists, opened when they are wanted.
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// How many connections for lists are kept open.
+const IDLE_READERS: usize = 4;
+
+impl Readers {
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.idle().pop();
+        let connection = idle.map_or_else(|| connect(&self.path), Ok)?;
+        let outcome = read(&connection)?;
+        // One that failed is not used again.
+        let mut idle = self.idle();
+        if idle.len() < IDLE_READERS {
+            idle.push(connection);
+        }
+        Ok(outcome)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const INSTANCES_PAGE: &str = "SELECT id, due, revision, body FROM instance WHERE name > ? ORDER BY name LIMIT ?";
+const INSTANCES_DUE: &str = "SELECT id, due, revision, body FROM instance WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?";
+const BINDINGS_OF: &str = "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
+    WHERE instance_id = ? ORDER BY kind, consumer";
+const BINDINGS_DUE: &str = "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
+    WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?";
+
+fn list<T: Opened>(
+    connection: &Connection,
+    key: &SealingKey,
+    query: &str,
+    parameters: impl rusqlite::Params,
+    sealed: impl FnMut(&Row<'_>) -> rusqlite::Result<Sealed>,
+) -> Result<Vec<T>, StoreError> {
+    let mut query = connection.prepare_cached(query)?;
+    let rows = query.query_map(parameters, sealed)?;
+    rows.map(|row| row?.open(key)).collect()
+}
+
+fn as_limit(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let rows = writes.into_iter().map(|write| self.seal(write)).collect::<Result<_, _>>()?;
-        let (answer, outcome) = oneshot::channel();
-        let gone = || StoreError::Failed("the task that writes records has ended".into());
-        self.writer.send(Request { rows, answer }).await.map_err(|_| gone())?;
-        outcome.await.map_err(|_| gone())?
+        self.ask(|answer| Request::Commit(rows, answer)).await
     }
 
     async fn instance(&self, name: &InstanceName) -> Result<Option<InstanceRecord>, StoreError> {
-        let query = sqlx::query("SELECT id, due, revision, body FROM instance WHERE name = ?").bind(name.as_str());
-        query.fetch_optional(&self.readers).await?.map(|row| self.open_instance(&row)).transpose()
+        if let Some(kept) = self.cache.instances.get(name) {
+            return Ok(kept.record.map(|record| (*record).clone()));
+        }
+        self.ask(|answer| Request::Instance(name.clone(), answer)).await
     }
 
     async fn instances(&self, after: Option<&InstanceName>, limit: usize) -> Result<Vec<InstanceRecord>, StoreError> {
-        let query = sqlx::query("SELECT id, due, revision, body FROM instance WHERE name > ? ORDER BY name LIMIT ?");
-        let query = query.bind(after.map_or("", |name| name.as_str())).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        query.fetch_all(&self.readers).await?.iter().map(|row| self.open_instance(row)).collect()
+        let after = after.map_or_else(String::new, ToString::to_string);
+        self.read(move |connection, key| {
+            list(connection, key, INSTANCES_PAGE, params![after, as_limit(limit)], sealed_instance)
+        })
+        .await
     }
 
     async fn binding(&self, instance: &OpaqueId, consumer: &Consumer) -> Result<Option<BindingRecord>, StoreError> {
-        let (kind, name) = consumer_key(consumer);
-        let query = sqlx::query(
-            "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
-             WHERE instance_id = ? AND kind = ? AND consumer = ?",
-        );
-        let row = query.bind(instance.as_str()).bind(kind).bind(name).fetch_optional(&self.readers).await?;
-        row.map(|row| self.open_binding(&row)).transpose()
+        let key = (instance.clone(), consumer.clone());
+        if let Some(kept) = self.cache.bindings.get(&key) {
+            return Ok(kept.record.map(|record| (*record).clone()));
+        }
+        self.ask(|answer| Request::Binding(key.0, key.1, answer)).await
     }
 
     async fn bindings(&self, instance: &OpaqueId) -> Result<Vec<BindingRecord>, StoreError> {
-        let query = sqlx::query(
-            "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
-             WHERE instance_id = ? ORDER BY kind, consumer",
-        );
-        let rows = query.bind(instance.as_str()).fetch_all(&self.readers).await?;
-        rows.iter().map(|row| self.open_binding(row)).collect()
+        let id = instance.to_string();
+        self.read(move |connection, key| list(connection, key, BINDINGS_OF, [id], sealed_binding)).await
     }
 
     async fn due_instances(
@@ -333,10 +603,11 @@ impl Store for SqliteStore {
         skip: usize,
         limit: usize,
     ) -> Result<Vec<InstanceRecord>, StoreError> {
-        let query =
-            sqlx::query("SELECT id, due, revision, body FROM instance WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?");
-        let query = query.bind(now.timestamp_millis()).bind(limit as i64).bind(skip as i64);
-        query.fetch_all(&self.readers).await?.iter().map(|row| self.open_instance(row)).collect()
+        self.read(move |connection, key| {
+            let parameters = params![now.timestamp_millis(), as_limit(limit), as_limit(skip)];
+            list(connection, key, INSTANCES_DUE, parameters, sealed_instance)
+        })
+        .await
     }
 
     async fn due_bindings(
@@ -345,35 +616,39 @@ impl Store for SqliteStore {
         skip: usize,
         limit: usize,
     ) -> Result<Vec<BindingRecord>, StoreError> {
-        let query = sqlx::query(
-            "SELECT instance_id, kind, consumer, due, revision, body FROM binding WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?",
-        );
-        let query = query.bind(now.timestamp_millis()).bind(limit as i64).bind(skip as i64);
-        query.fetch_all(&self.readers).await?.iter().map(|row| self.open_binding(row)).collect()
+        self.read(move |connection, key| {
+            let parameters = params![now.timestamp_millis(), as_limit(limit), as_limit(skip)];
+            list(connection, key, BINDINGS_DUE, parameters, sealed_binding)
+        })
+        .await
     }
 
     async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError> {
-        let query = sqlx::query("SELECT body FROM operation WHERE instance = ? ORDER BY number DESC LIMIT ?");
-        let rows = query.bind(instance.as_str()).bind(limit as i64).fetch_all(&self.readers).await?;
-        rows.iter().map(|row| Ok(serde_json::from_str(row.try_get("body")?)?)).collect()
+        let name = instance.to_string();
+        self.read(move |connection, _| {
+            const QUERY: &str = "SELECT body FROM operation WHERE instance = ? ORDER BY number DESC LIMIT ?";
+            let mut query = connection.prepare_cached(QUERY)?;
+            let rows = query.query_map(params![name, as_limit(limit)], |row| row.get::<_, String>(0))?;
+            rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
+        })
+        .await
     }
 
     async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        let query = sqlx::query("DELETE FROM operation WHERE ended < ?").bind(before.timestamp_millis());
-        query.execute(&self.readers).await?;
-        Ok(())
+        self.ask(|answer| Request::ForgetOperations(before, answer)).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        let mut counts = Counts::default();
-        for (table, into) in [("instance", &mut counts.instances), ("binding", &mut counts.bindings)] {
-            let query =
-                sqlx::query(sqlx::AssertSqlSafe(format!("SELECT state, count(*) AS n FROM {table} GROUP BY state")));
-            for row in query.fetch_all(&self.readers).await? {
-                into.push((row.try_get("state")?, row.try_get::<i64, _>("n")? as u64));
-            }
-        }
-        Ok(counts)
+        self.read(|connection, _| {
+            let count = |table: &str| -> Result<Vec<(String, u64)>, StoreError> {
+                let mut query =
+                    connection.prepare_cached(&format!("SELECT state, count(*) FROM {table} GROUP BY state"))?;
+                let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, u32>(1)?.into())))?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            };
+            Ok(Counts { instances: count("instance")?, bindings: count("binding")? })
+        })
+        .await
     }
 
     async fn beat(&self, replica: &OpaqueId, _: Duration) -> Result<HashSet<OpaqueId>, StoreError> {
@@ -385,20 +660,8 @@ impl Store for SqliteStore {
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Failed(Box::new(error))
-    }
-}
-
-impl From<serde_json::Error> for StoreError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Failed(Box::new(error))
-    }
-}
-
-impl From<crate::SealError> for StoreError {
-    fn from(error: crate::SealError) -> Self {
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
         Self::Failed(Box::new(error))
     }
 }
@@ -407,6 +670,10 @@ impl From<crate::SealError> for StoreError {
 mod tests {
     use super::*;
     use crate::store::contract;
+
+    fn put(record: &InstanceRecord) -> Vec<Write> {
+        vec![Write::PutInstance(Box::new(record.clone()))]
+    }
 
     #[tokio::test] // SPEC S-1
     async fn sqlite_keeps_the_contract() {
@@ -422,12 +689,57 @@ mod tests {
         let (path, key) = (folder.path().join("state.db"), SealingKey::generate());
         let record = contract::an_instance("cache");
         let store = SqliteStore::open(&path, key.clone()).await.unwrap();
-        store.commit(vec![Write::PutInstance(Box::new(record.clone()))]).await.unwrap();
+        store.commit(put(&record)).await.unwrap();
         drop(store);
 
         let again = SqliteStore::open(&path, key).await.unwrap();
 
         assert_eq!(again.instances(None, 10).await.unwrap()[0].instance.id, record.instance.id);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)] // SPEC S-1
+    async fn a_reader_never_sees_less_than_what_was_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let store = Arc::new(SqliteStore::open(&path, SealingKey::generate()).await.unwrap());
+        let name: InstanceName = "cache".parse().unwrap();
+        store.commit(put(&contract::an_instance("cache"))).await.unwrap();
+        let acknowledged = Arc::new(std::sync::atomic::AtomicI64::new(1));
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                let (store, acknowledged, name) = (store.clone(), acknowledged.clone(), name.clone());
+                tokio::spawn(async move {
+                    while acknowledged.load(std::sync::atomic::Ordering::SeqCst) < 300 {
+                        let least = acknowledged.load(std::sync::atomic::Ordering::SeqCst);
+                        store.cache.instances.remove(&name);
+                        let seen = store.instance(&name).await.unwrap().unwrap().revision;
+                        assert!(seen >= least, "read {seen} after {least} was acknowledged");
+                    }
+                })
+            })
+            .collect();
+
+        for _ in 1..300 {
+            let record = store.instance(&name).await.unwrap().unwrap();
+            store.commit(put(&record)).await.unwrap();
+            acknowledged.store(record.revision + 1, std::sync::atomic::Ordering::SeqCst);
+        }
+
+        for reader in readers {
+            reader.await.unwrap();
+        }
+    }
+
+    #[tokio::test] // SPEC S-6
+    async fn records_of_a_newer_version_are_refused_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        drop(SqliteStore::open(&path, SealingKey::generate()).await.unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+
+        let refusal = SqliteStore::open(&path, SealingKey::generate()).await.err().unwrap();
+
+        assert!(refusal.to_string().contains("a newer version of the broker"), "{refusal}");
     }
 
     #[tokio::test] // SPEC S-3
@@ -436,9 +748,9 @@ mod tests {
         let path = folder.path().join("state.db");
         let record = contract::an_instance("cache");
         let store = SqliteStore::open(&path, SealingKey::generate()).await.unwrap();
-        store.commit(vec![Write::PutInstance(Box::new(record.clone()))]).await.unwrap();
+        store.commit(put(&record)).await.unwrap();
 
-        let refusal = SqliteStore::open(&path, SealingKey::generate()).await.unwrap_err();
+        let refusal = SqliteStore::open(&path, SealingKey::generate()).await.err().unwrap();
 
         assert!(refusal.to_string().contains("cannot be opened"), "{refusal}");
         for entry in std::fs::read_dir(folder.path()).unwrap() {
