@@ -74,6 +74,9 @@ impl Engine {
         instance.bindable()?;
         self.confirm_held(&mut instance).await?;
         let instance = instance.instance;
+        if let Some(record) = self.begin_bind(&instance, consumer, &parameters, &ask).await? {
+            return self.give(&instance, record, &held, reply).await;
+        }
         let mut record = match self.binding_for(&instance, consumer, parameters, &ask).await? {
             Found::Same(record) => return Ok(Outcome::Already(record.env.unwrap_or_default())),
             Found::BeingMade(operation) => return Ok(Outcome::GoesOn(operation)),
@@ -83,12 +86,32 @@ impl Engine {
             record.live(BindingEvent::Asked);
             record.confirmed &= record.state != BindingState::Binding;
             let mut also = self.replace_binding_operation(&mut record, OperationKind::Bind, &ask);
-            also.extend(self.require_ready(&instance.id));
+            also.extend(self.require_ready(&instance));
             record.holder = self.holder();
             let begun = self.save_binding_with(&mut record, also).await;
             begun.map_err(|error| self.outrun(name, error))?;
         }
         self.give(&instance, record, &held, reply).await
+    }
+
+    /// Writes the intent of a first bind. Most binds are: whether this one is, the write itself tells.
+    async fn begin_bind(
+        &self,
+        instance: &Instance,
+        consumer: &Consumer,
+        parameters: &Parameters,
+        ask: &Ask,
+    ) -> Result<Option<BindingRecord>> {
+        let binding = Binding { parameters: parameters.clone(), ..Binding::new(consumer.clone()) };
+        let whose = Some(consumer.clone());
+        let operation = Operation::begin(OperationKind::Bind, instance.name.clone(), whose, ask.actor.clone());
+        let mut record = BindingRecord::new(instance, binding, operation);
+        record.holder = self.holder();
+        match self.save_binding_with(&mut record, self.require_ready(instance)).await {
+            Ok(()) => Ok(Some(record)),
+            Err(error) if error.is_overtaken() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a write that came too late means for who asked: another replica is at it.
@@ -296,7 +319,7 @@ impl Engine {
         record.live(BindingEvent::RemovalAsked);
         let mut also = self.replace_binding_operation(&mut record, OperationKind::Unbind, &ask);
         if is_ready {
-            also.extend(self.require_ready(&instance.id));
+            also.extend(self.require_ready(&instance));
         }
         record.holder = self.holder();
         let begun = self.save_binding_with(&mut record, also).await;

@@ -28,7 +28,7 @@ use super::{
     states::{BindingState, InstanceState},
 };
 use crate::{
-    Broker, BrokerError, Catalog, Consumer, InstanceName, OpaqueId, Plan, PlanName, Result,
+    Broker, BrokerError, Catalog, Consumer, Instance, InstanceName, OpaqueId, Plan, PlanName, Result,
     store::{Store, StoreError, Write},
 };
 
@@ -441,11 +441,11 @@ impl Engine {
 
     /// What a commit requires that begins work on a binding: where replicas share the store, that none of the
     /// others has begun something with the instance since it was read.
-    pub(super) fn require_ready(&self, instance: &OpaqueId) -> Vec<Write> {
+    pub(super) fn require_ready(&self, instance: &Instance) -> Vec<Write> {
         if !self.store.is_shared() {
             return Vec::new();
         }
-        vec![Write::RequireReady(instance.clone(), self.lease.replica().clone())]
+        vec![Write::RequireReady(instance.name.clone(), instance.id.clone(), self.lease.replica().clone())]
     }
 
     /// This replica, as the holder of what it works on.

@@ -80,13 +80,21 @@ impl Engine {
                 None => self.lock(&name, Mode::Exclusive, "a create").await?,
             },
         };
+        self.lease.begin().await?;
+        // Most names are new: whether this one is, the write itself tells.
+        let mut attempt = self.begin(&name, &wish, &ask, Vec::new()).await;
+        if attempt.as_ref().is_err_and(BrokerError::is_overtaken) {
+            attempt = self.make_way(&name, &wish, &ask, &held, reply).await;
+        }
         let record = loop {
-            match self.make_way(&name, &wish, &ask, &held, reply).await {
+            match attempt {
                 Ok(Way::Free(record)) => break *record,
                 Ok(Way::Made) => return Ok(Outcome::Already(())),
                 Ok(Way::BeingMade(operation)) => return Ok(Outcome::GoesOn(operation)),
                 // Another replica was faster: what it began is looked at.
-                Err(error) if error.is_overtaken() && self.store.is_shared() => {}
+                Err(error) if error.is_overtaken() && self.store.is_shared() => {
+                    attempt = self.make_way(&name, &wish, &ask, &held, reply).await;
+                }
                 Err(error) => return Err(error),
             }
         };
@@ -120,7 +128,7 @@ impl Engine {
         };
         match known.state {
             InstanceState::Gone => {
-                let forget = vec![Write::DeleteInstance(known.instance.id)];
+                let forget = vec![Write::DeleteInstance(known.instance.name, known.instance.id)];
                 self.begin(name, wish, ask, forget).await
             }
             InstanceState::Deprovisioning if known.confirmed => Err(still_being_removed(name)),
@@ -457,7 +465,7 @@ impl Engine {
         loop {
             let mut record = self.store.instance(name).await?.ok_or_else(unknown)?;
             if record.state == InstanceState::Gone {
-                self.store.commit(vec![Write::DeleteInstance(record.instance.id)]).await?;
+                self.store.commit(vec![Write::DeleteInstance(record.instance.name, record.instance.id)]).await?;
                 return Ok(Outcome::Done(()));
             }
             let is_ours = self.lease.may_take(record.holder.as_ref()).await?;
@@ -501,7 +509,7 @@ impl Engine {
             })
             .await?;
         if left_a_record && reply.is_awaited() {
-            self.store.commit(vec![Write::DeleteInstance(record.instance.id)]).await?;
+            self.store.commit(vec![Write::DeleteInstance(record.instance.name, record.instance.id)]).await?;
         }
         Ok(Outcome::Done(()))
     }
@@ -545,7 +553,7 @@ impl Engine {
             log.push(Write::Log(Box::new(record.operation.clone())));
         }
         if told {
-            log.push(Write::DeleteInstance(record.instance.id));
+            log.push(Write::DeleteInstance(record.instance.name, record.instance.id));
             self.store.commit(log).await?;
         } else {
             record.holder = None;

@@ -160,7 +160,9 @@ impl Engine {
                 self.save(&mut record).await?;
                 self.finish_removal(record, &held, &nobody).await.map(drop)
             }
-            InstanceState::Gone => Ok(self.store.commit(vec![Write::DeleteInstance(record.instance.id)]).await?),
+            InstanceState::Gone => {
+                Ok(self.store.commit(vec![Write::DeleteInstance(record.instance.name, record.instance.id)]).await?)
+            }
             InstanceState::Failed => Ok(()),
         }
     }

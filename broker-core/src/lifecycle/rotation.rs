@@ -51,7 +51,7 @@ impl Engine {
         record.next = Some(Binding { parameters: record.binding.parameters.clone(), ..Binding::new(consumer.clone()) });
         record.live(BindingEvent::RotationAsked);
         let mut also = self.replace_binding_operation(&mut record, OperationKind::Rotate, &ask);
-        also.extend(self.require_ready(&instance.id));
+        also.extend(self.require_ready(&instance));
         record.holder = self.holder();
         let begun = self.save_binding_with(&mut record, also).await;
         begun.map_err(|error| self.outrun(name, error))?;

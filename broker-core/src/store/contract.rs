@@ -70,7 +70,7 @@ async fn keeps_bindings_with_their_instance(store: &dyn Store) {
         .unwrap();
     assert_eq!(store.bindings(&id).await.unwrap().len(), 1);
 
-    store.commit(vec![Write::DeleteInstance(id.clone()), Write::DeleteInstance(id.clone())]).await.unwrap();
+    store.commit(vec![delete(&instance), delete(&instance)]).await.unwrap();
     assert!(store.bindings(&id).await.unwrap().is_empty());
     assert!(store.instances(None, 100).await.unwrap().is_empty());
     let orphan = a_binding(&instance, &app);
@@ -78,14 +78,14 @@ async fn keeps_bindings_with_their_instance(store: &dyn Store) {
 }
 
 async fn serves_many_at_once(store: &dyn Store) {
-    let ids: Vec<OpaqueId> = join_all((0..50).map(|number| async move {
+    let made: Vec<Instance> = join_all((0..50).map(|number| async move {
         let record = an_instance(&format!("many-{number}"));
         store.commit(vec![put(&record)]).await.unwrap();
-        record.instance.id
+        record.instance
     }))
     .await;
     assert_eq!(store.instances(None, 100).await.unwrap().len(), 50);
-    store.commit(ids.into_iter().map(Write::DeleteInstance).collect()).await.unwrap();
+    store.commit(made.iter().map(delete).collect()).await.unwrap();
     assert!(store.instances(None, 100).await.unwrap().is_empty());
 }
 
@@ -96,7 +96,7 @@ async fn finds_what_is_due(store: &dyn Store) {
         let mut record = an_instance(name);
         record.due = Some(now - TimeDelta::seconds(age));
         store.commit(vec![put(&record)]).await.unwrap();
-        ids.push(Write::DeleteInstance(record.instance.id));
+        ids.push(delete(&record.instance));
     }
     let instance = read(store, "due-late").await.instance;
     let mut binding = a_binding(&instance, &Consumer::App("web".parse().unwrap()));
@@ -134,7 +134,7 @@ async fn lets_one_of_many_win(store: &dyn Store) {
     assert_eq!(changed.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     assert!(bystanders.iter().all(Result::is_ok), "a conflict in one commit touched another");
     assert_eq!(read(store, "race").await.revision, 2);
-    let all = others.into_iter().chain([record]).map(|record| Write::DeleteInstance(record.instance.id));
+    let all = others.into_iter().chain([record]).map(|record| delete(&record.instance));
     store.commit(all.collect()).await.unwrap();
 }
 
@@ -143,7 +143,12 @@ async fn commits_on_condition(store: &dyn Store) {
     let record = an_instance("condition");
     let binding = a_binding(&record.instance, &app);
     store.commit(vec![put(&record)]).await.unwrap();
-    let bind = || vec![Write::RequireReady(record.instance.id.clone(), ours.clone()), put_binding(&binding)];
+    let bind = || {
+        vec![
+            Write::RequireReady(record.instance.name.clone(), record.instance.id.clone(), ours.clone()),
+            put_binding(&binding),
+        ]
+    };
 
     assert!(matches!(store.commit(bind()).await, Err(StoreError::Conflict(_))), "it is not ready yet");
     assert!(store.binding(&record.instance.id, &app).await.unwrap().is_none());
@@ -153,7 +158,7 @@ async fn commits_on_condition(store: &dyn Store) {
     store.commit(bind()).await.unwrap();
 
     assert!(store.binding(&record.instance.id, &app).await.unwrap().is_some());
-    store.commit(vec![Write::DeleteInstance(record.instance.id)]).await.unwrap();
+    store.commit(vec![delete(&record.instance)]).await.unwrap();
 }
 
 async fn remembers_what_was_done(store: &dyn Store) {
@@ -169,7 +174,7 @@ async fn remembers_what_was_done(store: &dyn Store) {
     }
     let refused = vec![Write::Log(Box::new(logged[0].clone())), put(&an_instance("history"))];
     assert!(store.commit(refused).await.is_err());
-    store.commit(vec![Write::DeleteInstance(record.instance.id.clone())]).await.unwrap();
+    store.commit(vec![delete(&record.instance)]).await.unwrap();
 
     logged.reverse();
     assert_eq!(store.operations(&name, 10).await.unwrap(), logged, "the latest first, also after the instance is gone");
@@ -190,6 +195,10 @@ fn a_binding(instance: &Instance, consumer: &Consumer) -> BindingRecord {
     let whose = Some(consumer.clone());
     let operation = Operation::begin(OperationKind::Bind, instance.name.clone(), whose, Actor::default());
     BindingRecord::new(instance, Binding::new(consumer.clone()), operation)
+}
+
+fn delete(instance: &Instance) -> Write {
+    Write::DeleteInstance(instance.name.clone(), instance.id.clone())
 }
 
 fn put(record: &InstanceRecord) -> Write {

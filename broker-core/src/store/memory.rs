@@ -53,10 +53,10 @@ impl Tables {
                 record.revision = next_revision(stored, record.revision, name.as_str())?;
                 undo.push(self.set_instance(name, Some(record)));
             }
-            Write::DeleteInstance(id) => {
+            Write::DeleteInstance(name, id) => {
                 let theirs: Vec<_> = self.bindings_of(&id).map(|record| record.consumer().clone()).collect();
                 undo.extend(theirs.into_iter().map(|consumer| self.set_binding((id.clone(), consumer), None)));
-                if let Some(name) = self.names.get(&id).cloned() {
+                if self.names.get(&id) == Some(&name) {
                     undo.push(self.set_instance(name, None));
                 }
             }
@@ -70,14 +70,14 @@ impl Tables {
                 undo.push(self.set_binding(key, Some(record)));
             }
             Write::DeleteBinding(instance, consumer) => undo.push(self.set_binding((instance, consumer), None)),
-            Write::RequireReady(id, replica) => {
-                let record = self.names.get(&id).and_then(|name| self.instances.get(name));
+            Write::RequireReady(name, id, replica) => {
+                let record = self.instances.get(&name).filter(|record| record.instance.id == id);
                 let is_free = |record: &InstanceRecord| {
                     record.state == InstanceState::Ready
                         && record.holder.as_ref().is_none_or(|holder| *holder == replica)
                 };
                 if !record.is_some_and(is_free) {
-                    return Err(StoreError::Conflict(format!("the instance {id}")));
+                    return Err(StoreError::Conflict(format!("instance \"{name}\"")));
                 }
             }
             Write::Log(operation) => {

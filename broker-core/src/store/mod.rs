@@ -76,14 +76,14 @@ pub(crate) trait Store: Send + Sync {
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     PutInstance(Box<InstanceRecord>),
-    /// Its bindings go with it. One that is gone is a success.
-    DeleteInstance(OpaqueId),
+    /// The instance of that name and identifier. Its bindings go with it. One that is gone is a success.
+    DeleteInstance(InstanceName, OpaqueId),
     PutBinding(Box<BindingRecord>),
     /// One that is gone is a success.
     DeleteBinding(OpaqueId, Consumer),
-    /// No change, but a condition: the instance is ready and no other replica than this one holds it, until the
-    /// commit is done. Otherwise the commit is a conflict.
-    RequireReady(OpaqueId, OpaqueId),
+    /// No change, but a condition: the instance of that name and identifier is ready, and no other replica than this
+    /// one holds it, until the commit is done. Otherwise the commit is a conflict.
+    RequireReady(InstanceName, OpaqueId, OpaqueId),
     /// An operation that has ended goes into the log.
     Log(Box<Operation>),
 }

@@ -1,18 +1,19 @@
--- Bodies are sealed; what stands beside them is what is looked up.
+-- Bodies are sealed; what stands beside them is what is looked up. Each table is one tree, by what it is asked for.
 CREATE TABLE instance (
     name TEXT PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     state TEXT NOT NULL,
     -- Milliseconds since 1970; none when nobody has to look after it without being asked.
     due INTEGER,
     revision INTEGER NOT NULL,
     body BLOB NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX instance_due ON instance (due) WHERE due IS NOT NULL;
 
+-- An instance's bindings go with it, in the same commit.
 CREATE TABLE binding (
-    instance_id TEXT NOT NULL REFERENCES instance (id) ON DELETE CASCADE,
+    instance_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     consumer TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -20,7 +21,7 @@ CREATE TABLE binding (
     revision INTEGER NOT NULL,
     body BLOB NOT NULL,
     PRIMARY KEY (instance_id, kind, consumer)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX binding_due ON binding (due) WHERE due IS NOT NULL;
 
