@@ -65,7 +65,13 @@ impl MysqlBroker {
             statement_time: config.max_statement_time,
             tls: config.require_tls,
         };
-        Ok(Self { server, advertise_host: config.advertise_host, limits, gone: Mutex::default(), look: Mutex::default() })
+        Ok(Self {
+            server,
+            advertise_host: config.advertise_host,
+            limits,
+            gone: Mutex::default(),
+            look: Mutex::default(),
+        })
     }
 
     async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
@@ -94,12 +100,7 @@ impl MysqlBroker {
     }
 
     /// Gives a tenant what it lost. Accounts that nobody remembers are left alone: they may be about to be.
-    async fn restore(
-        &self,
-        link: &Link,
-        tenant: &Tenant,
-        look: &Look,
-    ) -> Result<()> {
+    async fn restore(&self, link: &Link, tenant: &Tenant, look: &Look) -> Result<()> {
         let database = Database::of(&tenant.instance);
         if !look.databases.contains(database.as_str()) {
             // Held while the database is made: an instance that goes meanwhile goes after that.

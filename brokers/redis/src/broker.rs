@@ -76,7 +76,15 @@ impl RedisBroker {
             (None, None) => anyhow::bail!("there is no server for the plan `{SHARED}`"),
         };
         let given = given.map(|info| reachable(&info, &config.advertise_host)).transpose()?;
-        Ok(Self { config, host, installed, dedicated: Mutex::default(), removed: Mutex::default(), shared: Arc::new(shared), given })
+        Ok(Self {
+            config,
+            host,
+            installed,
+            dedicated: Mutex::default(),
+            removed: Mutex::default(),
+            shared: Arc::new(shared),
+            given,
+        })
     }
 
     /// The server that an instance is on.
