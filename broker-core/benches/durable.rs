@@ -46,6 +46,9 @@ enum What {
 
 fn compare(what: What, connections: usize) {
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
+    if let Some(only) = std::env::args().skip_while(|argument| argument != "--profile").nth(1) {
+        return profile(&only, what, connections);
+    }
     for round in 0..ROUNDS {
         // In turns, so that what else the machine does meets both.
         ours.push(measure(what, connections, round, |runtime, folder| support::serve_ours(runtime, folder)));
@@ -62,6 +65,15 @@ fn compare(what: What, connections: usize) {
         ours.p99.as_secs_f64() / by_hand.p99.as_secs_f64(),
         ours.per_second / by_hand.per_second
     );
+}
+
+/// `-- --profile ours` or `-- --profile hand`: one of them alone, under a profiler.
+fn profile(only: &str, what: What, connections: usize) {
+    let figures = match only {
+        "ours" => measure(what, connections, 0, |runtime, folder| support::serve_ours(runtime, folder)),
+        _ => measure(what, connections, 0, |runtime, folder| support::serve_router(runtime, router(folder))),
+    };
+    row(&format!("{what:?}, {connections} connections: {only}"), &figures);
 }
 
 fn measure(

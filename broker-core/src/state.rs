@@ -12,6 +12,8 @@ use crate::{
     secret::private_folder,
     store::{MemoryStore, SqliteStore, Store},
 };
+#[cfg(feature = "postgres")]
+use crate::{Secret, store::PostgresStore};
 
 /// Where a broker's records are kept: instances, bindings, what authors noted down.
 ///
@@ -44,6 +46,19 @@ impl State {
             .await
             .map_err(|cause| StateError::Database { path: database, cause: Box::new(cause) })?;
         Ok(Self { store: Arc::new(store), _lock: Some(Arc::new(lock)) })
+    }
+
+    /// In a PostgreSQL database, which several replicas of the broker can share (SPEC L-8): each gets the same URL, such
+    /// as `postgres://user:password@host:5432/database`, and a copy of the same key file, which is made when it is
+    /// missing.
+    ///
+    /// # Errors
+    /// When the key file can't be used, the database can't be reached or prepared, or the key does not fit the records.
+    #[cfg(feature = "postgres")]
+    pub async fn connect(url: &Secret, key_file: &Path) -> Result<Self, StateError> {
+        let key = SealingKey::load_or_create(key_file).map_err(|cause| StateError::file(key_file, cause))?;
+        let store = PostgresStore::connect(url, key).await.map_err(|cause| StateError::Server(Box::new(cause)))?;
+        Ok(Self { store: Arc::new(store), _lock: None })
     }
 }
 
@@ -86,6 +101,9 @@ pub enum StateError {
     /// Another process has the folder.
     #[error("{} is in use by another broker process, stop that one or choose another folder", .0.display())]
     InUse(PathBuf),
+    /// The database server can't be reached, or its records don't fit the key.
+    #[error("cannot use the records in the database: {0}")]
+    Server(BoxError),
     /// The database can't be opened, or does not fit the key.
     #[error("cannot open the records in {}: {cause}", path.display())]
     Database {

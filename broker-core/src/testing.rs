@@ -14,10 +14,14 @@
 
 mod conformance;
 mod crash;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod program;
 
 pub use conformance::{Report, Target, Variables, conformance};
 pub use crash::{CrashReport, Subject, crash_safety};
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
 pub use program::Program;
 
 use std::{
@@ -57,6 +61,14 @@ pub struct TestBroker {
     running: Option<Running>,
 }
 
+/// Where a test's broker keeps its records.
+enum Records {
+    InMemory,
+    InFolder(PathBuf),
+    #[cfg(feature = "postgres")]
+    InDatabase(Secret, PathBuf),
+}
+
 #[derive(Debug)]
 struct Running {
     end: oneshot::Sender<End>,
@@ -85,10 +97,33 @@ impl TestBroker {
         folder: Option<&Path>,
         settings: impl FnOnce(BrokerServer) -> BrokerServer + Send + 'static,
     ) -> Self {
-        let folder = folder.map(Path::to_owned);
+        let records = folder.map_or(Records::InMemory, |folder| Records::InFolder(folder.to_owned()));
+        Self::start_on(broker, records, settings).await
+    }
+
+    /// Serves a broker as one of several replicas that share their records in a PostgreSQL database, with settings of
+    /// your own.
+    ///
+    /// # Panics
+    /// When it can't be served.
+    #[cfg(feature = "postgres")]
+    pub async fn start_replica(
+        broker: impl Broker,
+        database: &Secret,
+        key_file: &Path,
+        settings: impl FnOnce(BrokerServer) -> BrokerServer + Send + 'static,
+    ) -> Self {
+        Self::start_on(broker, Records::InDatabase(database.clone(), key_file.to_owned()), settings).await
+    }
+
+    async fn start_on(
+        broker: impl Broker,
+        records: Records,
+        settings: impl FnOnce(BrokerServer) -> BrokerServer + Send + 'static,
+    ) -> Self {
         let (end, ended) = oneshot::channel();
         let (bound, address) = oneshot::channel();
-        let thread = thread::spawn(move || serve(broker, folder, settings, bound, ended));
+        let thread = thread::spawn(move || serve(broker, records, settings, bound, ended));
         let address = address.await.expect("the broker is served");
         Self { address, http: http(), running: Some(Running { end, thread }) }
     }
@@ -188,7 +223,7 @@ fn http() -> reqwest::Client {
 /// The thread that a broker is served on. Dropping its runtime drops every task, as a crash would.
 fn serve(
     broker: impl Broker,
-    folder: Option<PathBuf>,
+    records: Records,
     settings: impl FnOnce(BrokerServer) -> BrokerServer,
     bound: oneshot::Sender<SocketAddr>,
     ended: oneshot::Receiver<End>,
@@ -196,9 +231,11 @@ fn serve(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async move {
-        let state = match folder {
-            Some(folder) => State::open(&folder).await.expect("the records open"),
-            None => State::in_memory(),
+        let state = match records {
+            Records::InFolder(folder) => State::open(&folder).await.expect("the records open"),
+            Records::InMemory => State::in_memory(),
+            #[cfg(feature = "postgres")]
+            Records::InDatabase(url, key) => State::connect(&url, &key).await.expect("the database is there"),
         };
         let server = BrokerServer::new(broker, state)
             .accept(USERNAME, &Secret::from(PASSWORD))

@@ -1,5 +1,8 @@
 //! What every store keeps, told as one instance's life.
 
+#[cfg(feature = "postgres")]
+use std::time::Duration;
+
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 
@@ -22,6 +25,66 @@ pub(super) async fn check(store: &dyn Store) {
     lets_one_of_many_win(store).await;
     commits_on_condition(store).await;
     remembers_what_was_done(store).await;
+}
+
+/// Runs the contract's second part on two stores of two replicas that share their records.
+#[cfg(feature = "postgres")]
+pub(super) async fn check_shared(one: &dyn Store, other: &dyn Store) {
+    tells_who_lives(one, other).await;
+    lets_one_replica_win(one, other).await;
+    keeps_binds_from_held_instances(one, other).await;
+}
+
+#[cfg(feature = "postgres")]
+async fn tells_who_lives(one: &dyn Store, other: &dyn Store) {
+    let (ours, theirs) = (OpaqueId::generate(), OpaqueId::generate());
+    let lease = Duration::from_secs(60);
+
+    assert!(!one.beat(&ours, lease).await.unwrap().contains(&theirs));
+    assert!(other.beat(&theirs, lease).await.unwrap().contains(&ours));
+    assert!(one.beat(&ours, lease).await.unwrap().contains(&theirs));
+
+    let alive = one.beat(&ours, Duration::ZERO).await.unwrap();
+    assert!(!alive.contains(&theirs), "who was silent for longer than a lease is dead");
+}
+
+#[cfg(feature = "postgres")]
+async fn lets_one_replica_win(one: &dyn Store, other: &dyn Store) {
+    let records: Vec<_> = (0..20).map(|number| an_instance(&format!("shared-{number}"))).collect();
+    let put_all = |store| {
+        let forth = records.iter();
+        join_all(forth.map(move |record| Store::commit(store, vec![put(record)])))
+    };
+    let put_all_backwards = |store| {
+        let back = records.iter().rev();
+        join_all(back.map(move |record| Store::commit(store, vec![put(record)])))
+    };
+
+    let (ours, theirs) = futures::join!(put_all(one), put_all_backwards(other));
+
+    let won = ours.iter().zip(theirs.iter().rev()).filter(|(ours, theirs)| ours.is_ok() != theirs.is_ok()).count();
+    assert_eq!(won, records.len(), "each instance is made by one of the two");
+    one.commit(records.iter().map(|record| delete(&record.instance)).collect()).await.unwrap();
+    assert!(other.instances(None, 100).await.unwrap().is_empty());
+}
+
+#[cfg(feature = "postgres")]
+async fn keeps_binds_from_held_instances(one: &dyn Store, other: &dyn Store) {
+    let (ours, theirs) = (OpaqueId::generate(), OpaqueId::generate());
+    let mut record = an_instance("held");
+    record.live(InstanceEvent::Provisioned);
+    record.holder = Some(theirs.clone());
+    other.commit(vec![put(&record)]).await.unwrap();
+    let binding = a_binding(&record.instance, &Consumer::App("web".parse().unwrap()));
+    let bind = |replica: &OpaqueId| {
+        let ready = Write::RequireReady(record.instance.name.clone(), record.instance.id.clone(), replica.clone());
+        vec![ready, put_binding(&binding)]
+    };
+
+    assert!(matches!(one.commit(bind(&ours)).await, Err(StoreError::Conflict(_))));
+    other.commit(bind(&theirs)).await.unwrap();
+
+    one.commit(vec![delete(&record.instance)]).await.unwrap();
 }
 
 async fn reads_what_was_written(store: &dyn Store) {

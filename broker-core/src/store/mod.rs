@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod contract;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 pub(crate) use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::PostgresStore;
 pub(crate) use sqlite::SqliteStore;
 
 use std::{collections::HashSet, time::Duration};

@@ -1,0 +1,291 @@
+//! Two replicas of a broker on one database serve one service (SPEC L-8).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use broker_core::{
+    Binding, Broker, BrokerServer, Catalog, EnvVars, Instance, Notes, Result, Tenant, Update,
+    testing::{FakeBroker, Misdeed, Postgres, TestBroker, Variables, eventually},
+};
+
+/// Short, so that a test sees it end.
+const LEASE: Duration = Duration::from_millis(1500);
+
+/// A database for two, and what the replicas have in common.
+struct Ground {
+    server: Postgres,
+    folder: tempfile::TempDir,
+    service: Watched,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let service = Watched { fake: FakeBroker::new(), watch: Arc::default() };
+        Self { server: Postgres::start(), folder: tempfile::tempdir().unwrap(), service }
+    }
+
+    async fn replica(&self) -> TestBroker {
+        self.replica_with(|server| server).await
+    }
+
+    async fn replica_with(&self, settings: impl FnOnce(BrokerServer) -> BrokerServer + Send + 'static) -> TestBroker {
+        let key: PathBuf = self.folder.path().join("state.key");
+        let settings = move |server: BrokerServer| settings(server.lease(LEASE).turn_within(Duration::from_secs(10)));
+        TestBroker::start_replica(self.service.clone(), &self.server.url("broker"), &key, settings).await
+    }
+
+    fn fake(&self) -> &FakeBroker {
+        &self.service.fake
+    }
+}
+
+/// The fake service, and an eye on whether calls about one instance overlap that must not.
+#[derive(Clone)]
+struct Watched {
+    fake: FakeBroker,
+    watch: Arc<Mutex<Watch>>,
+}
+
+#[derive(Default)]
+struct Watch {
+    /// Running calls: on the whole instance, or by consumer.
+    running: HashMap<String, Vec<Option<String>>>,
+    overlaps: Vec<String>,
+}
+
+impl Watched {
+    fn overlaps(&self) -> Vec<String> {
+        self.watch.lock().unwrap().overlaps.clone()
+    }
+
+    async fn seen<T>(
+        &self,
+        call: &str,
+        instance: &Instance,
+        binding: Option<&Binding>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let (id, whose) = (instance.id.to_string(), binding.map(|binding| binding.consumer.to_string()));
+        {
+            let mut watch = self.watch.lock().unwrap();
+            let running = watch.running.entry(id.clone()).or_default();
+            let clashes = running.iter().any(|other| other.is_none() || whose.is_none() || *other == whose);
+            let what = clashes.then(|| format!("{call} for {whose:?} while {running:?}"));
+            running.push(whose.clone());
+            watch.overlaps.extend(what);
+        }
+        let _end = End { watched: self, id, whose };
+        // Long enough to be overlapped.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        work.await
+    }
+}
+
+/// A call's end, also when it is dropped.
+struct End<'a> {
+    watched: &'a Watched,
+    id: String,
+    whose: Option<String>,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let mut watch = self.watched.watch.lock().unwrap();
+        let running = watch.running.get_mut(&self.id).unwrap();
+        let place = running.iter().position(|whose| *whose == self.whose).unwrap();
+        running.swap_remove(place);
+    }
+}
+
+#[async_trait]
+impl Broker for Watched {
+    fn catalog(&self) -> Catalog {
+        self.fake.catalog()
+    }
+
+    async fn provision(&self, instance: &Instance) -> Result<Notes> {
+        self.seen("provision", instance, None, self.fake.provision(instance)).await
+    }
+
+    async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
+        self.seen("bind", instance, Some(binding), self.fake.bind(instance, binding)).await
+    }
+
+    async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
+        self.seen("unbind", instance, Some(binding), self.fake.unbind(instance, binding)).await
+    }
+
+    async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
+        self.seen("update", instance, None, self.fake.update(instance, to)).await
+    }
+
+    async fn deprovision(&self, instance: &Instance) -> Result<()> {
+        self.seen("deprovision", instance, None, self.fake.deprovision(instance)).await
+    }
+
+    async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
+        self.seen("reconcile", &tenant.instance, None, self.fake.reconcile(tenant)).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")] // SPEC L-8, A45
+async fn what_one_replica_makes_the_other_serves() {
+    let ground = Ground::new();
+    let (one, other) = (ground.replica().await, ground.replica().await);
+
+    one.create("cache").await.is(201);
+
+    other.status("cache").await.is(204);
+    other.create("cache").await.is(409);
+    let env = other.bind_app("cache", "web").await.is(201).env();
+    assert_eq!(one.bind_app("cache", "web").await.is(201).env(), env);
+    one.unbind_app("cache", "web").await.is(200);
+    assert!(!ground.fake().opens(&env));
+    other.unbind_app("cache", "web").await.is(404);
+    other.remove("cache").await.is(200);
+    one.status("cache").await.is(404);
+    assert_eq!(ground.fake().instances(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")] // SPEC L-8, L-4
+async fn replicas_that_are_asked_at_once_get_into_nobodys_way() {
+    let ground = Ground::new();
+    let replicas = [ground.replica().await, ground.replica().await];
+    let clients = (0..8).map(|client| live(client, &replicas, ground.fake()));
+
+    futures::future::join_all(clients).await;
+
+    assert_eq!(ground.service.overlaps(), [""; 0]);
+    for instance in 0..3 {
+        let name = format!("shared-{instance}");
+        eventually("it is gone", async || matches!(replicas[0].remove(&name).await.status, 200 | 404)).await;
+    }
+    eventually("nothing is left", async || ground.fake().instances() == 0).await;
+    assert_eq!(ground.fake().accounts(), BTreeMap::new());
+}
+
+/// A platform's user who does this and that to three instances, which others use too, by whichever replica.
+async fn live(client: usize, replicas: &[TestBroker; 2], fake: &FakeBroker) {
+    let app = format!("app-{client}");
+    for step in 0..30 {
+        let (name, at) = (format!("shared-{}", (client * 7 + step) % 3), &replicas[(client + step * 5) % 2]);
+        let answer = match (client * 3 + step) % 8 {
+            0 | 1 => at.create(&name).await,
+            2 => at.form("PUT", &format!("/resources/{name}"), &format!("plan=large&team=t{step}")).await,
+            3 => at.unbind_app(&name, &app).await,
+            4 if step % 3 == 0 => at.remove(&name).await,
+            _ => at.bind_app(&name, &app).await,
+        };
+        assert!(answer.status < 500 || answer.status == 503, "{} {}", answer.status, answer.body);
+    }
+    let _ = fake;
+}
+
+#[tokio::test(flavor = "multi_thread")] // SPEC L-8
+async fn of_two_replicas_that_create_one_name_at_once_one_is_accepted() {
+    let ground = Ground::new();
+    let (one, other) = (ground.replica().await, ground.replica().await);
+
+    for round in 0..10 {
+        let name = format!("race-{round}");
+        let (ours, theirs) = tokio::join!(one.create(&name), other.create(&name));
+        let mut statuses = [ours.status, theirs.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "{} / {}", ours.body, theirs.body);
+    }
+
+    assert_eq!(ground.fake().instances(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")] // SPEC L-8, L-3
+async fn a_replica_finishes_what_one_that_died_began() {
+    let ground = Ground::new();
+    let survivor = ground.replica().await;
+    survivor.create("ready").await.is(201);
+    let env = survivor.bind_app("ready", "web").await.is(201).env();
+    for (call, method, path, body) in [
+        ("provision", "POST", "/resources", "name=cache&plan=small&team=data"),
+        ("bind", "POST", "/resources/ready/bind-app", "app-name=other"),
+        ("unbind", "DELETE", "/resources/ready/bind-app", "app-name=web"),
+        ("update", "PUT", "/resources/ready", "plan=large&team=data"),
+        ("deprovision", "DELETE", "/resources/ready", "user=u"),
+    ] {
+        let dying = ground.replica().await;
+        ground.fake().next(call, Misdeed::Hang);
+        let before = ground.fake().count(call);
+        let sent = tokio::spawn(dying.request(method, path).body(body).send());
+        eventually("the author is at work", async || ground.fake().count(call) > before).await;
+        dying.kill().await;
+        assert!(sent.await.unwrap().is_err(), "nobody was told yes");
+        settled(call, &survivor, ground.fake(), &env).await;
+    }
+    survivor.remove("cache").await.is(200);
+    eventually("nothing is left", async || ground.fake().instances() == 0 && ground.fake().accounts().is_empty()).await;
+}
+
+/// What the survivor makes of an operation that its peer began, within a lease and a little more.
+async fn settled(call: &str, survivor: &TestBroker, fake: &FakeBroker, env: &Variables) {
+    match call {
+        "provision" => eventually("it is made", async || survivor.status("cache").await.status == 204).await,
+        "bind" => {
+            eventually("the half-made account is gone", async || fake.accounts().len() == 1).await;
+            assert!(fake.opens(env));
+        }
+        "unbind" => eventually("access is taken away", async || !fake.opens(env)).await,
+        "update" => eventually("it is changed", async || survivor.status("ready").await.status == 204).await,
+        _ => eventually("it is removed", async || matches!(survivor.remove("ready").await.status, 200 | 404)).await,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")] // SPEC L-8, A107
+async fn a_removal_by_one_replica_stops_what_the_other_is_doing() {
+    let ground = Ground::new();
+    let settings = |server: BrokerServer| server.answer_within(Duration::from_millis(50));
+    let (one, other) = (ground.replica_with(settings).await, ground.replica().await);
+    ground.fake().next("provision", Misdeed::Hang);
+    one.create("cache").await.is(201);
+    other.status("cache").await.is(202);
+
+    other.remove("cache").await.is(200);
+
+    one.status("cache").await.is(404);
+    assert_eq!(ground.fake().instances(), 0);
+    other.create("cache").await.is(201);
+    one.bind_app("cache", "web").await.is(201);
+}
+
+#[tokio::test(flavor = "multi_thread")] // SPEC L-8
+async fn a_second_caller_learns_what_the_other_replica_is_doing() {
+    let ground = Ground::new();
+    let settings = |server: BrokerServer| server.turn_within(Duration::from_millis(300));
+    let (one, other) = (ground.replica().await, ground.replica_with(settings).await);
+    one.create("cache").await.is(201);
+    ground.fake().next("update", Misdeed::Hang);
+    let before = ground.fake().count("update");
+    let update = one.request("PUT", "/resources/cache").body("plan=large&team=data");
+    let sent = tokio::spawn(update.send());
+    eventually("the author is at work", async || ground.fake().count("update") > before).await;
+
+    let refusal = other.form("PUT", "/resources/cache", "plan=small&team=data").await;
+
+    refusal.is(409).says("instance \"cache\" is busy: an update is running, try again when it has ended");
+    ground.fake().release();
+    assert_eq!(sent.await.unwrap().unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")] // SPEC L-8
+async fn replicas_go_on_when_the_database_comes_back() {
+    let mut ground = Ground::new();
+    let (one, other) = (ground.replica().await, ground.replica().await);
+    one.create("cache").await.is(201);
+
+    ground.server.restart();
+
+    eventually("it serves again", async || one.bind_app("cache", "web").await.status == 201).await;
+    eventually("the other too", async || other.bind_app("cache", "worker").await.status == 201).await;
+}
