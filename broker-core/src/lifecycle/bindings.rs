@@ -29,7 +29,8 @@ impl Engine {
         ask: Ask,
     ) -> Result<Outcome<EnvVars>> {
         self.operate(&ask.clone(), |engine, reply| async move {
-            engine.run_bind(&name, &consumer, parameters, ask, &reply).await
+            let bind = || engine.run_bind(&name, &consumer, parameters.clone(), ask.clone(), &reply);
+            engine.in_turn(bind).await
         })
         .await
     }
@@ -75,14 +76,17 @@ impl Engine {
         self.confirm_held(&mut instance).await?;
         let instance = instance.instance;
         if let Some(record) = self.begin_bind(&instance, consumer, &parameters, &ask).await? {
-            return self.give(&instance, record, &held, reply).await;
+            let outcome = self.give(&instance, record, &held, reply).await;
+            self.let_go_binding(&instance.id, consumer).await;
+            return outcome;
         }
         let mut record = match self.binding_for(&instance, consumer, parameters, &ask).await? {
             Found::Same(record) => return Ok(Outcome::Already(record.env.unwrap_or_default())),
             Found::BeingMade(operation) => return Ok(Outcome::GoesOn(operation)),
             Found::ToGive(record) => *record,
         };
-        if record.state != BindingState::Bound {
+        // Where replicas share the store, a bind again is written down too: that keeps the others away.
+        if record.state != BindingState::Bound || self.store.is_shared() {
             record.live(BindingEvent::Asked);
             record.confirmed &= record.state != BindingState::Binding;
             let mut also = self.replace_binding_operation(&mut record, OperationKind::Bind, &ask);
@@ -91,7 +95,9 @@ impl Engine {
             let begun = self.save_binding_with(&mut record, also).await;
             begun.map_err(|error| self.outrun(name, error))?;
         }
-        self.give(&instance, record, &held, reply).await
+        let outcome = self.give(&instance, record, &held, reply).await;
+        self.let_go_binding(&instance.id, consumer).await;
+        outcome
     }
 
     /// Writes the intent of a first bind. Most binds are: whether this one is, the write itself tells.
@@ -112,14 +118,6 @@ impl Engine {
             Err(error) if error.is_overtaken() => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// What a write that came too late means for who asked: another replica is at it.
-    pub(super) fn outrun(&self, name: &InstanceName, error: BrokerError) -> BrokerError {
-        if error.is_overtaken() && self.store.is_shared() {
-            return BrokerError::Busy { instance: name.clone(), operation: "another operation".to_owned() };
-        }
-        error
     }
 
     /// The record to bind with: the consumer's own, unless its time is over.
@@ -183,10 +181,7 @@ impl Engine {
         let work = self.call_while(held, "bind", || self.broker.bind(instance, &binding));
         let outcome = reply.meanwhile(work, async || self.promise(&mut record, reply).await).await;
         match outcome {
-            Called::Interrupted => {
-                self.let_go(&mut record).await;
-                Err(being_removed(&instance.name))
-            }
+            Called::Interrupted => Err(being_removed(&instance.name)),
             Called::Done(env) => {
                 record.env = Some(env.clone());
                 record.confirmed |= reply.is_awaited();
@@ -221,17 +216,6 @@ impl Engine {
             }
         }
         reply.goes_on(&record.operation);
-    }
-
-    /// Lets other replicas have a binding that this one stopped working on, since its instance is to be removed.
-    async fn let_go(&self, record: &mut BindingRecord) {
-        if !self.store.is_shared() {
-            return;
-        }
-        record.holder = None;
-        if let Err(error) = self.save_binding(record).await {
-            tracing::debug!("{} was not let go of: {error}", record.consumer());
-        }
     }
 
     /// As a create's outcome: what a replica that was taken for dead made is taken away when nobody knows of it.
@@ -330,12 +314,14 @@ impl Engine {
         let outcome = reply.meanwhile(taken, async || {
             reply.goes_on(&operation);
         });
-        match outcome.await {
+        let outcome = match outcome.await {
             Err(error) if reply.is_awaited() && !held.is_interrupted() => {
                 self.keep(&instance, record, &held, reply, error).await
             }
             ended => ended.map(Outcome::Done),
-        }
+        };
+        self.let_go_binding(&instance.id, consumer).await;
+        outcome
     }
 
     /// Has the author take access away, then remembers the secret for a while (SPEC B-5).
@@ -345,10 +331,7 @@ impl Engine {
         for binding in &bindings {
             match self.call_while(held, "unbind", || self.broker.unbind(instance, binding)).await {
                 Called::Done(()) => {}
-                Called::Interrupted => {
-                    self.let_go(&mut record).await;
-                    return Err(being_removed(&instance.name));
-                }
+                Called::Interrupted => return Err(being_removed(&instance.name)),
                 Called::Failed(error) => {
                     self.backoff.failed(&record.binding.id);
                     return Err(error);

@@ -23,7 +23,7 @@ use super::{
     backoff::Backoff,
     lease::Lease,
     locks::{Held, Key, Locks, Mode},
-    records::{BindingRecord, InstanceRecord},
+    records::{BindingRecord, InstanceRecord, Operation},
     reply::Reply,
     states::{BindingState, InstanceState},
 };
@@ -39,6 +39,10 @@ pub(super) const LAST_STEP: Duration = Duration::from_millis(500);
 const DRIVEN_AT_ONCE: usize = 16;
 /// How often is looked whether another replica has let go of a record, or has one removed that is worked on here.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What runs where another replica was faster, and it is not known with what.
+const OUTRUN: &str = "an operation of another replica";
+/// How often is tried to let go of a record; after that, others wait until this replica works on it again.
+const LET_GO_TRIES: usize = 3;
 /// How long a removal is remembered that nobody was told of.
 const GONE_FOR: TimeDelta = TimeDelta::days(30);
 /// An attempt that took longer than this is not repeated while a caller waits.
@@ -317,19 +321,90 @@ impl Engine {
         }
         let deadline = Instant::now() + self.timing.turn_within;
         loop {
-            let mut busy = None;
-            for binding in self.store.bindings(&record.instance.id).await? {
-                if !self.lease.may_take(binding.holder.as_ref()).await? {
-                    busy = Some(binding.operation);
-                }
-            }
-            let Some(operation) = busy else { return Ok(()) };
+            let Some(operation) = self.has_busy_bindings(&record.instance.id).await? else { return Ok(()) };
             if Instant::now() >= deadline {
                 let instance = record.instance.name.clone();
                 return Err(BrokerError::Busy { instance, operation: operation.described() });
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Runs an operation; begins it anew when another replica was faster, as long as a second caller waits (SPEC L-4).
+    pub(super) async fn in_turn<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let deadline = Instant::now() + self.timing.turn_within;
+        loop {
+            match attempt().await {
+                Err(error) if error.is_outrun() && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_EVERY / 4).await
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// What an intent that came too late means: another replica is at it.
+    pub(super) fn outrun(&self, name: &InstanceName, error: BrokerError) -> BrokerError {
+        if error.is_overtaken() && self.store.is_shared() {
+            return BrokerError::Busy { instance: name.clone(), operation: OUTRUN.to_owned() };
+        }
+        error
+    }
+
+    /// Lets other replicas have an instance, whatever came of the work on it. While the lock is held, so that nothing
+    /// else that begins here loses its hold.
+    pub(super) async fn let_go(&self, name: &InstanceName) {
+        if !self.store.is_shared() {
+            return;
+        }
+        for _ in 0..LET_GO_TRIES {
+            let released = match self.store.instance(name).await {
+                Ok(Some(mut record)) if record.holder.as_ref() == Some(self.lease.replica()) => {
+                    record.holder = None;
+                    self.save(&mut record).await
+                }
+                Ok(_) => return,
+                Err(error) => Err(error.into()),
+            };
+            match released {
+                Ok(()) => return,
+                Err(error) => tracing::debug!("`{name}` is not let go of yet: {error}"),
+            }
+        }
+    }
+
+    /// As [`let_go`](Self::let_go), of a binding.
+    pub(super) async fn let_go_binding(&self, instance: &OpaqueId, consumer: &Consumer) {
+        if !self.store.is_shared() {
+            return;
+        }
+        for _ in 0..LET_GO_TRIES {
+            let released = match self.store.binding(instance, consumer).await {
+                Ok(Some(mut record)) if record.holder.as_ref() == Some(self.lease.replica()) => {
+                    record.holder = None;
+                    self.save_binding(&mut record).await
+                }
+                Ok(_) => return,
+                Err(error) => Err(error.into()),
+            };
+            match released {
+                Ok(()) => return,
+                Err(error) => tracing::debug!("{consumer} is not let go of yet: {error}"),
+            }
+        }
+    }
+
+    /// Whether another replica works on a binding of the instance.
+    pub(super) async fn has_busy_bindings(&self, instance: &OpaqueId) -> Result<Option<Operation>> {
+        for binding in self.store.bindings(instance).await? {
+            if !self.lease.may_take(binding.holder.as_ref()).await? {
+                return Ok(Some(binding.operation));
+            }
+        }
+        Ok(None)
     }
 
     async fn keep_lease(self: Arc<Self>) {
@@ -526,6 +601,11 @@ impl BrokerError {
 }
 
 impl BrokerError {
+    /// Whether an operation could not begin, since another replica was faster.
+    fn is_outrun(&self) -> bool {
+        matches!(self, Self::Busy { operation, .. } if operation == OUTRUN)
+    }
+
     /// Whether a write came too late: something else was written meanwhile.
     pub(super) fn is_overtaken(&self) -> bool {
         let Self::Store(cause) = self else { return false };

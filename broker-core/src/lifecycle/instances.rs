@@ -57,12 +57,18 @@ impl Engine {
 
     /// Changes an instance (SPEC I-5); one that could not be made is tried again with the new wishes (SPEC I-10).
     pub(crate) async fn update(self: &Arc<Self>, change: Change, ask: Ask) -> Result<Outcome<()>> {
-        self.operate(&ask.clone(), |engine, reply| async move { engine.run_update(change, ask, &reply).await }).await
+        self.operate(&ask.clone(), |engine, reply| async move {
+            engine.in_turn(|| engine.run_update(change.clone(), ask.clone(), &reply)).await
+        })
+        .await
     }
 
     /// Tries again to make an instance that could not be made (SPEC I-10).
     pub(crate) async fn retry(self: &Arc<Self>, name: InstanceName, ask: Ask) -> Result<Outcome<()>> {
-        self.operate(&ask.clone(), |engine, reply| async move { engine.run_retry(&name, ask, &reply).await }).await
+        self.operate(&ask.clone(), |engine, reply| async move {
+            engine.in_turn(|| engine.run_retry(&name, ask.clone(), &reply)).await
+        })
+        .await
     }
 
     /// Removes an instance, a half-made one too (SPEC I-6).
@@ -98,7 +104,9 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         };
-        self.provision(record, &held, reply).await
+        let outcome = self.provision(record, &held, reply).await;
+        self.let_go(&name).await;
+        outcome
     }
 
     /// The answer to a create of what is there, or is being made, while somebody works on it.
@@ -152,6 +160,7 @@ impl Engine {
                 known.holder = self.holder();
                 known.live(InstanceEvent::RemovalAsked);
                 self.save(&mut known).await?;
+                self.wait_for_bindings(&known).await?;
                 self.take_down(known, held).await.inspect_err(|error| warn!("not replaced: {error}"))?;
                 self.begin(name, wish, ask, Vec::new()).await
             }
@@ -311,7 +320,9 @@ impl Engine {
         let wish = wishes.on(plan.unwrap_or_else(|| record.instance.plan.clone()));
         if record.state == InstanceState::Failed {
             record.instance.follow(wish);
-            return self.try_again(record, OperationKind::Update, ask, &held, reply).await;
+            let outcome = self.try_again(record, OperationKind::Update, ask, &held, reply).await;
+            self.let_go(&name).await;
+            return outcome;
         }
         if record.state == InstanceState::Ready && record.confirmed && Update::of(&record.instance) == wish {
             return Ok(Outcome::Already(()));
@@ -326,7 +337,9 @@ impl Engine {
             self.end_change(record).await?;
             return Err(busy);
         }
-        self.change(record, &held, reply).await
+        let outcome = self.change(record, &held, reply).await;
+        self.let_go(&name).await;
+        outcome
     }
 
     async fn run_retry(&self, name: &InstanceName, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
@@ -338,7 +351,9 @@ impl Engine {
             let sentence = format!("instance \"{name}\" is {state}, only one that could not be made is tried again");
             return Err(BrokerError::Conflict(sentence));
         }
-        self.try_again(record, OperationKind::Retry, ask, &held, reply).await
+        let outcome = self.try_again(record, OperationKind::Retry, ask, &held, reply).await;
+        self.let_go(name).await;
+        outcome
     }
 
     async fn try_again(
@@ -359,7 +374,8 @@ impl Engine {
     async fn begin_next(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Result<()> {
         let log = self.replace_operation(record, kind, ask);
         record.holder = self.holder();
-        self.save_with(record, log).await
+        let begun = self.save_with(record, log).await;
+        begun.map_err(|error| self.outrun(&record.instance.name, error))
     }
 
     fn replace_operation(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Vec<Write> {
@@ -483,35 +499,46 @@ impl Engine {
                 Err(error) if error.is_overtaken() && self.store.is_shared() => {}
                 Err(error) => return Err(error),
                 Ok(()) if is_ours => {
-                    self.wait_for_bindings(&record).await?;
-                    return self.finish_removal(record, &held, reply).await;
+                    let outcome = match self.wait_for_bindings(&record).await {
+                        Ok(()) => self.finish_removal(record, &held, reply).await,
+                        Err(busy) => Err(busy),
+                    };
+                    self.let_go(name).await;
+                    return outcome;
                 }
-                Ok(()) => return self.await_removal(record, reply).await,
+                Ok(()) => {
+                    self.await_turn(&record, reply).await?;
+                    if !reply.is_awaited() {
+                        // Answered that it goes on: whichever replica gets to it does it.
+                        return Ok(Outcome::Done(()));
+                    }
+                    if self.store.instance(name).await?.is_none_or(|found| found.instance.id != record.instance.id) {
+                        return Ok(Outcome::Done(()));
+                    }
+                }
             }
         }
     }
 
-    /// Waits for another replica, which works on the instance, to see that it is to be removed and to do so.
-    async fn await_removal(&self, record: InstanceRecord, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
-        let gone = async {
+    /// Waits for another replica, which works on the instance, to see that it is to be removed and to let go of it.
+    async fn await_turn(&self, record: &InstanceRecord, reply: &Reply<Outcome<()>>) -> Result<()> {
+        let turn = async {
             loop {
                 match self.store.instance(&record.instance.name).await? {
-                    Some(found) if found.instance.id == record.instance.id && found.state != InstanceState::Gone => {
+                    Some(found) if found.instance.id == record.instance.id => {
+                        if self.lease.may_take(found.holder.as_ref()).await? {
+                            return Result::<()>::Ok(());
+                        }
                         tokio::time::sleep(LOOK_EVERY).await;
                     }
-                    found => return Result::<bool>::Ok(found.is_some()),
+                    Some(_) | None => return Ok(()),
                 }
             }
         };
-        let left_a_record = reply
-            .meanwhile(gone, async || {
-                reply.goes_on(&record.operation);
-            })
-            .await?;
-        if left_a_record && reply.is_awaited() {
-            self.store.commit(vec![Write::DeleteInstance(record.instance.name, record.instance.id)]).await?;
-        }
-        Ok(Outcome::Done(()))
+        let early = async || {
+            reply.goes_on(&record.operation);
+        };
+        reply.meanwhile(turn, early).await
     }
 
     /// Removes what is to be removed, then forgets it; if nobody is there to be told, the next delete is.

@@ -142,23 +142,32 @@ impl Engine {
         if !self.needs_driving(&record) || !self.lease.may_take(record.holder.as_ref()).await? {
             return Ok(());
         }
-        if self.store.is_shared() && record.state.is_unfinished() {
+        if self.store.is_shared() {
             // Taken over before anything is done: of two replicas that try, one is refused.
             record.holder = self.holder();
             self.save(&mut record).await?;
-            self.wait_for_bindings(&record).await?;
         }
+        let outcome = match self.wait_for_bindings(&record).await {
+            Ok(()) => self.drive_held(record, &held).await,
+            Err(busy) => Err(busy),
+        };
+        self.let_go(name).await;
+        outcome
+    }
+
+    async fn drive_held(&self, mut record: InstanceRecord, held: &Held) -> Result<()> {
         let nobody = Reply::to_nobody();
+        let name = record.instance.name.clone();
         match record.state {
-            InstanceState::Provisioning => self.provision(record, &held, &nobody).await.map(drop),
-            InstanceState::Updating => self.change(record, &held, &nobody).await.map(drop),
-            InstanceState::Deprovisioning => self.finish_removal(record, &held, &nobody).await.map(drop),
+            InstanceState::Provisioning => self.provision(record, held, &nobody).await.map(drop),
+            InstanceState::Updating => self.change(record, held, &nobody).await.map(drop),
+            InstanceState::Deprovisioning => self.finish_removal(record, held, &nobody).await.map(drop),
             InstanceState::Ready => {
                 info!(instance.name = %name, "removing instance `{name}`, whose creation nobody was told of");
                 record.live(InstanceEvent::RemovalAsked);
                 record.holder = self.holder();
                 self.save(&mut record).await?;
-                self.finish_removal(record, &held, &nobody).await.map(drop)
+                self.finish_removal(record, held, &nobody).await.map(drop)
             }
             InstanceState::Gone => {
                 Ok(self.store.commit(vec![Write::DeleteInstance(record.instance.name, record.instance.id)]).await?)
@@ -191,11 +200,14 @@ impl Engine {
             return Ok(());
         }
         let mut record = record;
-        if self.store.is_shared() && record.state.is_unfinished() {
+        if self.store.is_shared() {
+            // Taken over before anything is done, and not from under another replica that has the instance.
             record.holder = self.holder();
-            self.save_binding(&mut record).await?;
+            self.save_binding_with(&mut record, self.require_ready(&instance.instance)).await?;
         }
-        self.drive_binding(&instance.instance, record, &held).await
+        let outcome = self.drive_binding(&instance.instance, record, &held).await;
+        self.let_go_binding(&instance.instance.id, consumer).await;
+        outcome
     }
 
     /// Tells the author what should be there, instance by instance.
@@ -253,18 +265,13 @@ impl Engine {
                 outcome => outcome?,
             }
         }
-        let outcome = self.check_held(&record, &held).await;
-        if self.store.is_shared() {
-            record.holder = None;
-            match self.save(&mut record).await {
-                // Another replica was asked to remove it meanwhile, and waits for this one to do so.
-                Err(error) if error.is_overtaken() => self.wake.notify_one(),
-                released => released?,
-            }
-        }
+        let is_busy = self.store.is_shared() && self.has_busy_bindings(&record.instance.id).await?.is_some();
+        let outcome = if is_busy { Ok(()) } else { self.check_held(&record, &held).await };
+        self.let_go(&key.0).await;
         outcome
     }
 
+    /// As [`check`](Self::check), with nobody else at it.
     async fn check_held(&self, record: &InstanceRecord, held: &Held) -> Result<()> {
         let mut bindings = Vec::new();
         for known in self.store.bindings(&record.instance.id).await? {

@@ -55,7 +55,9 @@ impl Engine {
         record.holder = self.holder();
         let begun = self.save_binding_with(&mut record, also).await;
         begun.map_err(|error| self.outrun(name, error))?;
-        self.replace_credentials(&instance, record, &held, reply).await
+        let outcome = self.replace_credentials(&instance, record, &held, reply).await;
+        self.let_go_binding(&instance.id, consumer).await;
+        outcome
     }
 
     /// Has the author give access with the new credentials; the ones that are not used retire.
