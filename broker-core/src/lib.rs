@@ -26,6 +26,8 @@ mod instance;
 mod lifecycle;
 mod name;
 mod plan;
+#[cfg(feature = "server")]
+mod schema;
 mod seal;
 mod secret;
 #[cfg(feature = "server")]

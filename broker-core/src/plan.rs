@@ -12,8 +12,11 @@ pub struct Plan {
     pub name: PlanName,
     /// One line for people who choose: what they get, and what is not isolated.
     pub description: String,
-    /// JSON Schema of the parameters that create and update take; none means no parameters are documented.
+    /// JSON Schema of the parameters that create and update take. They are read by it: what does not fit is refused,
+    /// and a text from a form becomes what it wants (SPEC Q-1). None: parameters come as they were given.
     pub schema: Option<serde_json::Value>,
+    /// As [`schema`](Self::schema), of the parameters that a bind takes.
+    pub bind_schema: Option<serde_json::Value>,
 }
 
 impl Plan {
@@ -24,14 +27,44 @@ impl Plan {
     #[must_use]
     pub fn new(name: &str, description: impl Into<String>) -> Self {
         let name = name.parse().unwrap_or_else(|refusal| panic!("{refusal}"));
-        Self { name, description: description.into(), schema: None }
+        Self { name, description: description.into(), schema: None, bind_schema: None }
     }
 
-    /// Documents the parameters of create and update by a JSON Schema.
+    /// Reads the parameters of create and update by a JSON Schema.
+    ///
+    /// ```
+    /// # use broker_core::Plan;
+    /// let plan = Plan::new("small", "256 MB").schema(serde_json::json!({
+    ///     "type": "object",
+    ///     "properties": { "memory": { "type": "integer", "minimum": 16 } },
+    ///     "additionalProperties": false,
+    /// }));
+    /// ```
     #[must_use]
     pub fn schema(mut self, schema: serde_json::Value) -> Self {
         self.schema = Some(schema);
         self
+    }
+
+    /// Reads the parameters of a bind by a JSON Schema.
+    #[must_use]
+    pub fn bind_schema(mut self, schema: serde_json::Value) -> Self {
+        self.bind_schema = Some(schema);
+        self
+    }
+
+    /// The schemas where Open Service Broker puts them, if there are any.
+    #[cfg(feature = "server")]
+    pub(crate) fn schemas(&self) -> Option<serde_json::Value> {
+        let parameters = |schema: &serde_json::Value| serde_json::json!({ "parameters": schema });
+        let mut schemas = serde_json::Map::new();
+        if let Some(schema) = self.schema.as_ref().map(parameters) {
+            schemas.insert("service_instance".to_owned(), serde_json::json!({ "create": schema, "update": schema }));
+        }
+        if let Some(schema) = self.bind_schema.as_ref().map(parameters) {
+            schemas.insert("service_binding".to_owned(), serde_json::json!({ "create": schema }));
+        }
+        (!schemas.is_empty()).then_some(serde_json::Value::Object(schemas))
     }
 }
 

@@ -479,7 +479,9 @@ impl FakeBroker {
 #[async_trait]
 impl Broker for FakeBroker {
     fn catalog(&self) -> Catalog {
-        let schema = serde_json::json!({"type": "object", "properties": {"eviction": {"type": "string"}}});
+        let properties =
+            serde_json::json!({ "eviction": { "type": "string" }, "memory": { "type": "integer", "minimum": 1 } });
+        let schema = serde_json::json!({ "type": "object", "properties": properties });
         Catalog::new("fake".parse().expect("a service name"))
             .plan(Plan::new("small", "256 MB, shared"))
             .plan(Plan::new("large", "4 GB, dedicated").schema(schema))

@@ -250,3 +250,58 @@ async fn a_broker_on_the_framework_conforms() {
     assert!(report.count() > 90, "only {} cases ran", report.count());
     assert_eq!((fake.instances(), fake.accounts().len()), (0, 0), "something was left behind");
 }
+
+#[tokio::test] // SPEC Q-1, Q-2
+async fn parameters_are_read_by_the_plans_schema_in_both_encodings() {
+    let broker = TestBroker::start(FakeBroker::new()).await;
+    let create = async |name: &str, memory: &str| {
+        let body = format!("name={name}&plan=large&team=data&parameters.memory={memory}&parameters.other=x");
+        broker.form("POST", "/resources", &body).await
+    };
+
+    let refusal = create("cache", "s3cret").await;
+
+    refusal.is(400).says("the parameters do not fit the plan: \"memory\": value is not of type \"integer\"");
+    broker.status("cache").await.is(404);
+    create("cache", "1e%2B03").await.is(201);
+    let json = r#"{"name":"other","plan":"large","team":"data","parameters":{"memory":0}}"#;
+    broker.json("POST", "/resources", json).await.is(400);
+    broker.form("PUT", "/resources/cache", "plan=&team=data&parameters.memory=x").await.is(400);
+    broker.form("PUT", "/resources/cache", "plan=large&team=data&parameters.memory=7").await.is(200);
+}
+
+/// A broker whose plan has a schema that no validator takes.
+struct Misschemed;
+
+#[async_trait::async_trait]
+impl broker_core::Broker for Misschemed {
+    fn catalog(&self) -> broker_core::Catalog {
+        let plan = broker_core::Plan::new("small", "").schema(serde_json::json!({ "type": 17 }));
+        broker_core::Catalog::new("fake".parse().unwrap()).plan(plan)
+    }
+
+    async fn provision(&self, _: &broker_core::Instance) -> broker_core::Result<broker_core::Notes> {
+        Ok(broker_core::Notes::new())
+    }
+
+    async fn bind(
+        &self,
+        _: &broker_core::Instance,
+        _: &broker_core::Binding,
+    ) -> broker_core::Result<broker_core::EnvVars> {
+        Ok(broker_core::EnvVars::default())
+    }
+}
+
+#[tokio::test] // SPEC Q-3
+async fn a_schema_that_cannot_be_used_keeps_the_broker_from_starting() {
+    let server = broker_core::BrokerServer::new(Misschemed, broker_core::State::in_memory());
+    let server = server.accept("fake", &broker_core::Secret::from("s3cret"));
+
+    let refusal = server.bind(([127, 0, 0, 1], 0).into()).await.unwrap_err().to_string();
+
+    assert!(
+        refusal.starts_with("the catalog is wrong: the parameter schema of plan \"small\" cannot be used"),
+        "{refusal}"
+    );
+}

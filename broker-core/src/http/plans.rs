@@ -18,11 +18,7 @@ pub(super) struct Offered {
 
 impl From<&Plan> for Offered {
     fn from(plan: &Plan) -> Self {
-        let schemas = plan.schema.as_ref().map(|schema| {
-            let parameters = serde_json::json!({ "parameters": schema });
-            serde_json::json!({ "service_instance": { "create": parameters, "update": parameters } })
-        });
-        Self { name: plan.name.to_string(), description: plan.description.clone(), schemas }
+        Self { name: plan.name.to_string(), description: plan.description.clone(), schemas: plan.schemas() }
     }
 }
 

@@ -11,8 +11,8 @@ use tracing::{info, warn};
 
 use super::{auth::Credentials, routes};
 use crate::{
-    Broker, Secret, State,
-    lifecycle::{Engine, Timing},
+    Broker, Catalog, Secret, State,
+    lifecycle::{Engine, Schemas, Timing},
 };
 
 /// How much longer than an answer a request may take: the reading of its body, and waiting for a turn.
@@ -150,13 +150,15 @@ impl BrokerServer {
     /// Serves on a listener that is there already.
     ///
     /// # Errors
-    /// When the listener has no address, or no credentials are accepted.
+    /// When the listener has no address, no credentials are accepted, or a plan's schema can't be used.
     pub fn on(self, listener: TcpListener) -> Result<BoundServer, ServeError> {
         if self.credentials.is_empty() {
             return Err(ServeError::NoCredentials);
         }
         let address = listener.local_addr().map_err(ServeError::Serve)?;
-        Ok(BoundServer { server: self, listener, address })
+        let catalog = self.broker.catalog();
+        let schemas = Schemas::of(&catalog).map_err(ServeError::Catalog)?;
+        Ok(BoundServer { server: self, catalog, schemas, listener, address })
     }
 }
 
@@ -168,11 +170,18 @@ impl fmt::Debug for BrokerServer {
 
 /// A server that has its address and waits to be told to serve.
 #[must_use = "a bound server serves nobody before `serve_until`"]
-#[derive(Debug)]
 pub struct BoundServer {
     server: BrokerServer,
+    catalog: Catalog,
+    schemas: Schemas,
     listener: TcpListener,
     address: SocketAddr,
+}
+
+impl fmt::Debug for BoundServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoundServer").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl BoundServer {
@@ -189,7 +198,7 @@ impl BoundServer {
     /// When the system takes the socket away.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let BrokerServer { broker, state, credentials, timing } = self.server;
-        let engine = Engine::new(broker, state.store.clone(), timing);
+        let engine = Engine::new(broker, self.catalog, self.schemas, state.store.clone(), timing);
         let router = routes::router(engine.clone(), Arc::new(credentials), timing.answer_within + SLACK);
 
         engine.start();
@@ -226,6 +235,9 @@ pub enum ServeError {
         /// What the system says.
         cause: io::Error,
     },
+    /// A plan's schema can't be used; the sentence says which and why.
+    #[error("the catalog is wrong: {0}")]
+    Catalog(String),
     /// Nobody could call it.
     #[error("the server accepts no credentials, name at least one user and password")]
     NoCredentials,

@@ -29,6 +29,7 @@ impl Engine {
         ask: Ask,
     ) -> Result<Outcome<EnvVars>> {
         self.operate(&ask.clone(), |engine, reply| async move {
+            let parameters = engine.bind_parameters(&name, parameters).await?;
             let bind = || engine.run_bind(&name, &consumer, parameters.clone(), ask.clone(), &reply);
             engine.in_turn(bind).await
         })

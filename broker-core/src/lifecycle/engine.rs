@@ -23,6 +23,7 @@ use super::{
     backoff::Backoff,
     lease::Lease,
     locks::{Held, Key, Locks, Mode},
+    parameters::Schemas,
     records::{BindingRecord, InstanceRecord, Operation},
     reply::Reply,
     states::{BindingState, InstanceState},
@@ -106,6 +107,7 @@ impl Default for Timing {
 pub(crate) struct Engine {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) catalog: Catalog,
+    pub(super) schemas: Schemas,
     pub(super) store: Arc<dyn Store>,
     pub(super) timing: Timing,
     pub(super) locks: Locks,
@@ -122,9 +124,16 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(broker: Arc<dyn Broker>, store: Arc<dyn Store>, timing: Timing) -> Arc<Self> {
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        catalog: Catalog,
+        schemas: Schemas,
+        store: Arc<dyn Store>,
+        timing: Timing,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            catalog: broker.catalog(),
+            catalog,
+            schemas,
             broker,
             lease: Lease::new(store.clone(), timing.lease),
             store,

@@ -77,8 +77,10 @@ impl Engine {
     }
 
     async fn run_create(&self, new: NewInstance, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
-        let NewInstance { name, plan, wishes } = new;
-        let wish = wishes.on(self.plan(plan.as_ref())?.name.clone());
+        let NewInstance { name, plan, mut wishes } = new;
+        let plan = self.plan(plan.as_ref())?.name.clone();
+        wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
+        let wish = wishes.on(plan);
         let held = match self.locks.try_take(&(name.clone(), None), Mode::Exclusive, "a create") {
             Some(held) => held,
             None => match self.answer_to_repeat(&name, &wish, &ask).await? {
@@ -309,7 +311,7 @@ impl Engine {
     }
 
     async fn run_update(&self, change: Change, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
-        let Change { name, plan, wishes } = change;
+        let Change { name, plan, mut wishes } = change;
         self.known(&name).await?;
         if let Some(asked) = &plan {
             self.plan(Some(asked))?;
@@ -317,7 +319,9 @@ impl Engine {
         let held = self.lock(&name, Mode::Exclusive, "an update").await?;
         let mut record = self.claim_known(&name).await?;
         record.changeable()?;
-        let wish = wishes.on(plan.unwrap_or_else(|| record.instance.plan.clone()));
+        let plan = plan.unwrap_or_else(|| record.instance.plan.clone());
+        wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
+        let wish = wishes.on(plan);
         if record.state == InstanceState::Failed {
             record.instance.follow(wish);
             let outcome = self.try_again(record, OperationKind::Update, ask, &held, reply).await;

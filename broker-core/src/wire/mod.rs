@@ -22,3 +22,10 @@ impl Malformed {
         Self(sentence.into())
     }
 }
+
+/// A bag as the other end reads it when it travels as a form.
+#[cfg(test)]
+pub(crate) fn through_form(bag: &crate::Parameters) -> crate::Parameters {
+    let pairs = form::decode(form::encode(parameters::encode(bag)).as_bytes()).expect("a form");
+    parameters::decode(&pairs).expect("parameters").unwrap_or_default()
+}

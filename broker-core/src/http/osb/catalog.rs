@@ -48,9 +48,8 @@ fn offered(catalog: &Catalog, plan: &Plan) -> Value {
         "bindable": true,
         "binding_rotatable": true,
     });
-    if let Some(schema) = &plan.schema {
-        let parameters = json!({ "parameters": schema });
-        offered["schemas"] = json!({ "service_instance": { "create": parameters, "update": parameters } });
+    if let Some(schemas) = plan.schemas() {
+        offered["schemas"] = schemas;
     }
     offered
 }
