@@ -17,6 +17,8 @@ mod broker;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod env;
 mod error;
 #[cfg(feature = "server")]

@@ -1,0 +1,207 @@
+//! Checks whether a broker, in any language, keeps tsuru's service API.
+
+use std::{future::Future, io::Write as _, path::PathBuf, pin::Pin, process::ExitCode, process::Stdio, time::Duration};
+
+use broker_core::{
+    Secret,
+    conformance::{Format, Level, NoProbe, Options, Outcome, Probe, Report, Run, Selection, Variables, cases, list},
+};
+use clap::Parser;
+use tokio::{process::Command, time::timeout};
+
+/// Check whether a broker keeps tsuru's service API: numbered cases, run over HTTP.
+///
+/// Instances that the cases make are named conf-..., and are removed in the end, also after a failure
+/// or Ctrl-C. The exit status is 0 when no MUST case failed (with --strict: no case at all), 1 when one
+/// did, 2 when the command line is wrong or the broker can't be reached.
+#[derive(Debug, Parser)]
+#[command(name = "broker-check", version)]
+struct Arguments {
+    /// The broker's base URL.
+    #[arg(required_unless_present = "list")]
+    url: Option<String>,
+    /// The user name the broker accepts.
+    #[arg(long, env = "BROKER_USERNAME", default_value = "")]
+    username: String,
+    /// A file that holds the password; without it, the environment variable BROKER_PASSWORD does.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The plan of the instances that are made [default: the first that is listed].
+    #[arg(long, value_name = "NAME")]
+    plan: Option<String>,
+    /// A plan whose instances take a while to be ready, for cases about pending ones.
+    #[arg(long, value_name = "NAME")]
+    slow_plan: Option<String>,
+    /// A pool and its cluster, for a service of several clusters.
+    #[arg(long, value_name = "POOL=CLUSTER", value_parser = pair)]
+    pool: Option<(String, String)>,
+    /// A parameter that every create needs; may be repeated.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
+    parameters: Vec<(String, String)>,
+    /// A parameter of create that is a whole number.
+    #[arg(long, value_name = "NAME")]
+    integer_parameter: Option<String>,
+    /// A parameter of create that is a list of texts.
+    #[arg(long, value_name = "NAME")]
+    list_parameter: Option<String>,
+    /// A parameter of create with a dot in its name.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    dotted_parameter: Option<(String, String)>,
+    /// A shell command that finds a bind's variables in its environment and exits 0 when they work.
+    #[arg(long, value_name = "COMMAND")]
+    probe: Option<String>,
+    /// The cases that are run.
+    #[arg(long, value_enum, default_value_t = LevelArgument::All)]
+    level: LevelArgument,
+    /// Only these cases: A64,A70-A75.
+    #[arg(long, value_name = "CASES", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Not these cases.
+    #[arg(long, value_name = "CASES", value_delimiter = ',')]
+    skip: Vec<String>,
+    /// List the cases that are selected, and run none.
+    #[arg(long)]
+    list: bool,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Exit with 1 when any case failed, whatever its level.
+    #[arg(long)]
+    strict: bool,
+    /// How many requests may be on their way at once, in the few cases that need several.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    parallel: usize,
+    /// How many milliseconds to wait after each request.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    delay: u64,
+    /// How many seconds an answer may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// How many seconds an instance may take to be ready.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    ready_within: u64,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LevelArgument {
+    /// Those without which platforms do not work.
+    Must,
+    /// Also those that keep drift, leaks and bad messages away.
+    Should,
+    /// Also those about optional features and platforms of the past.
+    All,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("there is no = in it")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match check(Arguments::parse()).await {
+        Ok(code) => code,
+        Err(sentence) => {
+            eprintln!("broker-check: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn check(arguments: Arguments) -> Result<ExitCode, String> {
+    let selected = selection(&arguments).of(&cases())?;
+    if arguments.list {
+        write(&list(&selected))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let options = options(&arguments)?;
+    let command = arguments.probe.clone().map(|command| ShellProbe { command, patience: options.timeout });
+    let probe: &dyn Probe = command.as_ref().map_or(&NoProbe, |probe| probe);
+    let run = Run::new(options, probe).await.map_err(|error| error.to_string())?;
+    let report = tokio::select! {
+        report = run.cases(&selected, |outcome| progress(&arguments, outcome)) => report,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("\nbroker-check: interrupted, removing what was made");
+            run.clean_up().await.iter().for_each(|left| eprintln!("{left}"));
+            return Ok(ExitCode::from(130));
+        }
+    };
+    write(&report.render(arguments.output))?;
+    Ok(exit_code(&report, arguments.strict))
+}
+
+fn exit_code(report: &Report, strict: bool) -> ExitCode {
+    let failed = report.failed(if strict { None } else { Some(Level::Must) });
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn selection(arguments: &Arguments) -> Selection {
+    let level = match arguments.level {
+        LevelArgument::Must => Some(Level::Must),
+        LevelArgument::Should => Some(Level::Should),
+        LevelArgument::All => None,
+    };
+    Selection { only: arguments.only.clone(), skip: arguments.skip.clone(), level }
+}
+
+fn options(arguments: &Arguments) -> Result<Options, String> {
+    let url = arguments.url.as_deref().unwrap_or_default();
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(format!("\"{url}\" is no base URL: it begins with http:// or https://"));
+    }
+    let mut options = Options::new(url, &arguments.username, password(arguments)?);
+    options.plan.clone_from(&arguments.plan);
+    options.slow_plan.clone_from(&arguments.slow_plan);
+    options.pool.clone_from(&arguments.pool);
+    options.parameters.clone_from(&arguments.parameters);
+    options.integer_parameter.clone_from(&arguments.integer_parameter);
+    options.list_parameter.clone_from(&arguments.list_parameter);
+    options.dotted_parameter.clone_from(&arguments.dotted_parameter);
+    options.parallel = arguments.parallel;
+    options.delay = Duration::from_millis(arguments.delay);
+    options.timeout = Duration::from_secs(arguments.timeout);
+    options.ready_within = Duration::from_secs(arguments.ready_within);
+    Ok(options)
+}
+
+fn password(arguments: &Arguments) -> Result<Secret, String> {
+    let text = match &arguments.password_file {
+        Some(file) => std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read the password from {}: {error}", file.display()))?,
+        None => std::env::var("BROKER_PASSWORD")
+            .map_err(|_| "there is no password: set BROKER_PASSWORD, or give --password-file".to_owned())?,
+    };
+    Ok(Secret::from(text.trim_end_matches(['\r', '\n'])))
+}
+
+/// A dot for each case on a terminal's error stream, so that a slow broker is seen to be at work.
+fn progress(arguments: &Arguments, outcome: &Outcome) {
+    use std::io::IsTerminal as _;
+    if arguments.output == Format::Table && std::io::stderr().is_terminal() {
+        eprint!("\r{:<6}", outcome.case.id);
+    }
+}
+
+fn write(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| format!("cannot write the report: {error}"))
+}
+
+/// Tries variables with a shell command.
+struct ShellProbe {
+    command: String,
+    patience: Duration,
+}
+
+impl Probe for ShellProbe {
+    fn opens<'c>(&'c self, variables: &'c Variables) -> Pin<Box<dyn Future<Output = Option<bool>> + 'c>> {
+        Box::pin(async move {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(&self.command).env_remove("BROKER_PASSWORD").envs(variables);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+            let status = timeout(self.patience, command.status()).await;
+            Some(matches!(status, Ok(Ok(status)) if status.success()))
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! What cases have in common: a caller, the shared instance, and what has to be removed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use reqwest::{Client, Method, RequestBuilder};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::{Instant, sleep},
+};
+
+use super::{Case, End, Options, Outcome, Report, Verdict, answer::Answer};
+use crate::OpaqueId;
+
+/// Variables of a bind, as they came over the wire.
+pub type Variables = BTreeMap<String, String>;
+
+/// Tries a bind's variables on the service itself.
+pub trait Probe {
+    /// Whether they work; none when it can't be told.
+    fn opens<'c>(&'c self, variables: &'c Variables) -> Pin<Box<dyn Future<Output = Option<bool>> + 'c>>;
+}
+
+impl<F: AsyncFn(&Variables) -> bool> Probe for F {
+    fn opens<'c>(&'c self, variables: &'c Variables) -> Pin<Box<dyn Future<Output = Option<bool>> + 'c>> {
+        Box::pin(async { Some(self(variables).await) })
+    }
+}
+
+/// There is no way to try variables: cases that need one are skipped.
+#[derive(Clone, Copy, Debug)]
+pub struct NoProbe;
+
+impl Probe for NoProbe {
+    fn opens<'c>(&'c self, _: &'c Variables) -> Pin<Box<dyn Future<Output = Option<bool>> + 'c>> {
+        Box::pin(async { None })
+    }
+}
+
+/// The broker can't be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach the broker at {url}: {reason}")]
+pub struct Unreachable {
+    url: String,
+    reason: String,
+}
+
+/// A run of cases against a broker.
+pub struct Run<'p> {
+    context: Context<'p>,
+}
+
+impl std::fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("options", &self.context.options).finish_non_exhaustive()
+    }
+}
+
+impl<'p> Run<'p> {
+    /// Makes contact with a broker, and asks for its plans when no plan is given.
+    ///
+    /// # Errors
+    /// When it does not answer at all.
+    pub async fn new(mut options: Options, probe: &'p dyn Probe) -> Result<Self, Unreachable> {
+        let unreachable = |reason: String| Unreachable { url: options.url.clone(), reason };
+        let http = client(options.timeout).map_err(|error| unreachable(root(&error)))?;
+        let request = http.get(format!("{}/resources/plans", options.url));
+        let request = request.basic_auth(&options.username, Some(options.password.expose()));
+        let answer = request.send().await.map_err(|error| unreachable(root(&error)))?;
+        if options.plan.is_none() {
+            let plans: serde_json::Value = answer.json().await.unwrap_or_default();
+            options.plan = plans[0]["name"].as_str().map(str::to_owned);
+        }
+        let permits = Semaphore::new(options.parallel.max(1));
+        Ok(Self {
+            context: Context {
+                options,
+                probe,
+                http,
+                permits,
+                shared: OnceCell::new(),
+                made: Mutex::default(),
+                refusals: Mutex::default(),
+            },
+        })
+    }
+
+    /// Runs cases one after the other, and removes what they made. `done` hears of each.
+    pub async fn cases(&self, cases: &[Case], mut done: impl FnMut(&Outcome)) -> Report {
+        let begun = Instant::now();
+        let mut report = Report::default();
+        for case in cases {
+            let outcome = self.case(*case).await;
+            done(&outcome);
+            report.outcomes.push(outcome);
+        }
+        report.left_behind = self.clean_up().await;
+        report.took = begun.elapsed();
+        report
+    }
+
+    async fn case(&self, case: Case) -> Outcome {
+        let begun = Instant::now();
+        let verdict = match (case.run)(&self.context).await {
+            Ok(()) => Verdict::Passed,
+            Err(End::Failed { expected, seen }) => Verdict::Failed { expected, seen },
+            Err(End::Skipped(reason)) => Verdict::Skipped(reason),
+        };
+        Outcome { case, verdict, took: begun.elapsed() }
+    }
+
+    /// Removes every instance that cases made and that may still be there; says what could not be removed.
+    pub async fn clean_up(&self) -> Vec<String> {
+        self.context.clean_up().await
+    }
+}
+
+pub(super) struct Context<'p> {
+    pub(super) options: Options,
+    probe: &'p dyn Probe,
+    http: Client,
+    permits: Semaphore,
+    /// An instance that is ready, for all cases that leave it as it was.
+    pub(super) shared: OnceCell<String>,
+    /// Names that may have an instance.
+    made: Mutex<BTreeSet<String>>,
+    /// All refusals so far.
+    refusals: Mutex<Vec<Answer>>,
+}
+
+impl Context<'_> {
+    pub(super) fn anonymous(&self, method: &str, path: &str) -> RequestBuilder {
+        // Only cases name methods, and each is one.
+        let method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
+        self.http.request(method, format!("{}{path}", self.options.url))
+    }
+
+    pub(super) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.anonymous(method, path).basic_auth(&self.options.username, Some(self.options.password.expose()))
+    }
+
+    /// The answer to a request, whatever it is.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, End> {
+        let _permit = self.permits.acquire().await;
+        let request = request.build().map_err(|error| no_answer("a request that can be sent", root(&error)))?;
+        let path = request.url().path().to_owned();
+        let line = format!("{} {path}", request.method());
+        let begun = Instant::now();
+        let lost = |error: reqwest::Error| no_answer("a whole answer", format!("{line}: {}", root(&error)));
+        let response = self.http.execute(request).await.map_err(lost)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.map_err(lost)?.to_vec();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        let password = self.options.password.expose().to_owned();
+        let answer = Answer { request: line, status, headers, bytes, body, took: begun.elapsed(), password };
+        if status >= 400 {
+            lock(&self.refusals).push(answer.clone());
+        }
+        sleep(self.options.delay).await;
+        Ok(answer)
+    }
+
+    pub(super) fn refusals(&self) -> Vec<Answer> {
+        lock(&self.refusals).clone()
+    }
+
+    /// Whether variables work. Skips the case when that can't be told.
+    pub(super) async fn opens(&self, variables: &Variables) -> Result<bool, End> {
+        let opens = self.probe.opens(variables).await;
+        opens.ok_or_else(|| skip("needs a way to try credentials: --probe COMMAND"))
+    }
+
+    /// Whether variables work, where that can be told; else they are believed to.
+    pub(super) async fn opens_if_known(&self, variables: &Variables) -> bool {
+        self.probe.opens(variables).await.unwrap_or(true)
+    }
+
+    /// A new name, whose instance will be removed in the end.
+    pub(super) fn fresh(&self) -> String {
+        let name = fresh();
+        self.will_remove(&name);
+        name
+    }
+
+    pub(super) fn will_remove(&self, name: &str) {
+        lock(&self.made).insert(name.to_owned());
+    }
+
+    async fn clean_up(&self) -> Vec<String> {
+        let names: Vec<_> = lock(&self.made).iter().cloned().collect();
+        let mut left = Vec::new();
+        for name in names {
+            match self.remove(&name).await {
+                Ok(answer) if answer.is_2xx() || matches!(answer.status, 404 | 410) => {
+                    lock(&self.made).remove(&name);
+                }
+                Ok(answer) => left.push(format!("instance \"{name}\" was not removed: {}", answer.shown())),
+                Err(End::Failed { seen, .. } | End::Skipped(seen)) => {
+                    left.push(format!("instance \"{name}\" was not removed: {seen}"));
+                }
+            }
+        }
+        left
+    }
+
+    /// Asks until something holds, and gives the last answer when the time is over.
+    pub(super) async fn until(&self, method: &str, path: &str, holds: impl Fn(&Answer) -> bool) -> Result<Answer, End> {
+        let deadline = Instant::now() + self.options.ready_within;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let answer = self.send(self.request(method, path)).await?;
+            if holds(&answer) || Instant::now() > deadline {
+                return Ok(answer);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+}
+
+pub(super) fn fresh() -> String {
+    format!("conf-{}", &OpaqueId::generate().as_str()[..12])
+}
+
+pub(super) fn skip(reason: &str) -> End {
+    End::Skipped(reason.to_owned())
+}
+
+pub(super) fn no_answer(expected: &str, seen: String) -> End {
+    End::Failed { expected: expected.to_owned(), seen }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client that goes straight to the broker and follows nothing.
+fn client(timeout: Duration) -> reqwest::Result<Client> {
+    // Fails when there is a provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(timeout).build()
+}
+
+/// The innermost cause, which says most in fewest words.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,86 @@
+//! Whether a broker keeps the contract: numbered cases, run over HTTP against a broker that is up.
+//!
+//! Every [`Case`] is a value with a number, a level and a sentence. It can be run alone, and ends
+//! passed, failed (with what was expected and what was seen) or skipped (with the reason). The program
+//! `broker-check` is this module with flags; [`testing::conformance`](crate::testing) is it for `cargo test`.
+//!
+//! The cases only send requests: they work against a broker in any language. What they make they
+//! remove, also when a case fails; [`Run::clean_up`] does so when a run is ended early.
+
+mod answer;
+mod context;
+mod options;
+mod render;
+mod report;
+mod tsuru;
+
+use std::{future::Future, pin::Pin};
+
+pub use context::{NoProbe, Probe, Run, Unreachable, Variables};
+pub use options::{Options, Selection};
+pub use render::{Format, list};
+pub use report::{Outcome, Report, Verdict};
+
+use context::Context;
+
+/// How much a case matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Without it, platforms do not work with the broker.
+    Must,
+    /// Nothing breaks at once, but drift, leaks or bad messages follow.
+    Should,
+    /// Only for brokers that claim the feature.
+    Optional,
+    /// For platforms of the past.
+    Legacy,
+}
+
+impl Level {
+    /// Its name, in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Must => "must",
+            Self::Should => "should",
+            Self::Optional => "optional",
+            Self::Legacy => "legacy",
+        }
+    }
+}
+
+/// How a case ends: nothing when it passed.
+type Check = Result<(), End>;
+type Checking<'c> = Pin<Box<dyn Future<Output = Check> + 'c>>;
+
+/// Why a case did not pass.
+enum End {
+    Failed { expected: String, seen: String },
+    Skipped(String),
+}
+
+/// One thing that the contract asks of a broker.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its number in the contract: `A64`.
+    pub id: &'static str,
+    /// How much it matters.
+    pub level: Level,
+    /// The chapter it belongs to.
+    pub chapter: &'static str,
+    /// What is asked, as a sentence.
+    pub title: &'static str,
+    run: for<'c, 'p> fn(&'c Context<'p>) -> Checking<'c>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case").field("id", &self.id).field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// All cases, in the order they are run.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    tsuru::cases()
+}
