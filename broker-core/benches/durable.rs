@@ -51,7 +51,7 @@ fn compare(what: What, connections: usize) {
     }
     for round in 0..ROUNDS {
         // In turns, so that what else the machine does meets both.
-        ours.push(measure(what, connections, round, |runtime, folder| support::serve_ours(runtime, folder)));
+        ours.push(measure(what, connections, round, support::serve_ours));
         by_hand
             .push(measure(what, connections, round, |runtime, folder| support::serve_router(runtime, router(folder))));
     }
@@ -70,7 +70,7 @@ fn compare(what: What, connections: usize) {
 /// `-- --profile ours` or `-- --profile hand`: one of them alone, under a profiler.
 fn profile(only: &str, what: What, connections: usize) {
     let figures = match only {
-        "ours" => measure(what, connections, 0, |runtime, folder| support::serve_ours(runtime, folder)),
+        "ours" => measure(what, connections, 0, support::serve_ours),
         _ => measure(what, connections, 0, |runtime, folder| support::serve_router(runtime, router(folder))),
     };
     row(&format!("{what:?}, {connections} connections: {only}"), &figures);

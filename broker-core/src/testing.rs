@@ -63,10 +63,10 @@ pub struct TestBroker {
 
 /// Where a test's broker keeps its records.
 enum Records {
-    InMemory,
-    InFolder(PathBuf),
+    Memory,
+    Folder(PathBuf),
     #[cfg(feature = "postgres")]
-    InDatabase(Secret, PathBuf),
+    Database(Secret, PathBuf),
 }
 
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl TestBroker {
         folder: Option<&Path>,
         settings: impl FnOnce(BrokerServer) -> BrokerServer + Send + 'static,
     ) -> Self {
-        let records = folder.map_or(Records::InMemory, |folder| Records::InFolder(folder.to_owned()));
+        let records = folder.map_or(Records::Memory, |folder| Records::Folder(folder.to_owned()));
         Self::start_on(broker, records, settings).await
     }
 
@@ -113,7 +113,7 @@ impl TestBroker {
         key_file: &Path,
         settings: impl FnOnce(BrokerServer) -> BrokerServer + Send + 'static,
     ) -> Self {
-        Self::start_on(broker, Records::InDatabase(database.clone(), key_file.to_owned()), settings).await
+        Self::start_on(broker, Records::Database(database.clone(), key_file.to_owned()), settings).await
     }
 
     async fn start_on(
@@ -232,10 +232,10 @@ fn serve(
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async move {
         let state = match records {
-            Records::InFolder(folder) => State::open(&folder).await.expect("the records open"),
-            Records::InMemory => State::in_memory(),
+            Records::Folder(folder) => State::open(&folder).await.expect("the records open"),
+            Records::Memory => State::in_memory(),
             #[cfg(feature = "postgres")]
-            Records::InDatabase(url, key) => State::connect(&url, &key).await.expect("the database is there"),
+            Records::Database(url, key) => State::connect(&url, &key).await.expect("the database is there"),
         };
         let server = BrokerServer::new(broker, state)
             .accept(USERNAME, &Secret::from(PASSWORD))

@@ -517,3 +517,36 @@ async fn an_accepted_create_whose_server_stays_away_fails_in_the_end() {
          update it to try again, or remove it",
     );
 }
+
+#[tokio::test] // SPEC L-10
+async fn what_was_done_is_remembered_after_the_instance_is_gone() {
+    let (fake, broker) = with_cache().await;
+    fake.next("bind", Misdeed::LoseServer);
+    broker.bind_app("cache", "web").await.is(503);
+    broker.bind_app("cache", "web").await.is(201);
+    broker.remove("cache").await.is(200);
+
+    let log = broker.ask("GET", "/resources/cache/operations").await.is(200).value();
+
+    let kinds: Vec<&str> = log.as_array().unwrap().iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["remove", "bind", "bind", "create"]);
+    assert_eq!(log[2]["failure"], "the service is unavailable at the moment, try again later");
+    assert_eq!(log[2]["consumer"]["app"], "web");
+    assert_eq!(log[3]["actor"]["user"], "alice@example.com");
+    assert!(log.as_array().unwrap().iter().all(|line| line["ended"].is_string()));
+}
+
+#[tokio::test] // SPEC T-4
+async fn monitoring_learns_how_many_there_are_and_nothing_else() {
+    let (_, broker) = with_cache().await;
+    broker.bind_app("cache", "web").await.is(201);
+
+    let metrics = broker.ask("GET", "/metrics").await;
+
+    let text = &metrics.is(200).body;
+    assert!(text.contains("broker_instances{state=\"ready\"} 1"), "{text}");
+    assert!(text.contains("broker_bindings{state=\"bound\"} 1"), "{text}");
+    assert!(!text.contains("cache") && !text.contains("web"));
+    Answer::to(broker.anonymous("GET", "/metrics")).await.is(401);
+    Answer::to(broker.anonymous("GET", "/readyz")).await.is(200).says("ok");
+}

@@ -81,21 +81,25 @@ impl<T: Read, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let body = timeout(READ_WITHIN, whole(body)).await;
-        let body =
-            body.map_err(|_| Failure::Unreadable(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))??;
+        let body = whole_in_time(body).await.map_err(|(status, sentence)| Failure::Unreadable(status, sentence))?;
         let fields = fields(&parts.headers, &body)?;
         Ok(Self(T::read(&fields).map_err(refusal)?))
     }
 }
 
+/// The whole body, or why not.
+pub(super) async fn whole_in_time(body: axum::body::Body) -> Result<Vec<u8>, (StatusCode, &'static str)> {
+    let body = timeout(READ_WITHIN, whole(body)).await;
+    body.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")))
+}
+
 /// The whole body. Of one that is too large a good part is read all the same: a caller who is cut off
 /// while writing does not read the answer.
-async fn whole(body: axum::body::Body) -> Result<Vec<u8>, Failure> {
+async fn whole(body: axum::body::Body) -> Result<Vec<u8>, (StatusCode, &'static str)> {
     let mut chunks = body.into_data_stream();
     let (mut whole, mut length) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Failure::Unreadable(StatusCode::BAD_REQUEST, "the body broke off"))?;
+        let chunk = chunk.map_err(|_| (StatusCode::BAD_REQUEST, "the body broke off"))?;
         length += chunk.len();
         if length <= LARGEST {
             whole.extend_from_slice(&chunk);
@@ -104,7 +108,7 @@ async fn whole(body: axum::body::Body) -> Result<Vec<u8>, Failure> {
         }
     }
     if length > LARGEST {
-        return Err(Failure::Unreadable(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"));
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"));
     }
     Ok(whole)
 }

@@ -4,6 +4,8 @@ mod auth;
 mod bindings;
 mod extract;
 mod instances;
+mod operator;
+mod osb;
 mod plans;
 mod respond;
 mod routes;

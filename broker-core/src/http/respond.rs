@@ -37,7 +37,7 @@ impl IntoResponse for Failure {
 }
 
 /// The status of each error. `instances::status` has its own, because only five mean anything there.
-fn status(error: &BrokerError) -> StatusCode {
+pub(super) fn status(error: &BrokerError) -> StatusCode {
     match error {
         BrokerError::BadRequest(_) | BrokerError::UnknownPlan { .. } => StatusCode::BAD_REQUEST,
         BrokerError::NotReady(_) => StatusCode::PRECONDITION_FAILED,
@@ -51,7 +51,7 @@ fn status(error: &BrokerError) -> StatusCode {
 }
 
 /// Writes down what the caller is not shown.
-fn log(error: &BrokerError) {
+pub(super) fn log(error: &BrokerError) {
     let causes = causes(error);
     match status(error) {
         StatusCode::INTERNAL_SERVER_ERROR => error!("refused: {error}{causes}"),

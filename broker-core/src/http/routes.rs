@@ -9,10 +9,10 @@ use axum::{
     routing::{get, post, put},
 };
 
-use super::{auth, bindings, instances, plans, trace};
+use super::{auth, bindings, instances, operator, osb, plans, trace};
 use crate::lifecycle::Engine;
 
-/// All endpoints. Whoever has no credentials learns nothing, not even which paths there are.
+/// All endpoints, of both dialects. Whoever has no credentials learns nothing, not even which paths there are.
 pub(super) fn router(engine: Arc<Engine>, credentials: Arc<auth::Credentials>, limit: Duration) -> Router {
     let guarded = Router::new()
         .route("/resources/plans", get(plans::list))
@@ -24,9 +24,13 @@ pub(super) fn router(engine: Arc<Engine>, credentials: Arc<auth::Credentials>, l
         .route("/resources/{name}/binds/jobs/{job}", put(bindings::bind_job).delete(bindings::unbind_job))
         .route("/resources/{name}/rotate", post(bindings::rotate))
         .route("/resources/{name}/retry", post(instances::retry))
+        .route("/resources/{name}/operations", get(operator::operations))
+        .route("/metrics", get(operator::metrics))
+        .merge(osb::router())
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method"))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .with_state(engine)
+        .with_state(engine.clone())
         .layer(from_fn_with_state(credentials, auth::require));
-    Router::new().route("/healthz", get(async || "ok")).merge(guarded).layer(from_fn_with_state(limit, trace::follow))
+    let open = Router::new().route("/healthz", get(async || "ok")).route("/readyz", get(operator::readiness));
+    open.with_state(engine).merge(guarded).layer(from_fn_with_state(limit, trace::follow))
 }

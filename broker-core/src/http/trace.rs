@@ -23,7 +23,7 @@ pub(super) async fn follow(State(limit): State<Duration>, request: Request, next
     let id = id_of(&request);
     let what = format!("{} {}", request.method(), request.uri().path());
     let span = info_span!("request", id = id.to_str().unwrap_or_default());
-    let is_probe = request.uri().path() == "/healthz";
+    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
     let begun = Instant::now();
     let answer = async {
         let answer = timeout(limit, next.run(request)).await;

@@ -11,7 +11,10 @@ use super::{
     records::{BindingRecord, Operation},
     states::{BindingState, InstanceState},
 };
-use crate::{Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, Result};
+use crate::{Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, Result, store::Counts};
+
+/// How far back an instance's log is shown.
+const OPERATIONS_SHOWN: usize = 100;
 
 /// How an instance is, for the platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,21 @@ impl Engine {
         let not_bound = || BrokerError::NotBound { instance: name.clone(), consumer: consumer.clone() };
         let BindingRecord { binding, state, env, operation, .. } = record.ok_or_else(not_bound)?;
         Ok(BindingView { binding, state, env, operation })
+    }
+
+    /// What was done to instances of that name and has ended, the latest first.
+    pub(crate) async fn operations(&self, name: &InstanceName) -> Result<Vec<Operation>> {
+        Ok(self.store.operations(name, OPERATIONS_SHOWN).await?)
+    }
+
+    /// How many instances and bindings there are in each state.
+    pub(crate) async fn counts(&self) -> Result<Counts> {
+        Ok(self.store.counts().await?)
+    }
+
+    /// Whether the records can be read.
+    pub(crate) async fn can_read(&self) -> Result<()> {
+        Ok(self.store.instances(None, 1).await.map(drop)?)
     }
 
     /// Whether there is such an instance.

@@ -22,9 +22,6 @@ pub(crate) mod states;
 pub(crate) use ask::{Ask, Outcome};
 pub(crate) use engine::{Engine, Timing};
 pub(crate) use instances::{Change, NewInstance, Wishes};
-pub(crate) use look::Condition;
-#[allow(unused_imports, reason = "for the Open Service Broker dialect")]
-pub(crate) use look::{BindingView, InstanceView};
-pub(crate) use records::Actor;
-#[allow(unused_imports, reason = "for the Open Service Broker dialect")]
-pub(crate) use records::{Operation, OperationKind};
+pub(crate) use look::{Condition, InstanceView};
+pub(crate) use records::{Actor, Operation, OperationKind};
+pub(crate) use states::{BindingState, InstanceState};

@@ -60,7 +60,7 @@ impl InstanceState {
     }
 
     /// Whether there is work to be finished.
-    #[must_use]
+    #[cfg(test)]
     pub(crate) fn is_unfinished(self) -> bool {
         match self {
             Self::Provisioning | Self::Updating | Self::Deprovisioning => true,
@@ -135,15 +135,6 @@ impl BindingState {
             (Unbinding, Taken) => Gone,
             (Unbinding, NotTaken) => Restoring,
             (unchanged, _) => unchanged,
-        }
-    }
-
-    /// Whether there is work to be finished.
-    #[must_use]
-    pub(crate) fn is_unfinished(self) -> bool {
-        match self {
-            Self::Binding | Self::Unbinding | Self::Rotating | Self::Restoring => true,
-            Self::Bound | Self::Gone => false,
         }
     }
 

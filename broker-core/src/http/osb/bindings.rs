@@ -1,0 +1,124 @@
+//! Bindings: bind, fetch, unbind, last operation.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::{
+    instances::plan_of,
+    request::{self, BindingBody, Body, Caller},
+    respond::{Refusal, accepted, done, state_of},
+};
+use crate::{
+    BindingId, Consumer, EnvVars, InstanceName, Parameters,
+    lifecycle::{BindingState, Engine, OperationKind, Outcome},
+};
+
+/// What the path names.
+fn named((instance, binding): &(String, String)) -> Result<(InstanceName, Consumer), Refusal> {
+    Ok((request::instance(instance)?, consumer(binding)?))
+}
+
+fn consumer(id: &str) -> Result<Consumer, Refusal> {
+    let id = id.parse::<BindingId>().map_err(|refusal| Refusal::bad_request(refusal.to_string()))?;
+    Ok(Consumer::Binding(id))
+}
+
+/// The variables that an app of the other dialect would find, under the same names.
+fn credentials(env: &EnvVars) -> Value {
+    json!({ "credentials": env })
+}
+
+/// `PUT .../service_bindings/{binding}` (SPEC O-8)
+pub(super) async fn bind(
+    State(engine): State<Arc<Engine>>,
+    Path(path): Path<(String, String)>,
+    caller: Caller,
+    Body(body): Body<BindingBody>,
+) -> Result<Response, Refusal> {
+    let (name, consumer) = named(&path)?;
+    request::plan(engine.catalog(), &body.service_id, &body.plan_id)?;
+    let view = engine.look_at(&name).await?;
+    if plan_of(&engine, &view).is_some_and(|plan| plan != body.plan_id) {
+        return Err(Refusal::bad_request("plan_id is not the plan that the instance is on"));
+    }
+    let inherited = match body.predecessor_binding_id.as_deref() {
+        None | Some("") => Parameters::new(),
+        Some(id) => predecessor(&engine, &name, id).await?,
+    };
+    let parameters = body.parameters.unwrap_or(inherited);
+    let ask = caller.ask();
+    info!(instance.name = %name, user = ask.actor.user, "asked to bind instance `{name}` to {consumer}");
+    Ok(match engine.bind(name, consumer, parameters, ask).await? {
+        Outcome::Done(env) => done(StatusCode::CREATED, credentials(&env)),
+        Outcome::Already(env) => done(StatusCode::OK, credentials(&env)),
+        Outcome::GoesOn(operation) => accepted(&operation),
+    })
+}
+
+/// A binding that another one takes the place of: that one has its parameters, and credentials of its own (SPEC O-9).
+async fn predecessor(engine: &Arc<Engine>, name: &InstanceName, id: &str) -> Result<Parameters, Refusal> {
+    let unknown = || Refusal::bad_request("predecessor_binding_id is no binding of this instance");
+    let view = engine.look_at_binding(name, &consumer(id)?).await.map_err(|_| unknown())?;
+    if view.env.is_some() { Ok(view.binding.parameters) } else { Err(unknown()) }
+}
+
+/// `GET .../service_bindings/{binding}` (SPEC O-6)
+pub(super) async fn fetch(
+    State(engine): State<Arc<Engine>>,
+    Path(path): Path<(String, String)>,
+    _: Caller,
+) -> Result<Response, Refusal> {
+    let (name, consumer) = named(&path)?;
+    let view = engine.look_at_binding(&name, &consumer).await?;
+    let is_bound = matches!(view.state, BindingState::Bound | BindingState::Rotating);
+    let Some(env) = view.env.filter(|_| is_bound) else {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "the binding is not there, or not yet"));
+    };
+    let mut body = credentials(&env);
+    body["parameters"] = view.binding.parameters.into();
+    Ok(done(StatusCode::OK, body))
+}
+
+/// `DELETE .../service_bindings/{binding}`
+pub(super) async fn unbind(
+    State(engine): State<Arc<Engine>>,
+    Path(path): Path<(String, String)>,
+    caller: Caller,
+) -> Result<Response, Refusal> {
+    let (name, consumer) = named(&path)?;
+    request::plan(engine.catalog(), &caller.query.service_id, &caller.query.plan_id)?;
+    let ask = caller.ask();
+    info!(instance.name = %name, user = ask.actor.user, "asked to unbind instance `{name}` from {consumer}");
+    let outcome = engine.unbind(name, consumer, ask).await;
+    Ok(match outcome.map_err(|error| Refusal::from(error).gone_if_unknown())? {
+        Outcome::Done(()) | Outcome::Already(()) => done(StatusCode::OK, json!({})),
+        Outcome::GoesOn(operation) => accepted(&operation),
+    })
+}
+
+/// `GET .../service_bindings/{binding}/last_operation` (SPEC O-7)
+pub(super) async fn last_operation(
+    State(engine): State<Arc<Engine>>,
+    Path(path): Path<(String, String)>,
+    caller: Caller,
+) -> Result<Response, Refusal> {
+    let (name, consumer) = named(&path)?;
+    let view = engine.look_at_binding(&name, &consumer).await;
+    let view = view.map_err(|error| Refusal::from(error).gone_if_unknown())?;
+    let asked = &caller.query.operation;
+    if !asked.is_empty() && *asked != view.operation.id.as_str() {
+        return Err(Refusal::bad_request("operation is not the last one of this binding"));
+    }
+    let is_unbound = view.state == BindingState::Gone && view.operation.kind != OperationKind::Bind;
+    if is_unbound {
+        return Err(Refusal::new(StatusCode::GONE, "the binding is gone"));
+    }
+    Ok(state_of(&view.operation, json!({})))
+}

@@ -1,0 +1,161 @@
+//! What we accept from platforms of this dialect. Fields that we don't know are ignored, as the specification wants.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, StatusCode, request::Parts},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{QUICK, REQUEST_IDENTITY, catalog, respond::Refusal};
+use crate::{
+    Catalog, InstanceName, Parameters, Plan,
+    lifecycle::{Actor, Ask},
+};
+
+const VERSION: &str = "x-broker-api-version";
+const ORIGIN: &str = "x-broker-api-originating-identity";
+
+/// The caller must speak version 2, of which any minor one will do.
+pub(super) fn version(headers: &HeaderMap) -> Result<(), Refusal> {
+    let named = headers.get(VERSION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut parts = named.split('.').map(str::parse::<u32>);
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Ok(2)), Some(Ok(_)), None) => Ok(()),
+        _ => {
+            let sentence = "this broker speaks version 2.17: say which one you do in the header X-Broker-API-Version";
+            Err(Refusal::new(StatusCode::PRECONDITION_FAILED, sentence))
+        }
+    }
+}
+
+/// Who asks, and whether for an answer that the work goes on.
+pub(super) struct Caller {
+    pub(super) actor: Actor,
+    pub(super) query: Query,
+}
+
+/// What may stand behind the question mark.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Query {
+    #[serde(default)]
+    accepts_incomplete: String,
+    #[serde(default)]
+    pub(super) service_id: String,
+    #[serde(default)]
+    pub(super) plan_id: String,
+    #[serde(default)]
+    pub(super) operation: String,
+}
+
+impl Caller {
+    /// A repeat of what is there is a success in this dialect.
+    pub(super) fn ask(self) -> Ask {
+        let accepts_incomplete = self.query.accepts_incomplete == "true";
+        let wait = accepts_incomplete.then_some(QUICK);
+        Ask { actor: self.actor, wait, accepts_incomplete, repeats: true }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let query = serde_urlencoded::from_str(parts.uri.query().unwrap_or_default());
+        let query = query.map_err(|_| Refusal::bad_request("the part of the URL behind \"?\" can't be read"))?;
+        let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let event = text(REQUEST_IDENTITY).unwrap_or_default().chars().take(256).collect();
+        let user = text(ORIGIN).map(originator).transpose()?.unwrap_or_default();
+        Ok(Self { actor: Actor { user, event }, query })
+    }
+}
+
+/// `platform value`, the value an object in base64: told as the platform and its user, if it names one.
+fn originator(header: &str) -> Result<String, Refusal> {
+    let malformed = || {
+        let sentence = "the header X-Broker-API-Originating-Identity is malformed: a platform's name, a space and an object in base64 are wanted";
+        Refusal::bad_request(sentence)
+    };
+    let (platform, coded) = header.split_once(' ').ok_or_else(malformed)?;
+    let object = STANDARD.decode(coded.trim()).map_err(|_| malformed())?;
+    let object: Value = serde_json::from_slice(&object).map_err(|_| malformed())?;
+    if platform.is_empty() || !object.is_object() {
+        return Err(malformed());
+    }
+    let named = ["user_id", "username", "uid"].iter().find_map(|name| object[name].as_str());
+    let user: String = named.unwrap_or("unnamed").chars().take(256).collect();
+    Ok(format!("{platform}:{user}"))
+}
+
+/// A body of JSON.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let body = super::super::extract::whole_in_time(request.into_body()).await;
+        let body = body.map_err(|(status, sentence)| Refusal::new(status, sentence))?;
+        let read = serde_json::from_slice(&body);
+        Ok(Self(read.map_err(|error| Refusal::bad_request(format!("the body can't be read: {error}")))?))
+    }
+}
+
+/// Of `provision` and `update`.
+#[derive(Debug, Deserialize)]
+pub(super) struct InstanceBody {
+    #[serde(default)]
+    pub(super) service_id: String,
+    #[serde(default)]
+    pub(super) plan_id: String,
+    #[serde(default)]
+    pub(super) organization_guid: String,
+    #[serde(default)]
+    pub(super) space_guid: String,
+    #[serde(default)]
+    pub(super) context: Option<Parameters>,
+    #[serde(default)]
+    pub(super) parameters: Option<Parameters>,
+    #[serde(default)]
+    pub(super) maintenance_info: Option<Value>,
+}
+
+/// Of `bind`.
+#[derive(Debug, Deserialize)]
+pub(super) struct BindingBody {
+    #[serde(default)]
+    pub(super) service_id: String,
+    #[serde(default)]
+    pub(super) plan_id: String,
+    #[serde(default)]
+    pub(super) parameters: Option<Parameters>,
+    #[serde(default)]
+    pub(super) predecessor_binding_id: Option<String>,
+}
+
+/// The instance that a path names; text that can't be a name names none that is there.
+pub(super) fn instance(raw: &str) -> Result<InstanceName, Refusal> {
+    InstanceName::made_by_platform(raw).map_err(|refusal| Refusal::bad_request(refusal.to_string()))
+}
+
+/// The plan that service and plan id name together.
+pub(super) fn plan<'a>(catalog: &'a Catalog, service_id: &str, plan_id: &str) -> Result<&'a Plan, Refusal> {
+    service(catalog, service_id)?;
+    let known = catalog.plans().iter().find(|plan| catalog::plan_id(catalog, plan) == plan_id);
+    known.ok_or_else(|| Refusal::bad_request(missing_or_unknown("plan_id", plan_id)))
+}
+
+pub(super) fn service(catalog: &Catalog, service_id: &str) -> Result<(), Refusal> {
+    if catalog::service_id(catalog) == service_id {
+        return Ok(());
+    }
+    Err(Refusal::bad_request(missing_or_unknown("service_id", service_id)))
+}
+
+fn missing_or_unknown(field: &str, value: &str) -> String {
+    if value.is_empty() {
+        return format!("{field} is missing");
+    }
+    format!("{field} is not one of this broker's, take it from its catalog")
+}

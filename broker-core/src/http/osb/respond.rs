@@ -1,0 +1,90 @@
+//! How we answer platforms of this dialect.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use super::super::respond;
+use crate::{BrokerError, OpaqueId, lifecycle::Operation};
+
+/// A refusal or a failure on its way out: a code that platforms know, if there is one, and a sentence.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: Option<&'static str>,
+    sentence: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
+        Self { status, code: None, sentence: sentence.into() }
+    }
+
+    pub(super) fn bad_request(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, sentence)
+    }
+
+    /// 422 with one of the specification's codes.
+    pub(super) fn coded(code: &'static str, sentence: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: Some(code), sentence: sentence.into() }
+    }
+
+    /// For a removal, what is not there is gone.
+    pub(super) fn gone_if_unknown(self) -> Self {
+        if self.status == StatusCode::NOT_FOUND { Self { status: StatusCode::GONE, ..self } } else { self }
+    }
+}
+
+impl From<BrokerError> for Refusal {
+    fn from(error: BrokerError) -> Self {
+        respond::log(&error);
+        let sentence = respond::one_line(&error.to_string());
+        match error {
+            BrokerError::Busy { .. } | BrokerError::NotReady(_) => Self::coded("ConcurrencyError", sentence),
+            _ => Self::new(respond::status(&error), sentence),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut body = json!({ "description": self.sentence });
+        if let Some(code) = self.code {
+            body["error"] = code.into();
+        }
+        (self.status, Json(body)).into_response()
+    }
+}
+
+/// Work that goes on, and how to ask for it.
+pub(super) fn accepted(operation: &OpaqueId) -> Response {
+    (StatusCode::ACCEPTED, Json(json!({ "operation": operation }))).into_response()
+}
+
+pub(super) fn done(status: StatusCode, body: Value) -> Response {
+    (status, Json(body)).into_response()
+}
+
+/// How an operation stands; `more` is what only instances have.
+pub(super) fn state_of(operation: &Operation, more: Value) -> Response {
+    let kind = operation.kind.as_str();
+    let (state, description) = match (&operation.ended, &operation.failure) {
+        (None, _) => ("in progress", format!("{} is running", operation.described())),
+        (Some(_), None) => ("succeeded", format!("the {kind} is done")),
+        (Some(_), Some(failure)) => ("failed", failure.clone()),
+    };
+    let mut body = json!({ "state": state, "description": description });
+    if state == "failed"
+        && let (Value::Object(body), Value::Object(more)) = (&mut body, more)
+    {
+        body.extend(more);
+    }
+    let mut answer = Json(body).into_response();
+    if operation.ended.is_none() {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}
