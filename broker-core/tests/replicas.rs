@@ -14,7 +14,7 @@ use broker_core::{
 };
 
 /// Short, so that a test sees it end.
-const LEASE: Duration = Duration::from_millis(1500);
+const LEASE: Duration = Duration::from_secs(2);
 
 /// A database for two, and what the replicas have in common.
 struct Ground {
