@@ -47,6 +47,9 @@ use crate::{Broker, BrokerServer, Secret, ServeError, State};
 
 /// Where the password may come from, so that it is in no process list.
 const PASSWORD: &str = "BROKER_PASSWORD";
+/// Where the database's URL may come from: it has a password in it.
+#[cfg(feature = "postgres")]
+const DATABASE_URL: &str = "BROKER_DATABASE_URL";
 
 /// What a broker says about itself.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +87,16 @@ struct Serve<C: clap::Args> {
     /// How many seconds one step on the service's server may take
     #[arg(long, env = "BROKER_CALL_TIMEOUT", value_name = "SECONDS", default_value_t = 280)]
     call_timeout: u64,
+    /// File with the URL of a PostgreSQL database for the broker's records, which several replicas can share;
+    /// BROKER_DATABASE_URL in the environment comes first [default: records in the data folder]
+    #[cfg(feature = "postgres")]
+    #[arg(long, env = "BROKER_DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
+    /// File with the key that records in a database are sealed with, the same for all replicas, made when it is missing
+    /// [default: the file `state.key` in the data folder]
+    #[cfg(feature = "postgres")]
+    #[arg(long, env = "BROKER_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
     #[command(flatten)]
     config: C,
 }
@@ -154,7 +167,7 @@ impl<C: clap::Args> Serve<C> {
     async fn run<B: Broker>(self, about: About, start: impl AsyncFnOnce(C) -> anyhow::Result<B>) -> anyhow::Result<()> {
         log_to_stderr();
         let password = self.common.password(about)?;
-        let state = State::open(&self.common.data(about)).await?;
+        let state = self.state(about).await?;
         let address = self.common.listen;
         let listener = TcpListener::bind(address).await.map_err(|cause| ServeError::Listen { address, cause })?;
         let broker = start(self.config).await?;
@@ -173,6 +186,34 @@ impl<C: clap::Args> Serve<C> {
             .serve_until(stop)
             .await?;
         Ok(())
+    }
+
+    /// Where the records are: in the database, if there is one, else in the data folder.
+    async fn state(&self, about: About) -> anyhow::Result<State> {
+        let data = self.common.data(about);
+        #[cfg(feature = "postgres")]
+        if let Some(url) = self.database_url()? {
+            let key_file = self.key_file.clone().unwrap_or_else(|| data.join("state.key"));
+            return Ok(State::connect(&url, &key_file).await?);
+        }
+        Ok(State::open(&data).await?)
+    }
+
+    /// From the environment, else from the file.
+    #[cfg(feature = "postgres")]
+    fn database_url(&self) -> anyhow::Result<Option<Secret>> {
+        match std::env::var(DATABASE_URL) {
+            Ok(url) if !url.is_empty() => return Ok(Some(Secret::from(url))),
+            Ok(_) | Err(std::env::VarError::NotPresent) => {}
+            Err(std::env::VarError::NotUnicode(_)) => anyhow::bail!("{DATABASE_URL} is not UTF-8 text"),
+        }
+        let Some(file) = &self.database_url_file else { return Ok(None) };
+        let unusable = || format!("cannot use the file with the database's URL, {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(unusable)?;
+        match text.lines().next().unwrap_or_default().trim() {
+            "" => anyhow::bail!("{}: its first line is empty, write the URL there", unusable()),
+            url => Ok(Some(Secret::from(url))),
+        }
     }
 }
 
@@ -263,6 +304,30 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Program::<NoConfig>::command().debug_assert();
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test] // SPEC S-5
+    fn the_databases_url_comes_from_a_file_and_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("url");
+        let serve = |file: &std::path::Path| {
+            let arguments = ["motd-broker", "serve", "--database-url-file", file.to_str().unwrap()];
+            match <Program<NoConfig> as clap::Parser>::try_parse_from(arguments).unwrap().command {
+                Command::Serve(serve) => serve,
+                Command::Manifest(_) => panic!("not told to serve"),
+            }
+        };
+
+        std::fs::write(&file, "postgres://broker:s3cret@db.test/records\n").unwrap();
+        let url = serve(&file).database_url().unwrap().unwrap();
+        assert_eq!(url.expose(), "postgres://broker:s3cret@db.test/records");
+        assert!(!format!("{:?}", serve(&file)).contains("s3cret"));
+
+        std::fs::write(&file, "\n").unwrap();
+        assert!(serve(&file).database_url().unwrap_err().to_string().contains("its first line is empty"));
+        let missing = serve(&folder.path().join("none")).database_url().unwrap_err();
+        assert!(missing.to_string().contains("cannot use the file with the database's URL"), "{missing}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use broker_core::{
 };
 
 /// Short, so that a test sees it end.
-const LEASE: Duration = Duration::from_millis(1500);
+const LEASE: Duration = Duration::from_secs(2);
 
 /// A database for two, and what the replicas have in common.
 struct Ground {
@@ -218,8 +218,11 @@ async fn a_replica_finishes_what_one_that_died_began() {
         let dying = ground.replica().await;
         ground.fake().next(call, Misdeed::Hang);
         let before = ground.fake().count(call);
-        let sent = tokio::spawn(dying.request(method, path).body(body).send());
-        eventually("the author is at work", async || ground.fake().count(call) > before).await;
+        let mut sent = tokio::spawn(dying.request(method, path).body(body).send());
+        tokio::select! {
+            () = eventually("the author is at work", async || ground.fake().count(call) > before) => {}
+            answer = &mut sent => panic!("the {call} was answered before the author was at work: {answer:?}"),
+        }
         dying.kill().await;
         assert!(sent.await.unwrap().is_err(), "nobody was told yes");
         // It may be the survivor who is at work: a removal is done by whoever gets to it.

@@ -43,10 +43,9 @@ impl Engine {
         consumer: Consumer,
         ask: Ask,
     ) -> Result<Outcome<()>> {
-        self.operate(
-            &ask.clone(),
-            |engine, reply| async move { engine.run_unbind(&name, &consumer, ask, &reply).await },
-        )
+        self.operate(&ask.clone(), |engine, reply| async move {
+            engine.in_turn(|| engine.run_unbind(&name, &consumer, ask.clone(), &reply)).await
+        })
         .await
     }
 

@@ -294,13 +294,27 @@ impl Engine {
         loop {
             let Some(record) = self.store.instance(name).await? else { return Ok(None) };
             if self.lease.may_take(record.holder.as_ref()).await? {
-                return Ok(Some(record));
+                match self.disown(record).await {
+                    Err(error) if error.is_overtaken() && Instant::now() < deadline => continue,
+                    outcome => return outcome.map(Some),
+                }
             }
             if Instant::now() >= deadline {
                 return Err(BrokerError::Busy { instance: name.clone(), operation: record.operation.described() });
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Takes the name of a replica that died out of an instance that is ready: nothing is left to be finished there, but
+    /// whatever requires that nobody else holds the instance would wait for somebody to look after it.
+    async fn disown(&self, mut record: InstanceRecord) -> Result<InstanceRecord> {
+        let is_foreign = record.holder.as_ref().is_some_and(|holder| holder != self.lease.replica());
+        if is_foreign && record.state == InstanceState::Ready && self.store.is_shared() {
+            record.holder = None;
+            self.save(&mut record).await?;
+        }
+        Ok(record)
     }
 
     /// As [`claim`](Self::claim), of a binding.

@@ -32,6 +32,19 @@ struct Life {
     lost: CancellationToken,
 }
 
+impl Life {
+    fn is_silent(&self, longest: Duration) -> bool {
+        self.said.is_none_or(|said| said.elapsed() > longest)
+    }
+
+    fn lose(&self) {
+        if !self.lost.is_cancelled() {
+            error!("this replica's lease is lost: what it was doing is dropped, other replicas take it up");
+            self.lost.cancel();
+        }
+    }
+}
+
 impl Lease {
     pub(super) fn new(store: Arc<dyn Store>, length: Duration) -> Self {
         let life = Life { alive: HashSet::new(), said: None, lost: CancellationToken::new() };
@@ -61,9 +74,14 @@ impl Lease {
         Ok(!self.life().alive.contains(holder))
     }
 
-    /// Says that this replica lives, before it takes anything.
+    /// Says that this replica lives, before it takes anything: at first, and when it was silent for too long.
     pub(super) async fn begin(&self) -> Result<()> {
-        if self.store.is_shared() && self.life().said.is_none() { self.beat().await } else { Ok(()) }
+        if self.store.is_shared() && self.life().is_silent(self.silence()) { self.beat().await } else { Ok(()) }
+    }
+
+    /// How long this replica may be silent before it drops what it does: less than the others wait.
+    fn silence(&self) -> Duration {
+        self.length.saturating_sub(self.pause())
     }
 
     /// Which share of the instances is this replica's to check: the how-manieth of how many.
@@ -86,10 +104,8 @@ impl Lease {
             Err(_) => warn!("this replica's lease is not renewed: the records do not answer"),
         }
         let life = self.life();
-        let silent_for = life.said.map_or(Duration::MAX, |said| said.elapsed());
-        if silent_for > self.length.saturating_sub(self.pause()) && !life.lost.is_cancelled() {
-            error!("this replica's lease is lost: what it was doing is dropped, other replicas take it up");
-            life.lost.cancel();
+        if life.is_silent(self.silence()) {
+            life.lose();
         }
     }
 
@@ -106,6 +122,11 @@ impl Lease {
         let begun = Instant::now();
         let alive = self.store.beat(&self.replica, self.length).await?;
         let mut life = self.life();
+        // A process that was stopped for a while finds its voice before it notices that it had lost it. Not after less:
+        // nobody can have taken it for dead then.
+        if life.said.is_some() && life.is_silent(self.length) {
+            life.lose();
+        }
         life.alive = alive;
         life.said = Some(begun);
         if life.lost.is_cancelled() {

@@ -23,10 +23,9 @@ impl Engine {
         consumer: Consumer,
         ask: Ask,
     ) -> Result<Outcome<EnvVars>> {
-        self.operate(
-            &ask.clone(),
-            |engine, reply| async move { engine.run_rotate(&name, &consumer, ask, &reply).await },
-        )
+        self.operate(&ask.clone(), |engine, reply| async move {
+            engine.in_turn(|| engine.run_rotate(&name, &consumer, ask.clone(), &reply)).await
+        })
         .await
     }
 
