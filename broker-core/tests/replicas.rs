@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerServer, Catalog, EnvVars, Instance, Notes, Result, Tenant, Update,
-    testing::{FakeBroker, Misdeed, Postgres, TestBroker, Variables, eventually},
+    testing::{FakeBroker, Misdeed, Postgres, TestBroker, eventually},
 };
 
 /// Short, so that a test sees it end.
@@ -205,46 +205,47 @@ async fn of_two_replicas_that_create_one_name_at_once_one_is_accepted() {
 #[tokio::test(flavor = "multi_thread")] // SPEC L-8, L-3
 async fn a_replica_finishes_what_one_that_died_began() {
     let ground = Ground::new();
-    let survivor = ground.replica().await;
-    survivor.create("ready").await.is(201);
-    let env = survivor.bind_app("ready", "web").await.is(201).env();
+    let (survivor, dying, fake) = (ground.replica().await, ground.replica().await, ground.fake());
+    for name in ["to-bind", "to-unbind", "to-update", "to-remove"] {
+        survivor.create(name).await.is(201);
+    }
+    let kept = survivor.bind_app("to-bind", "kept").await.is(201).env();
+    let taken = survivor.bind_app("to-unbind", "web").await.is(201).env();
+    let mut sent = Vec::new();
     for (call, method, path, body) in [
-        ("provision", "POST", "/resources", "name=cache&plan=small&team=data"),
-        ("bind", "POST", "/resources/ready/bind-app", "app-name=other"),
-        ("unbind", "DELETE", "/resources/ready/bind-app", "app-name=web"),
-        ("update", "PUT", "/resources/ready", "plan=large&team=data"),
-        ("deprovision", "DELETE", "/resources/ready", "user=u"),
+        ("provision", "POST", "/resources", "name=made&plan=small&team=data"),
+        ("bind", "POST", "/resources/to-bind/bind-app", "app-name=web"),
+        ("unbind", "DELETE", "/resources/to-unbind/bind-app", "app-name=web"),
+        ("update", "PUT", "/resources/to-update", "plan=large&team=data"),
+        ("deprovision", "DELETE", "/resources/to-remove", "user=u"),
     ] {
-        let dying = ground.replica().await;
-        ground.fake().next(call, Misdeed::Hang);
-        let before = ground.fake().count(call);
-        let mut sent = tokio::spawn(dying.request(method, path).body(body).send());
+        fake.next(call, Misdeed::Hang);
+        let before = fake.count(call);
+        let mut request = tokio::spawn(dying.request(method, path).body(body).send());
         tokio::select! {
-            () = eventually("the author is at work", async || ground.fake().count(call) > before) => {}
-            answer = &mut sent => panic!("the {call} was answered before the author was at work: {answer:?}"),
+            () = eventually("the author is at work", async || fake.count(call) > before) => {}
+            answer = &mut request => panic!("the {call} was answered before the author was at work: {answer:?}"),
         }
-        dying.kill().await;
-        assert!(sent.await.unwrap().is_err(), "nobody was told yes");
-        // It may be the survivor who is at work: a removal is done by whoever gets to it.
-        ground.fake().release();
-        settled(call, &survivor, ground.fake(), &env).await;
+        sent.push((call, request));
     }
-    survivor.remove("cache").await.is(200);
-    eventually("nothing is left", async || ground.fake().instances() == 0 && ground.fake().accounts().is_empty()).await;
-}
 
-/// What the survivor makes of an operation that its peer began, within a lease and a little more.
-async fn settled(call: &str, survivor: &TestBroker, fake: &FakeBroker, env: &Variables) {
-    match call {
-        "provision" => eventually("it is made", async || survivor.status("cache").await.status == 204).await,
-        "bind" => {
-            eventually("the half-made account is gone", async || fake.accounts().len() == 1).await;
-            assert!(fake.opens(env));
-        }
-        "unbind" => eventually("access is taken away", async || !fake.opens(env)).await,
-        "update" => eventually("it is changed", async || survivor.status("ready").await.status == 204).await,
-        _ => eventually("it is removed", async || matches!(survivor.remove("ready").await.status, 200 | 404)).await,
+    dying.kill().await;
+
+    fake.release();
+    for (call, request) in sent {
+        // A removal may be at work in the survivor: it is done by whoever gets to it.
+        assert!(request.await.unwrap().is_err(), "nobody was told that the {call} is done");
     }
+    eventually("it is made", async || survivor.status("made").await.status == 204).await;
+    eventually("access is taken away", async || !fake.opens(&taken)).await;
+    eventually("it is changed", async || survivor.status("to-update").await.status == 204).await;
+    eventually("it is removed", async || matches!(survivor.remove("to-remove").await.status, 200 | 404)).await;
+    eventually("the half-made account is gone", async || fake.accounts().len() == 1).await;
+    assert!(fake.opens(&kept));
+    for name in ["made", "to-bind", "to-unbind", "to-update"] {
+        survivor.remove(name).await.is(200);
+    }
+    eventually("nothing is left", async || fake.instances() == 0 && fake.accounts().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")] // SPEC L-8, A107
