@@ -56,9 +56,12 @@ impl PostgresStore {
     pub(crate) async fn connect(url: &Secret, key: SealingKey) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose()).map_err(|_| not_a_url())?;
         let millis = WITHIN.as_millis().to_string();
-        let options = options
-            .application_name("broker")
-            .options([("statement_timeout", millis.as_str()), ("lock_timeout", millis.as_str())]);
+        let options = options.application_name("broker").options([
+            ("statement_timeout", millis.as_str()),
+            ("lock_timeout", millis.as_str()),
+            // What is answered is on the disk, whatever the server is set to.
+            ("synchronous_commit", "on"),
+        ]);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(WITHIN);
         let pool = timely(pool.connect_with(options)).await?;
         let migrations = sqlx::migrate!("src/store/migrations/postgres");
