@@ -166,7 +166,7 @@ mod tests {
         running.store.commit(vec![Write::Log(Box::new(operation.clone()))]).await.unwrap();
 
         let seen = look.instance(&name).await.unwrap().unwrap();
-        assert_eq!(look.instances(None, 10).await.unwrap(), [seen.clone()]);
+        assert_eq!(look.instances(None, 10).await.unwrap(), std::slice::from_ref(&seen));
         assert!(look.instances(Some(&name), 10).await.unwrap().is_empty());
         assert_eq!(look.operations(&name, 10).await.unwrap(), [OperationView::from(operation)]);
         let mut record = running.store.instance(&name).await.unwrap().unwrap();
