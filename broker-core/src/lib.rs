@@ -23,6 +23,8 @@ mod env;
 mod error;
 #[cfg(feature = "server")]
 mod http;
+#[cfg(feature = "server")]
+mod inspect;
 mod instance;
 #[cfg(feature = "server")]
 mod lifecycle;
@@ -52,6 +54,8 @@ pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
 pub use http::{BoundServer, BrokerServer, ServeError};
+#[cfg(feature = "server")]
+pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
 pub use instance::{Instance, Notes, Parameters, Update};
 pub use name::{AppName, BindingId, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
 pub use plan::{Catalog, Plan};

@@ -1,11 +1,18 @@
 //! Records at rest: sealed with a key that is kept beside them, not in them.
 
-use std::{io, path::Path};
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+};
 
 use chacha20poly1305::{
     Key, KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, Payload},
 };
+use sha2::{Digest as _, Sha256};
 
 use crate::Secret;
 
@@ -15,6 +22,9 @@ use crate::Secret;
 pub struct SealError;
 
 /// Seals and opens records with XChaCha20-Poly1305 (SPEC S-3).
+///
+/// It may be a ring of several keys: the first seals, all of them open, so that keys can be changed (SPEC S-8). A sealed
+/// record begins with the short name of the key it was sealed with.
 ///
 /// What a record is about goes in as `about`: a sealed record that is moved to another place does not open there.
 ///
@@ -26,53 +36,149 @@ pub struct SealError;
 /// assert!(key.open(&sealed, b"instance/other").is_err());
 /// ```
 #[derive(Clone)]
-pub struct SealingKey(XChaCha20Poly1305);
+pub struct SealingKey {
+    first: OneKey,
+    others: Arc<[OneKey]>,
+}
+
+/// A key and its short name, which tells nothing about it.
+#[derive(Clone)]
+struct OneKey {
+    name: KeyName,
+    cipher: XChaCha20Poly1305,
+}
+
+/// The first bytes of a key's digest.
+pub(crate) type KeyName = [u8; 4];
 
 const NONCE: usize = 24;
+
+impl OneKey {
+    fn from_bytes(bytes: [u8; 32]) -> Self {
+        let digest = Sha256::new().chain_update(b"broker-core sealing key").chain_update(bytes).finalize();
+        let name = [digest[0], digest[1], digest[2], digest[3]];
+        Self { name, cipher: XChaCha20Poly1305::new(&Key::from(bytes)) }
+    }
+
+    fn open(&self, sealed: &[u8], about: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE)?;
+        let nonce: [u8; NONCE] = nonce.try_into().ok()?;
+        self.cipher.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: about }).ok()
+    }
+}
 
 impl SealingKey {
     /// A key that nobody else has.
     #[must_use]
     pub fn generate() -> Self {
-        Self::from_bytes(rand::random())
+        Self { first: OneKey::from_bytes(rand::random()), others: Arc::new([]) }
     }
 
-    fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(XChaCha20Poly1305::new(&Key::from(bytes)))
-    }
-
-    /// The key in a file of 64 hexadecimal digits, made with mode 0600 when there is none yet.
+    /// The keys in a file, each a line of 64 hexadecimal digits: the first seals, all of them open. The file is made
+    /// with one key and mode 0600 when there is none yet.
     ///
     /// # Errors
     /// When the file can't be read or made, or holds something else.
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
-        let text = Secret::kept_in(path, || hex::encode(rand::random::<[u8; 32]>()).into())?;
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text.expose(), &mut bytes).map_err(|_| {
-            let sentence = format!("{} holds no key: 64 hexadecimal digits are wanted", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, sentence)
-        })?;
-        Ok(Self::from_bytes(bytes))
+        Secret::kept_in(path, new_line)?;
+        Self::load(path)
+    }
+
+    /// The keys in a file that is there.
+    pub(crate) fn load(path: &Path) -> io::Result<Self> {
+        let keys = key_lines(path)?.iter().map(|line| key_in(line, path)).collect::<io::Result<Vec<_>>>()?;
+        let mut keys = keys.into_iter();
+        let first = keys.next().ok_or_else(|| no_key(path))?;
+        Ok(Self { first, others: keys.collect() })
+    }
+
+    /// Puts a new key before the one in the file. A file that has several keys is left alone: what put them there has
+    /// still to be finished.
+    pub(crate) fn begin_rotation(path: &Path) -> io::Result<Self> {
+        Self::load(path)?;
+        let mut lines = key_lines(path)?;
+        if lines.len() == 1 {
+            lines.insert(0, new_line());
+            replace_lines(path, &lines)?;
+        }
+        Self::load(path)
+    }
+
+    /// Leaves the first key alone in the file: nothing must be sealed with another one any more.
+    pub(crate) fn finish_rotation(path: &Path) -> io::Result<()> {
+        let mut lines = key_lines(path)?;
+        lines.truncate(1);
+        replace_lines(path, &lines)
+    }
+
+    /// The short name of the key that seals.
+    pub(crate) fn name(&self) -> KeyName {
+        self.first.name
     }
 
     /// Seals a record that is about `about`.
     #[must_use]
     pub fn seal(&self, plain: &[u8], about: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE] = rand::random();
-        let sealed = self.0.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: about });
+        let sealed = self.first.cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: about });
         let sealed = sealed.expect("a record is far below the cipher's limit of 256 GiB");
-        [nonce.as_slice(), &sealed].concat()
+        [self.first.name.as_slice(), &nonce, &sealed].concat()
     }
 
     /// Opens a record that was sealed about `about`.
     ///
     /// # Errors
-    /// When it was sealed with another key or about something else, or is damaged.
+    /// When it was sealed with a key that is not in the ring or about something else, or is damaged.
     pub fn open(&self, sealed: &[u8], about: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (nonce, sealed) = sealed.split_at_checked(NONCE).ok_or(SealError)?;
-        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| SealError)?;
-        self.0.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: about }).map_err(|_| SealError)
+        let named = sealed.split_first_chunk::<4>().and_then(|(name, rest)| {
+            let key = self.keys().find(|key| key.name == *name)?;
+            key.open(rest, about)
+        });
+        // The first releases named no key.
+        let opened = named.or_else(|| self.keys().find_map(|key| key.open(sealed, about)));
+        opened.ok_or(SealError)
     }
+
+    fn keys(&self) -> impl Iterator<Item = &OneKey> {
+        std::iter::once(&self.first).chain(self.others.iter())
+    }
+}
+
+fn new_line() -> Secret {
+    hex::encode(rand::random::<[u8; 32]>()).into()
+}
+
+fn key_lines(path: &Path) -> io::Result<Vec<Secret>> {
+    let text = fs::read_to_string(path)?;
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Secret::from).collect())
+}
+
+fn key_in(line: &Secret, path: &Path) -> io::Result<OneKey> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(line.expose(), &mut bytes).map_err(|_| no_key(path))?;
+    Ok(OneKey::from_bytes(bytes))
+}
+
+fn no_key(path: &Path) -> io::Error {
+    let sentence = format!("{} holds no key: 64 hexadecimal digits are wanted in each line", path.display());
+    io::Error::new(io::ErrorKind::InvalidData, sentence)
+}
+
+/// Writes a key file anew: whoever reads it finds the old lines or the new ones, also after a crash.
+fn replace_lines(path: &Path, lines: &[Secret]) -> io::Result<()> {
+    let unfinished = path.with_extension("key-new");
+    match fs::remove_file(&unfinished) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    for line in lines {
+        writeln!(file, "{}", line.expose())?;
+    }
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(folder)?.sync_all()
 }
 
 impl std::fmt::Debug for SealingKey {
@@ -83,7 +189,7 @@ impl std::fmt::Debug for SealingKey {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -114,5 +220,32 @@ mod tests {
         fs::write(&path, "hello").unwrap();
         assert!(SealingKey::load_or_create(&path).unwrap_err().to_string().contains("holds no key"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "hello");
+    }
+
+    #[test] // SPEC S-8
+    fn a_ring_opens_what_any_of_its_keys_sealed_and_seals_with_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let old = SealingKey::load_or_create(&path).unwrap();
+
+        let ring = SealingKey::begin_rotation(&path).unwrap();
+        let repeated = SealingKey::begin_rotation(&path).unwrap();
+
+        assert_eq!(repeated.name(), ring.name());
+        assert_eq!(ring.open(&old.seal(b"x", b"a"), b"a").unwrap(), b"x");
+        assert_eq!(old.open(&ring.seal(b"x", b"a"), b"a"), Err(SealError));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        SealingKey::finish_rotation(&path).unwrap();
+        let new = SealingKey::load(&path).unwrap();
+        assert_eq!(new.open(&ring.seal(b"x", b"a"), b"a").unwrap(), b"x");
+        assert_eq!(new.open(&old.seal(b"x", b"a"), b"a"), Err(SealError));
+    }
+
+    #[test] // SPEC S-8
+    fn a_record_of_the_first_releases_that_names_no_key_opens() {
+        let key = SealingKey::generate();
+        let sealed = key.seal(b"x", b"a");
+
+        assert_eq!(key.open(&sealed[4..], b"a").unwrap(), b"x");
     }
 }

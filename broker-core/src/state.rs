@@ -8,9 +8,9 @@ use std::{
 };
 
 use crate::{
-    BoxError, SealingKey,
+    BoxError, Inspection, SealingKey,
     secret::private_folder,
-    store::{MemoryStore, SqliteStore, Store},
+    store::{self, MemoryStore, SqliteStore, Store},
 };
 #[cfg(feature = "postgres")]
 use crate::{Secret, store::PostgresStore};
@@ -46,6 +46,46 @@ impl State {
             .await
             .map_err(|cause| StateError::Database { path: database, cause: Box::new(cause) })?;
         Ok(Self { store: Arc::new(store), _lock: Some(Arc::new(lock)) })
+    }
+
+    /// Opens the records in a folder to look at them, also while a broker runs on them (SPEC S-9).
+    ///
+    /// # Errors
+    /// When there are no records in the folder, they are of another version, or the key does not fit them.
+    pub async fn inspect(folder: &Path) -> Result<Inspection, StateError> {
+        let (database, key_file) = (folder.join("state.db"), folder.join("state.key"));
+        fs::metadata(&database).map_err(|cause| StateError::file(&database, cause))?;
+        let key = SealingKey::load(&key_file).map_err(|cause| StateError::file(&key_file, cause))?;
+        let store = SqliteStore::look(&database, key)
+            .await
+            .map_err(|cause| StateError::Database { path: database, cause: Box::new(cause) })?;
+        Ok(Inspection::new(Self { store: Arc::new(store), _lock: None }))
+    }
+
+    /// Seals all records in a folder with a new key and forgets the old one (SPEC S-8). The broker must not run.
+    ///
+    /// The key file gets the new key before anything is sealed with it, and loses the old one when nothing is sealed
+    /// with that any more: interrupted anywhere, the records open, and rotating again finishes what was begun.
+    ///
+    /// # Errors
+    /// When there are no records in the folder, another process uses it, or its files can't be read or written.
+    pub async fn rotate_key(folder: &Path) -> Result<(), StateError> {
+        let (database, key_file) = (folder.join("state.db"), folder.join("state.key"));
+        for path in [&database, &key_file] {
+            fs::metadata(path).map_err(|cause| StateError::file(path, cause))?;
+        }
+        let lock = prepare(folder)?;
+        let rotation = tokio::task::spawn_blocking(move || {
+            let ring = SealingKey::begin_rotation(&key_file).map_err(|cause| StateError::file(&key_file, cause))?;
+            store::reseal(&database, &ring)
+                .map_err(|cause| StateError::Database { path: database, cause: Box::new(cause) })?;
+            let finished = SealingKey::finish_rotation(&key_file).map_err(|cause| StateError::file(&key_file, cause));
+            // Kept until here, also when whoever asked has given up.
+            drop(lock);
+            finished
+        });
+        let in_folder = |cause| StateError::file(folder, io::Error::other(cause));
+        rotation.await.map_err(in_folder)?
     }
 
     /// In a PostgreSQL database, which several replicas of the broker can share (SPEC L-8): each gets the same URL, such
@@ -140,6 +180,24 @@ mod tests {
         assert_eq!(mode(folder.parent().unwrap()) & 0o001, mode_of_new_folder(place.path()) & 0o001);
         fs::write(place.path().join("file"), "").unwrap();
         assert!(private_folder(&place.path().join("file")).is_err());
+    }
+
+    #[tokio::test] // SPEC S-2, S-7
+    async fn a_key_is_rotated_while_no_broker_runs() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("data");
+        assert!(matches!(State::rotate_key(&folder).await, Err(StateError::File { .. })));
+        let running = State::open(&folder).await.unwrap();
+        assert!(matches!(State::rotate_key(&folder).await, Err(StateError::InUse(_))));
+        drop(running);
+        let before = fs::read_to_string(folder.join("state.key")).unwrap();
+
+        State::rotate_key(&folder).await.unwrap();
+
+        let after = fs::read_to_string(folder.join("state.key")).unwrap();
+        assert_eq!(after.lines().count(), 1);
+        assert_ne!(after, before);
+        State::open(&folder).await.unwrap();
     }
 
     /// What the process's mask leaves of a folder's permissions.

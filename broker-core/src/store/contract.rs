@@ -248,7 +248,7 @@ async fn remembers_what_was_done(store: &dyn Store) {
     assert!(store.operations(&name, 10).await.unwrap().is_empty());
 }
 
-pub(super) fn an_instance(name: &str) -> InstanceRecord {
+pub(crate) fn an_instance(name: &str) -> InstanceRecord {
     let instance = Instance::new(name.parse().unwrap(), "small".parse().unwrap());
     let operation = Operation::begin(OperationKind::Create, instance.name.clone(), None, Actor::default());
     InstanceRecord::new(instance, operation)

@@ -1,15 +1,17 @@
 //! The port behind which records are kept. Adapters keep one contract: `contract.rs`.
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod reseal;
 mod sqlite;
 
 pub(crate) use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::PostgresStore;
+pub(crate) use reseal::reseal;
 pub(crate) use sqlite::SqliteStore;
 
 use std::{collections::HashSet, time::Duration};

@@ -88,12 +88,35 @@ impl SqliteStore {
         let mut connection = connect(path)?;
         migrate(&mut connection)?;
         prove(&connection, &key)?;
-        let cache = Arc::new(Records::new());
+        Self::start(path, key, connection, Records::new(CACHE_BYTES), connect)
+    }
+
+    /// Opens the database to look at it, beside the process that writes it: nothing is made, changed, or kept in memory.
+    pub(crate) async fn look(path: &Path, key: SealingKey) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        blocking(move || {
+            let connection = connect_to_look(&path)?;
+            fits(&connection)?;
+            let proof = connection.query_row("SELECT body FROM seal", [], |row| row.get::<_, Vec<u8>>(0))?;
+            key.open(&proof, b"seal")?;
+            Self::start(&path, key, connection, Records::new(0), connect_to_look)
+        })
+        .await
+    }
+
+    fn start(
+        path: &Path,
+        key: SealingKey,
+        connection: Connection,
+        cache: Records,
+        connect: fn(&Path) -> Result<Connection, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let cache = Arc::new(cache);
         let (writer, requests) = mpsc::channel(4 * BATCH);
         let writing = Writer { connection, key: key.clone(), cache: cache.clone() };
         let thread = thread::Builder::new().name("broker-records".to_owned());
         thread.spawn(move || writing.run(requests)).map_err(|cause| StoreError::Failed(cause.into()))?;
-        let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::default() });
+        let readers = Arc::new(Readers { path: path.to_owned(), connect, idle: Mutex::default() });
         Ok(Self { key, cache, writer, readers })
     }
 
@@ -143,7 +166,7 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|cause| Err(StoreError::Failed(Box::new(cause))))
 }
 
-fn connect(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -156,8 +179,25 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+fn connect_to_look(path: &Path) -> Result<Connection, StoreError> {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+/// Refuses tables of another version than this one's.
+fn fits(connection: &Connection) -> Result<(), StoreError> {
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version as usize == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let sentence = "the records were written by another version of the broker, look at them with that one";
+    Err(StoreError::Failed(sentence.into()))
+}
+
 /// Brings the tables up to date, each step whole or not at all.
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let done: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let done = done as usize;
     if done > MIGRATIONS.len() {
@@ -174,7 +214,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 }
 
 /// Writes the proof into a new database; in an old one, the key must open it.
-fn prove(connection: &Connection, key: &SealingKey) -> Result<(), StoreError> {
+pub(super) fn prove(connection: &Connection, key: &SealingKey) -> Result<(), StoreError> {
     let body = connection.query_row("SELECT body FROM seal", [], |row| row.get::<_, Vec<u8>>(0)).optional()?;
     if let Some(body) = body {
         key.open(&body, b"seal")?;
@@ -184,11 +224,11 @@ fn prove(connection: &Connection, key: &SealingKey) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn about_instance(id: &str) -> String {
+pub(super) fn about_instance(id: &str) -> String {
     format!("instance/{id}")
 }
 
-fn about_binding(instance: &str, kind: &str, consumer: &str) -> String {
+pub(super) fn about_binding(instance: &str, kind: &str, consumer: &str) -> String {
     format!("binding/{instance}/{kind}/{consumer}")
 }
 
@@ -491,11 +531,11 @@ struct Records {
 }
 
 impl Records {
-    fn new() -> Self {
+    fn new(bytes: u64) -> Self {
         let items = 4096;
         Self {
-            instances: Cache::with_weighter(items, CACHE_BYTES / 2, BySize),
-            bindings: Cache::with_weighter(items, CACHE_BYTES / 2, BySize),
+            instances: Cache::with_weighter(items, bytes / 2, BySize),
+            bindings: Cache::with_weighter(items, bytes / 2, BySize),
         }
     }
 }
@@ -524,6 +564,7 @@ impl<K, T> Weighter<K, Kept<T>> for BySize {
 /// Connections for lists, opened when they are wanted.
 struct Readers {
     path: PathBuf,
+    connect: fn(&Path) -> Result<Connection, StoreError>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -533,7 +574,7 @@ const IDLE_READERS: usize = 4;
 impl Readers {
     fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let idle = self.idle().pop();
-        let connection = idle.map_or_else(|| connect(&self.path), Ok)?;
+        let connection = idle.map_or_else(|| (self.connect)(&self.path), Ok)?;
         let outcome = read(&connection)?;
         // One that failed is not used again.
         let mut idle = self.idle();
