@@ -24,6 +24,8 @@ mod http;
 mod instance;
 #[cfg(feature = "server")]
 mod lifecycle;
+#[cfg(feature = "server")]
+mod metrics;
 mod name;
 mod plan;
 mod seal;
@@ -47,7 +49,7 @@ pub use broker::{Broker, Tenant};
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
-pub use http::{BoundServer, BrokerServer, ServeError};
+pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, Tls, TlsError};
 pub use instance::{Instance, Notes, Parameters, Update};
 pub use name::{AppName, BindingId, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
 pub use plan::{Catalog, Plan};
