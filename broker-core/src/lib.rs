@@ -28,6 +28,8 @@ mod inspect;
 mod instance;
 #[cfg(feature = "server")]
 mod lifecycle;
+#[cfg(feature = "server")]
+mod metrics;
 mod name;
 mod plan;
 #[cfg(feature = "server")]
@@ -53,7 +55,7 @@ pub use broker::{Broker, Tenant};
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
-pub use http::{BoundServer, BrokerServer, ServeError};
+pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, Tls, TlsError};
 #[cfg(feature = "server")]
 pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
 pub use instance::{Instance, Notes, Parameters, Update};

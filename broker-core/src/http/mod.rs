@@ -2,14 +2,21 @@
 
 mod auth;
 mod bindings;
+mod connections;
 mod extract;
 mod instances;
+mod limits;
 mod operator;
 mod osb;
 mod plans;
+mod reload;
 mod respond;
 mod routes;
 mod server;
+mod tls;
 mod trace;
 
+pub use auth::CredentialsError;
+pub use reload::Reload;
 pub use server::{BoundServer, BrokerServer, ServeError};
+pub use tls::{Tls, TlsError};

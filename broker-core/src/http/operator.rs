@@ -3,27 +3,52 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use prometheus_client::{
-    encoding::text::encode,
-    metrics::{family::Family, gauge::Gauge},
-    registry::Registry,
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
 };
-use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{extract::Named, respond::Failure};
 use crate::{
     BrokerError,
     lifecycle::{Engine, Operation},
+    store::Counts,
 };
 
 /// How long a probe may take.
 const PROBED_WITHIN: Duration = Duration::from_secs(3);
+/// How long instances and bindings stay as they were counted, however often somebody asks.
+const COUNTED_FOR: Duration = Duration::from_secs(5);
+
+/// How many instances and bindings there were, and when.
+#[derive(Debug, Default)]
+pub(super) struct Counted(Mutex<Option<(Instant, Counts)>>);
+
+impl Counted {
+    /// One counts, the others wait for it.
+    async fn counts(&self, engine: &Engine) -> Result<Counts, BrokerError> {
+        let mut last = self.0.lock().await;
+        if let Some((when, counts)) = &*last
+            && when.elapsed() < COUNTED_FOR
+        {
+            return Ok(counts.clone());
+        }
+        let counts = engine.counts().await?;
+        *last = Some((Instant::now(), counts.clone()));
+        Ok(counts)
+    }
+}
+
+/// Whether the server was told to stop.
+#[derive(Clone, Debug)]
+pub(super) struct Stopping(pub(super) CancellationToken);
 
 /// `GET /resources/{name}/operations`: what was done to instances of that name, the latest first (SPEC L-10).
 pub(super) async fn operations(
@@ -33,28 +58,37 @@ pub(super) async fn operations(
     Ok(Json(engine.operations(&name).await?))
 }
 
-/// `GET /metrics`, in the text format of Prometheus. Labels are states only: no name, no user (SPEC T-4).
-pub(super) async fn metrics(State(engine): State<Arc<Engine>>) -> Result<Response, Failure> {
-    let counts = engine.counts().await?;
-    let mut registry = Registry::with_prefix("broker");
-    for (what, help, states) in [
-        ("instances", "Service instances that are remembered, by state", counts.instances),
-        ("bindings", "Bindings that are remembered, by state", counts.bindings),
-    ] {
-        let family = Family::<[(&str, String); 1], Gauge>::default();
-        for (state, count) in states {
-            family.get_or_create(&[("state", state)]).set(i64::try_from(count).unwrap_or(i64::MAX));
+/// `GET /metrics`, in the text format of Prometheus: no name, no user (SPEC T-4).
+pub(super) async fn metrics(
+    State(engine): State<Arc<Engine>>,
+    Extension(counted): Extension<Arc<Counted>>,
+) -> Result<Response, Failure> {
+    // Records that can't be read are no reason to hide everything else: that is when operators look.
+    let counts = match timeout(PROBED_WITHIN, counted.counts(&engine)).await {
+        Ok(Ok(counts)) => counts,
+        Ok(Err(error)) => {
+            warn!(error = &error as &dyn std::error::Error, "instances and bindings cannot be counted");
+            Counts::default()
         }
-        registry.register(what, help, family);
-    }
-    let mut text = String::new();
-    encode(&mut text, &registry).map_err(BrokerError::failed)?;
+        Err(_) => {
+            warn!("instances and bindings cannot be counted: the records do not answer");
+            Counts::default()
+        }
+    };
+    let text = engine.metrics.text(counts).map_err(BrokerError::failed)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// `GET /readyz`: whether requests can be served, that is, whether the records can be read. Needs no credentials.
-pub(super) async fn readiness(State(engine): State<Arc<Engine>>) -> Response {
+/// `GET /readyz`: whether requests can be served: the records can be read, and the broker is not about to stop.
+/// Needs no credentials.
+pub(super) async fn readiness(
+    State(engine): State<Arc<Engine>>,
+    Extension(Stopping(stopping)): Extension<Stopping>,
+) -> Response {
+    if stopping.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the broker is stopping").into_response();
+    }
     match timeout(PROBED_WITHIN, engine.can_read()).await {
         Ok(Ok(())) => "ok".into_response(),
         Ok(Err(error)) => {

@@ -3,17 +3,36 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     http::StatusCode,
     middleware::from_fn_with_state,
     routing::{get, post, put},
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{auth, bindings, instances, operator, osb, plans, trace};
+use super::{
+    auth::{self, Guard},
+    bindings, instances,
+    limits::{self, Limits, Places},
+    operator::{self, Counted, Stopping},
+    osb, plans,
+    trace::{self, Trace},
+};
 use crate::lifecycle::Engine;
 
+/// What the endpoints need beside the engine.
+pub(super) struct Around {
+    pub(super) guard: Guard,
+    pub(super) limits: Limits,
+    /// The longest a request may take.
+    pub(super) limit: Duration,
+    pub(super) stopping: CancellationToken,
+}
+
 /// All endpoints, of both dialects. Whoever has no credentials learns nothing, not even which paths there are.
-pub(super) fn router(engine: Arc<Engine>, credentials: Arc<auth::Credentials>, limit: Duration) -> Router {
+pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
+    let metrics = engine.metrics.clone();
+    let places = Places::new(around.limits, metrics.clone());
     let guarded = Router::new()
         .route("/resources/plans", get(plans::list))
         .route("/resources", post(instances::create))
@@ -25,12 +44,18 @@ pub(super) fn router(engine: Arc<Engine>, credentials: Arc<auth::Credentials>, l
         .route("/resources/{name}/rotate", post(bindings::rotate))
         .route("/resources/{name}/retry", post(instances::retry))
         .route("/resources/{name}/operations", get(operator::operations))
-        .route("/metrics", get(operator::metrics))
         .merge(osb::router())
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method"))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .layer(from_fn_with_state(places.clone(), limits::admit))
+        // Asked by those who find out why there is no place for a request.
+        .route("/metrics", get(operator::metrics).layer(Extension(Arc::new(Counted::default()))))
         .with_state(engine.clone())
-        .layer(from_fn_with_state(credentials, auth::require));
-    let open = Router::new().route("/healthz", get(async || "ok")).route("/readyz", get(operator::readiness));
-    open.with_state(engine).merge(guarded).layer(from_fn_with_state(limit, trace::follow))
+        .layer(from_fn_with_state(Arc::new(around.guard), auth::require));
+    let ready = get(operator::readiness).layer(Extension(Stopping(around.stopping)));
+    let open = Router::new().route("/healthz", get(async || "ok")).route("/readyz", ready);
+    open.with_state(engine)
+        .merge(guarded)
+        .layer(from_fn_with_state(places, limits::short))
+        .layer(from_fn_with_state(Trace { limit: around.limit, metrics }, trace::follow))
 }

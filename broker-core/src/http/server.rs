@@ -1,15 +1,25 @@
 //! The server around a broker.
 
-use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
 
 use tokio::{
     net::TcpListener,
+    task::JoinSet,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{auth::Credentials, routes};
+use super::{
+    auth::{Credentials, CredentialsError, Guard},
+    connections::Connections,
+    limits::Limits,
+    reload::{Current, Reload, Watched, keep_current},
+    routes::{self, Around},
+    tls::{Tls, TlsError},
+};
 use crate::{
     Broker, Catalog, Secret, State,
     lifecycle::{Engine, Schemas, Timing},
@@ -53,21 +63,86 @@ const SLACK: Duration = Duration::from_secs(45);
 pub struct BrokerServer {
     broker: Arc<dyn Broker>,
     state: State,
-    credentials: Credentials,
+    guard: Guard,
+    credentials_file: Option<PathBuf>,
+    tls: Option<Tls>,
+    limits: Limits,
     timing: Timing,
+    reload: Reload,
 }
 
 impl BrokerServer {
     /// A server for `broker` that keeps its records in `state`.
     pub fn new(broker: impl Broker, state: State) -> Self {
-        Self { broker: Arc::new(broker), state, credentials: Credentials::default(), timing: Timing::default() }
+        Self {
+            broker: Arc::new(broker),
+            state,
+            guard: Guard::default(),
+            credentials_file: None,
+            tls: None,
+            limits: Limits::default(),
+            timing: Timing::default(),
+            reload: Reload::default(),
+        }
     }
 
     /// Accepts this user name and password, beside those accepted before: while a password is being
     /// changed, both open.
     pub fn accept(mut self, username: &str, password: &Secret) -> Self {
-        self.credentials.accept(username, password);
+        self.guard.named.accept(username, password);
         self
+    }
+
+    /// Accepts the pairs in a file too: a line each, `user:password`; empty lines and those that begin with `#` are
+    /// left out. It must be closed to other users of the machine, and is read again when it changes (SPEC T-6).
+    pub fn credentials_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.credentials_file = Some(file.into());
+        self
+    }
+
+    /// Accepts this user name and password for `/metrics` and `/openapi.json` only (SPEC T-6).
+    pub fn accept_operator(mut self, username: &str, password: &Secret) -> Self {
+        self.guard.operators.accept(username, password);
+        self
+    }
+
+    /// Lets everybody see `/metrics`, without credentials.
+    pub fn open_metrics(mut self) -> Self {
+        self.guard.open_metrics = true;
+        self
+    }
+
+    /// Encrypts connections; clients that don't are not served (SPEC T-7).
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// How many connections there may be (4096 unless told otherwise; SPEC T-5). Further ones wait in the system's
+    /// queue until one of them ends.
+    pub fn max_connections(mut self, number: usize) -> Self {
+        self.limits.connections = number;
+        self
+    }
+
+    /// How many requests that change something may be under way at once, and how many that ask (1024 each unless told
+    /// otherwise; SPEC T-5). Further ones are answered 503 with `Retry-After`, but for the probes and `/metrics`.
+    pub fn max_requests(mut self, number: usize) -> Self {
+        self.limits.requests = number;
+        self
+    }
+
+    /// How long a request's head may take to arrive, and so how long a connection may be idle (60 s unless told
+    /// otherwise; SPEC T-5).
+    pub fn head_within(mut self, duration: Duration) -> Self {
+        self.limits.head_within = duration;
+        self
+    }
+
+    /// What has the server read its files again: for the handler of a signal.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// How long a caller waits before it is answered that the work goes on (240 s unless told
@@ -141,7 +216,7 @@ impl BrokerServer {
     /// Listens on an address; port 0 is any free one.
     ///
     /// # Errors
-    /// When the address is taken or not allowed, or no credentials are accepted.
+    /// When the address is taken or not allowed, no credentials are accepted, or a file can't be used.
     pub async fn bind(self, address: SocketAddr) -> Result<BoundServer, ServeError> {
         let listener = TcpListener::bind(address).await.map_err(|cause| ServeError::listen(address, cause))?;
         self.on(listener)
@@ -150,21 +225,56 @@ impl BrokerServer {
     /// Serves on a listener that is there already.
     ///
     /// # Errors
-    /// When the listener has no address, no credentials are accepted, or a plan's schema can't be used.
-    pub fn on(self, listener: TcpListener) -> Result<BoundServer, ServeError> {
-        if self.credentials.is_empty() {
+    /// When the listener has no address, no credentials are accepted, a file can't be used, or a plan's
+    /// schema can't.
+    pub fn on(mut self, listener: TcpListener) -> Result<BoundServer, ServeError> {
+        let mut files = Vec::new();
+        if let Some(file) = &self.credentials_file {
+            let watched = Watched::new(vec![file.clone()]);
+            let current = Current::new(Credentials::read(file)?);
+            self.guard.listed = Some(current.clone());
+            files.push(File::Credentials(file.clone(), watched, current));
+        }
+        if self.guard.named.is_empty() && self.guard.listed.is_none() {
             return Err(ServeError::NoCredentials);
+        }
+        let mut encrypted = None;
+        if let Some(tls) = &self.tls {
+            let watched = Watched::new(tls.files());
+            let current = Current::new(tls.read()?);
+            encrypted = Some(current.clone());
+            files.push(File::Tls(tls.clone(), watched, current));
         }
         let address = listener.local_addr().map_err(ServeError::Serve)?;
         let catalog = self.broker.catalog();
         let schemas = Schemas::of(&catalog).map_err(ServeError::Catalog)?;
-        Ok(BoundServer { server: self, catalog, schemas, listener, address })
+        Ok(BoundServer { server: self, catalog, schemas, listener, address, encrypted, files })
     }
 }
 
 impl fmt::Debug for BrokerServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrokerServer").field("timing", &self.timing).finish_non_exhaustive()
+    }
+}
+
+/// What is read again when it changes.
+#[derive(Debug)]
+enum File {
+    Credentials(PathBuf, Watched, Current<Credentials>),
+    Tls(Tls, Watched, Current<Arc<ServerConfig>>),
+}
+
+impl File {
+    async fn keep_current(self, reload: Reload) {
+        match self {
+            Self::Credentials(file, watched, current) => {
+                keep_current("credentials", watched, reload, current, || Credentials::read(&file)).await;
+            }
+            Self::Tls(tls, watched, current) => {
+                keep_current("certificate and its key", watched, reload, current, || tls.read()).await;
+            }
+        }
     }
 }
 
@@ -176,6 +286,8 @@ pub struct BoundServer {
     schemas: Schemas,
     listener: TcpListener,
     address: SocketAddr,
+    encrypted: Option<Current<Arc<ServerConfig>>>,
+    files: Vec<File>,
 }
 
 impl fmt::Debug for BoundServer {
@@ -192,28 +304,46 @@ impl BoundServer {
     }
 
     /// Serves until `stop` completes, then accepts nothing new and finishes what was begun, for a
-    /// limited time.
+    /// limited time: requests get their answers, and connections are closed after them (SPEC L-6).
     ///
     /// # Errors
     /// When the system takes the socket away.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let BrokerServer { broker, state, credentials, timing } = self.server;
+        let BrokerServer { broker, state, guard, limits, timing, reload, .. } = self.server;
         let engine = Engine::new(broker, self.catalog, self.schemas, state.store.clone(), timing);
-        let router = routes::router(engine.clone(), Arc::new(credentials), timing.answer_within + SLACK);
+        let (stopping, killed) = (CancellationToken::new(), CancellationToken::new());
+        let limit = timing.answer_within + SLACK;
+        let router = routes::router(engine.clone(), Around { guard, limits, limit, stopping: stopping.clone() });
+        let scheme = if self.encrypted.is_some() { "https" } else { "http" };
+        let connections = Connections {
+            router,
+            tls: self.encrypted,
+            limits,
+            metrics: engine.metrics.clone(),
+            stopping: stopping.clone(),
+            killed: killed.clone(),
+        };
+        // Whatever way this ends, nothing of it goes on.
+        let _ends = (stopping.clone().drop_guard(), killed.clone().drop_guard());
 
         engine.start();
-        let stopping = CancellationToken::new();
-        let served = axum::serve(self.listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
-        let served = tokio::spawn(served.into_future());
-        info!("listening on http://{}", self.address);
+        let mut files = JoinSet::new();
+        for file in self.files {
+            files.spawn(file.keep_current(reload.clone()));
+        }
+        let mut served = tokio::spawn(connections.serve(self.listener));
+        info!("listening on {scheme}://{}", self.address);
         stop.await;
         info!("stopping: finishing what was begun");
         let stopped_at = Instant::now();
         stopping.cancel();
-        let outcome = match timeout(timing.finish_within, served).await {
-            Ok(Ok(outcome)) => outcome.map_err(ServeError::Serve),
-            Ok(Err(panic)) => Err(ServeError::Serve(io::Error::other(panic))),
-            Err(_) => Ok(()),
+        let outcome = match timeout(timing.finish_within, &mut served).await {
+            Ok(ended) => ended.map_err(|panic| ServeError::Serve(io::Error::other(panic))),
+            Err(_) => {
+                warn!("some requests were not answered in time, their connections are closed");
+                killed.cancel();
+                Ok(())
+            }
         };
         let left = timing.finish_within.saturating_sub(stopped_at.elapsed());
         if !engine.stop(left).await {
@@ -241,6 +371,12 @@ pub enum ServeError {
     /// Nobody could call it.
     #[error("the server accepts no credentials, name at least one user and password")]
     NoCredentials,
+    /// The file of credentials can't be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The certificate or its key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The socket failed while serving.
     #[error("serving failed: {0}")]
     Serve(#[source] io::Error),

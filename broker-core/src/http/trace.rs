@@ -1,9 +1,9 @@
 //! A line in the log for each request, under the id it came with, and a limit to its time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderName, HeaderValue},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -13,13 +13,24 @@ use tracing::{Instrument as _, debug, info, info_span};
 use uuid::Uuid;
 
 use super::respond::Failure;
-use crate::BrokerError;
+use crate::{BrokerError, metrics::Metrics};
 
 /// The header that platforms are usually configured to send (contract 2.2).
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names the request, logs how it ended, and ends it when it takes too long.
-pub(super) async fn follow(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+/// What every request is followed with.
+#[derive(Clone)]
+pub(super) struct Trace {
+    /// The longest a request may take.
+    pub(super) limit: Duration,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Names the request, logs and counts how it ended, and ends it when it takes too long.
+pub(super) async fn follow(State(trace): State<Trace>, request: Request, next: Next) -> Response {
+    let Trace { limit, metrics } = trace;
+    let _in_flight = metrics.in_flight();
+    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     let id = id_of(&request);
     let what = format!("{} {}", request.method(), request.uri().path());
     let span = info_span!("request", id = id.to_str().unwrap_or_default());
@@ -40,6 +51,8 @@ pub(super) async fn follow(State(limit): State<Duration>, request: Request, next
     };
     let mut answer = answer.instrument(span).await;
     answer.headers_mut().insert(REQUEST_ID, id);
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    metrics.request(route, method.as_str(), answer.status().as_u16(), begun.elapsed());
     answer
 }
 

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     Broker, BrokerError, Catalog, Consumer, Instance, InstanceName, OpaqueId, Plan, PlanName, Result,
+    metrics::Metrics,
     store::{Store, StoreError, Write},
 };
 
@@ -110,6 +111,7 @@ pub(crate) struct Engine {
     pub(super) schemas: Schemas,
     pub(super) store: Arc<dyn Store>,
     pub(super) timing: Timing,
+    pub(crate) metrics: Arc<Metrics>,
     pub(super) locks: Locks,
     pub(super) lease: Lease,
     pub(super) backoff: Backoff,
@@ -132,6 +134,7 @@ impl Engine {
         timing: Timing,
     ) -> Arc<Self> {
         Arc::new(Self {
+            metrics: Metrics::new(catalog.service.as_str()),
             catalog,
             schemas,
             broker,
@@ -190,7 +193,9 @@ impl Engine {
         let wait = ask.wait.unwrap_or(self.timing.answer_within).min(self.timing.answer_within);
         let (reply, answer) = Reply::by(Instant::now() + wait, ask.accepts_incomplete);
         let work = operation(self.clone(), reply.clone());
+        let running = self.metrics.operation_begun();
         self.own(async move {
+            let _running = running;
             let outcome = work.await;
             if let Err(error) = &outcome {
                 tracing::debug!("the operation ended: {error}");
@@ -202,6 +207,17 @@ impl Engine {
 
     /// Calls the author: with a deadline, and so that a panic is a failure like another.
     pub(super) async fn call<T>(&self, what: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let begun = Instant::now();
+        let outcome = self.call_within_limits(what, call).await;
+        self.metrics.author_call(what, outcome_of(&outcome), begun.elapsed());
+        outcome
+    }
+
+    async fn call_within_limits<T>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
         let limit = self.timing.call_timeout;
         let call = timeout(limit, AssertUnwindSafe(call).catch_unwind());
         let ended = tokio::select! {
@@ -508,7 +524,9 @@ impl Engine {
         record.holder = None;
         record.operation.end(failure.map(ToString::to_string));
         let log = vec![Write::Log(Box::new(record.operation.clone()))];
-        self.save_with(record, log).await
+        self.save_with(record, log).await?;
+        self.metrics.operation_ended(record.operation.kind.as_str(), failure.is_none());
+        Ok(())
     }
 
     /// Writes a binding's record, whose revision follows.
@@ -534,7 +552,9 @@ impl Engine {
         record.holder = None;
         record.operation.end(failure.map(ToString::to_string));
         let log = vec![Write::Log(Box::new(record.operation.clone()))];
-        self.save_binding_with(record, log).await
+        self.save_binding_with(record, log).await?;
+        self.metrics.operation_ended(record.operation.kind.as_str(), failure.is_none());
+        Ok(())
     }
 
     /// What a commit requires that begins work on a binding: where replicas share the store, that none of the
@@ -639,6 +659,16 @@ impl BrokerError {
 /// The instance was removed while something was done to it.
 pub(super) fn being_removed(name: &InstanceName) -> BrokerError {
     BrokerError::Conflict(format!("instance \"{name}\" is being removed"))
+}
+
+/// How a call of the author's ended, for those who count.
+pub(super) fn outcome_of<T>(outcome: &Result<T>) -> &'static str {
+    match outcome {
+        Ok(_) => "succeeded",
+        Err(error) if error.is_refusal() => "refused",
+        Err(error) if error.may_pass() => "unavailable",
+        Err(_) => "failed",
+    }
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {

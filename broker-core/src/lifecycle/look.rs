@@ -3,11 +3,11 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::{
-    engine::Engine,
+    engine::{Engine, outcome_of},
     records::{BindingRecord, Operation},
     states::{BindingState, InstanceState},
 };
@@ -119,12 +119,15 @@ impl Engine {
     }
 
     async fn look<T>(&self, what: &str, question: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let begun = Instant::now();
         let answer = timeout(self.timing.look_timeout, AssertUnwindSafe(question).catch_unwind()).await;
         let answer = answer.map_err(|_| BrokerError::unavailable(format!("{what} was not answered in time")));
         let answer = answer.and_then(|kept| kept.map_err(|_| BrokerError::failed(format!("{what} panicked"))));
-        answer.and_then(|answer| answer).inspect_err(|error| {
+        let answer = answer.and_then(|answer| answer).inspect_err(|error| {
             warn!(error = error as &dyn std::error::Error, "the author's {what} failed");
-        })
+        });
+        self.metrics.author_call(what, outcome_of(&answer), begun.elapsed());
+        answer
     }
 }
 

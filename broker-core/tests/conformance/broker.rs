@@ -362,7 +362,7 @@ fn instances(
             {
                 return crash();
             }
-            instance.gone = !(wrong("A107") && !ready);
+            instance.gone = !wrong("A107") || ready;
             if instance.gone {
                 instance.bound.clear();
             }

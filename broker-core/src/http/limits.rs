@@ -1,0 +1,82 @@
+//! How much the server takes on at once (SPEC T-5).
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::metrics::Metrics;
+
+/// The longest path with its query, in bytes.
+const TARGET: usize = 8 * 1024;
+/// A request that was refused because there are too many may come again after so many seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// What a server takes on at once; whatever is more is refused or waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Connections; further ones wait until one of them ends.
+    pub(super) connections: usize,
+    /// Requests that change something, and as many questions beside them.
+    pub(super) requests: usize,
+    /// Until a request's head is complete, and so until an idle connection is closed.
+    pub(super) head_within: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 4096, requests: 1024, head_within: Duration::from_secs(60) }
+    }
+}
+
+/// Places for requests. Those that change something may take minutes, so they have places of their own, and
+/// never keep out a question.
+pub(super) struct Places {
+    changes: Semaphore,
+    questions: Semaphore,
+    metrics: Arc<Metrics>,
+}
+
+impl Places {
+    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        let places = || Semaphore::new(limits.requests.clamp(1, Semaphore::MAX_PERMITS));
+        Arc::new(Self { changes: places(), questions: places(), metrics })
+    }
+}
+
+/// Lets a request in when there is a place for it; refuses it at once when there is none.
+pub(super) async fn admit(State(places): State<Arc<Places>>, request: Request, next: Next) -> Response {
+    let is_question = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let (limit, free) = if is_question { ("questions", &places.questions) } else { ("changes", &places.changes) };
+    let Ok(_place) = free.try_acquire() else {
+        places.metrics.refused(limit);
+        return too_many(request.uri().path());
+    };
+    next.run(request).await
+}
+
+fn too_many(path: &str) -> Response {
+    let sentence = "the broker has more requests than it takes at once, try again in a moment";
+    let (status, wait) = (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER)]);
+    if path.starts_with("/v2/") {
+        return (status, wait, Json(json!({ "description": sentence }))).into_response();
+    }
+    (status, wait, sentence).into_response()
+}
+
+/// Refuses what no caller of ours ever asks, before anybody looks at it.
+pub(super) async fn short(State(places): State<Arc<Places>>, request: Request, next: Next) -> Response {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > TARGET {
+        places.metrics.refused("target");
+        return (StatusCode::URI_TOO_LONG, "the path and its query are longer than 8 KiB").into_response();
+    }
+    next.run(request).await
+}
