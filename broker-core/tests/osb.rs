@@ -406,3 +406,24 @@ async fn identifiers_that_are_sent_without_need_are_checked() {
         }
     }
 }
+
+#[tokio::test] // SPEC O-3
+async fn a_removal_that_goes_on_is_joined_by_its_repeat() {
+    let (fake, broker) = started().await;
+    let platform = Platform::of(&broker).await;
+    platform.provision(GUID, "").await.is(201);
+    platform.bind(GUID, "b", "").await.is(201);
+    for (call, path) in [("unbind", format!("{GUID}/service_bindings/b")), ("deprovision", GUID.to_owned())] {
+        fake.next(call, Misdeed::Hang);
+        let accepted = platform.delete(&path, "&accepts_incomplete=true").await.is(202).value();
+
+        let again = platform.delete(&path, "&accepts_incomplete=true").await.is(202).value();
+
+        assert_eq!(again, accepted);
+        let poll = format!("{path}/last_operation?operation={}", accepted["operation"].as_str().unwrap());
+        assert_eq!(platform.get(&poll).await.is(200).value()["state"], "in progress");
+        fake.release();
+        eventually("it is gone", async || platform.get(&poll).await.status == 410).await;
+        assert_eq!(fake.count(call), 1);
+    }
+}

@@ -73,6 +73,9 @@ async fn predecessor(
     for consumer in [&consumer(id)?, successor] {
         match engine.look_at_binding(name, consumer).await {
             Ok(view) if view.env.is_some() => return Ok(view.binding.parameters),
+            Ok(view) if consumer == successor && view.state == BindingState::Binding => {
+                return Ok(view.binding.parameters);
+            }
             Ok(_) | Err(BrokerError::NotBound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
