@@ -300,6 +300,9 @@ async fn a_successor_has_credentials_of_its_own_and_the_predecessors_parameters(
     let fetched = platform.get(&format!("{GUID}/service_bindings/new")).await.value();
     assert_eq!(fetched["parameters"], json!({ "mode": "ro" }));
     platform.send("PUT", &path("third"), with("predecessor_binding_id", "none".into())).await.is(400);
+    platform.delete(&format!("{GUID}/service_bindings/old"), "").await.is(200);
+    let again = platform.send("PUT", &path("new"), with("predecessor_binding_id", "old".into())).await;
+    assert_eq!(again.is(200).value(), new, "a repeat, although the predecessor is gone");
 }
 
 #[tokio::test] // SPEC O-10
@@ -354,4 +357,73 @@ async fn what_goes_on_survives_a_crash() {
     eventually("it is made", async || state(GUID).await == "succeeded").await;
     eventually("it is bound", async || state("ready/service_bindings/b").await == "succeeded").await;
     assert_eq!(fake.accounts().len(), 1);
+}
+
+#[tokio::test] // SPEC O-13
+async fn a_catalog_that_the_caller_has_is_not_sent_again() {
+    let (_, broker) = started().await;
+    let catalog = || broker.request("GET", "/v2/catalog").header("x-broker-api-version", "2.17");
+    let tag = Answer::to(catalog()).await.is(200).headers["etag"].clone();
+
+    let answer = Answer::to(catalog().header("if-none-match", tag.clone())).await;
+
+    answer.is(304).says("");
+    assert_eq!(answer.headers["etag"], tag);
+    Answer::to(catalog().header("if-none-match", "\"another\"")).await.is(200);
+}
+
+#[tokio::test] // SPEC O-5
+async fn an_update_of_the_context_moves_and_renames_the_instance() {
+    let (fake, broker) = started().await;
+    let platform = Platform::of(&broker).await;
+    platform.provision(GUID, "").await.is(201);
+    let path = format!("/v2/service_instances/{GUID}");
+    let context = json!({ "organization_guid": "org", "space_guid": "other", "instance_name": "cache" });
+    let change = json!({ "service_id": platform.service, "context": context });
+
+    platform.send("PATCH", &path, Some(change)).await.is(200);
+
+    assert_eq!(fake.count("update"), 1);
+    let mut moved = platform.wishes(0);
+    moved["space_guid"] = "other".into();
+    moved["context"] = context;
+    platform.send("PUT", &path, Some(moved)).await.is(200);
+    platform.provision(GUID, "").await.is(409);
+}
+
+#[tokio::test] // SPEC O-4
+async fn identifiers_that_are_sent_without_need_are_checked() {
+    let (_, broker) = started().await;
+    let platform = Platform::of(&broker).await;
+    platform.provision(GUID, "").await.is(201);
+    platform.bind(GUID, "b", "").await.is(201);
+    for path in [GUID.to_owned(), format!("{GUID}/service_bindings/b")] {
+        for path in [format!("{path}/last_operation"), path] {
+            platform.get(&format!("{path}?service_id=another")).await.is(400);
+            platform.get(&format!("{path}?plan_id=another")).await.is(400);
+            let ours = format!("service_id={}&plan_id={}", platform.service, platform.plans[0]);
+            platform.get(&format!("{path}?{ours}")).await.is(200);
+        }
+    }
+}
+
+#[tokio::test] // SPEC O-3
+async fn a_removal_that_goes_on_is_joined_by_its_repeat() {
+    let (fake, broker) = started().await;
+    let platform = Platform::of(&broker).await;
+    platform.provision(GUID, "").await.is(201);
+    platform.bind(GUID, "b", "").await.is(201);
+    for (call, path) in [("unbind", format!("{GUID}/service_bindings/b")), ("deprovision", GUID.to_owned())] {
+        fake.next(call, Misdeed::Hang);
+        let accepted = platform.delete(&path, "&accepts_incomplete=true").await.is(202).value();
+
+        let again = platform.delete(&path, "&accepts_incomplete=true").await.is(202).value();
+
+        assert_eq!(again, accepted);
+        let poll = format!("{path}/last_operation?operation={}", accepted["operation"].as_str().unwrap());
+        assert_eq!(platform.get(&poll).await.is(200).value()["state"], "in progress");
+        fake.release();
+        eventually("it is gone", async || platform.get(&poll).await.status == 410).await;
+        assert_eq!(fake.count(call), 1);
+    }
 }

@@ -289,7 +289,13 @@ impl Engine {
                 self.lock(name, Mode::Shared, "an unbind").await?
             }
         };
-        let _own = self.lock_binding(name, consumer, "an unbind").await?;
+        let _own = match self.locks.try_take(&(name.clone(), Some(consumer.clone())), Mode::Exclusive, "an unbind") {
+            Some(own) => own,
+            None => match self.being_unbound_already(name, consumer, &ask).await? {
+                Some(operation) => return Ok(Outcome::GoesOn(operation)),
+                None => self.lock_binding(name, consumer, "an unbind").await?,
+            },
+        };
         let instance = self.claim_known(name).await?;
         if instance.state == InstanceState::Deprovisioning {
             return Err(being_removed(name));
@@ -322,6 +328,22 @@ impl Engine {
         };
         self.let_go_binding(&instance.id, consumer).await;
         outcome
+    }
+
+    /// The unbind that a repeated one joins while somebody works on it.
+    async fn being_unbound_already(
+        &self,
+        name: &InstanceName,
+        consumer: &Consumer,
+        ask: &Ask,
+    ) -> Result<Option<OpaqueId>> {
+        if !(ask.repeats && ask.accepts_incomplete) {
+            return Ok(None);
+        }
+        let instance = self.known(name).await?.instance;
+        let record = self.store.binding(&instance.id, consumer).await?;
+        let going_on = record.filter(|it| it.state == BindingState::Unbinding && it.operation.ended.is_none());
+        Ok(going_on.map(|record| record.operation.id))
     }
 
     /// Has the author take access away, then remembers the secret for a while (SPEC B-5).

@@ -480,7 +480,13 @@ impl Engine {
         if known.state != InstanceState::Deprovisioning {
             self.locks.interrupt(name);
         }
-        let held = self.lock(name, Mode::Exclusive, "a removal").await?;
+        let held = match self.locks.try_take(&(name.clone(), None), Mode::Exclusive, "a removal") {
+            Some(held) => held,
+            None => match known.being_removed_already(&ask) {
+                Some(operation) => return Ok(Outcome::GoesOn(operation)),
+                None => self.lock(name, Mode::Exclusive, "a removal").await?,
+            },
+        };
         self.lease.begin().await?;
         loop {
             let mut record = self.store.instance(name).await?.ok_or_else(unknown)?;
@@ -651,6 +657,12 @@ impl InstanceRecord {
             }
             InstanceState::Failed | InstanceState::Deprovisioning | InstanceState::Gone => Err(taken()),
         }
+    }
+
+    /// The removal that a repeated one joins while somebody works on it.
+    fn being_removed_already(&self, ask: &Ask) -> Option<OpaqueId> {
+        let goes_on = self.confirmed && self.state == InstanceState::Deprovisioning && self.operation.ended.is_none();
+        (ask.repeats && ask.accepts_incomplete && goes_on).then(|| self.operation.id.clone())
     }
 
     fn changeable(&self) -> Result<()> {

@@ -16,7 +16,7 @@ use super::{
     respond::{Refusal, accepted, done, state_of},
 };
 use crate::{
-    BindingId, Consumer, EnvVars, InstanceName, Parameters,
+    BindingId, BrokerError, Consumer, EnvVars, InstanceName, Parameters,
     lifecycle::{BindingState, Engine, OperationKind, Outcome},
 };
 
@@ -50,7 +50,7 @@ pub(super) async fn bind(
     }
     let inherited = match body.predecessor_binding_id.as_deref() {
         None | Some("") => Parameters::new(),
-        Some(id) => predecessor(&engine, &name, id).await?,
+        Some(id) => predecessor(&engine, &name, id, &consumer).await?,
     };
     let parameters = body.parameters.unwrap_or(inherited);
     let ask = caller.ask();
@@ -63,19 +63,34 @@ pub(super) async fn bind(
 }
 
 /// A binding that another one takes the place of: that one has its parameters, and credentials of its own (SPEC O-9).
-async fn predecessor(engine: &Arc<Engine>, name: &InstanceName, id: &str) -> Result<Parameters, Refusal> {
-    let unknown = || Refusal::bad_request("predecessor_binding_id is no binding of this instance");
-    let view = engine.look_at_binding(name, &consumer(id)?).await.map_err(|_| unknown())?;
-    if view.env.is_some() { Ok(view.binding.parameters) } else { Err(unknown()) }
+/// A repeat finds the successor there, and the predecessor perhaps no more.
+async fn predecessor(
+    engine: &Arc<Engine>,
+    name: &InstanceName,
+    id: &str,
+    successor: &Consumer,
+) -> Result<Parameters, Refusal> {
+    for consumer in [&consumer(id)?, successor] {
+        match engine.look_at_binding(name, consumer).await {
+            Ok(view) if view.env.is_some() => return Ok(view.binding.parameters),
+            Ok(view) if consumer == successor && view.state == BindingState::Binding => {
+                return Ok(view.binding.parameters);
+            }
+            Ok(_) | Err(BrokerError::NotBound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Refusal::bad_request("predecessor_binding_id is no binding of this instance"))
 }
 
 /// `GET .../service_bindings/{binding}` (SPEC O-6)
 pub(super) async fn fetch(
     State(engine): State<Arc<Engine>>,
     Path(path): Path<(String, String)>,
-    _: Caller,
+    caller: Caller,
 ) -> Result<Response, Refusal> {
     let (name, consumer) = named(&path)?;
+    caller.check_hints(engine.catalog())?;
     let view = engine.look_at_binding(&name, &consumer).await?;
     let is_bound = matches!(view.state, BindingState::Bound | BindingState::Rotating);
     let Some(env) = view.env.filter(|_| is_bound) else {
@@ -110,6 +125,7 @@ pub(super) async fn last_operation(
     caller: Caller,
 ) -> Result<Response, Refusal> {
     let (name, consumer) = named(&path)?;
+    caller.check_hints(engine.catalog())?;
     let view = engine.look_at_binding(&name, &consumer).await;
     let view = view.map_err(|error| Refusal::from(error).gone_if_unknown())?;
     let asked = &caller.query.operation;

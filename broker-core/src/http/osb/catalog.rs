@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::{Catalog, Plan, lifecycle::Engine};
@@ -22,21 +28,40 @@ pub(super) fn plan_id(catalog: &Catalog, plan: &Plan) -> String {
     Uuid::new_v5(&service, plan.name.as_str().as_bytes()).to_string()
 }
 
-/// `GET /v2/catalog`
-pub(super) async fn show(State(engine): State<Arc<Engine>>) -> Json<Value> {
-    let catalog = engine.catalog();
+/// `GET /v2/catalog`; who has it already is told that it is the same (SPEC O-13).
+pub(super) async fn show(State(engine): State<Arc<Engine>>, headers: HeaderMap) -> Response {
+    let body = offer(engine.catalog());
+    let tag = format!("\"{}\"", hex::encode(&Sha256::digest(body.to_string())[..16]));
+    let status = if has(&headers, &tag) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let mut answer = match status {
+        StatusCode::NOT_MODIFIED => status.into_response(),
+        _ => Json(body).into_response(),
+    };
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
+}
+
+/// Whether the caller names this version, or any.
+fn has(headers: &HeaderMap, tag: &str) -> bool {
+    let named = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    named.flat_map(|value| value.split(',')).map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
+}
+
+fn offer(catalog: &Catalog) -> Value {
     let plans: Vec<Value> = catalog.plans().iter().map(|plan| offered(catalog, plan)).collect();
-    Json(json!({ "services": [{
+    json!({ "services": [{
         "id": service_id(catalog),
         "name": catalog.service,
         "description": format!("{} by plan", catalog.service),
         "bindable": true,
         "instances_retrievable": true,
         "bindings_retrievable": true,
-        "allow_context_updates": false,
+        "allow_context_updates": true,
         "plan_updateable": true,
         "plans": plans,
-    }] }))
+    }] })
 }
 
 fn offered(catalog: &Catalog, plan: &Plan) -> Value {

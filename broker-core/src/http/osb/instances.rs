@@ -35,10 +35,9 @@ pub(super) async fn provision(
             return Err(Refusal::bad_request(format!("{field} is missing")));
         }
     }
-    let called = body.context.as_ref().and_then(|context| context.get("instance_name")).and_then(Value::as_str);
     let wishes = Wishes {
         team: format!("{}/{}", body.organization_guid, body.space_guid),
-        description: called.unwrap_or_default().to_owned(),
+        description: body.instance_name().unwrap_or_default().to_owned(),
         tags: Vec::new(),
         parameters: body.parameters.unwrap_or_default(),
     };
@@ -55,8 +54,9 @@ pub(super) async fn provision(
 pub(super) async fn fetch(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
-    _: Caller,
+    caller: Caller,
 ) -> Result<Response, Refusal> {
+    caller.check_hints(engine.catalog())?;
     let view = engine.look_at(&request::instance(&name)?).await?;
     match view.state {
         InstanceState::Ready => {}
@@ -92,9 +92,11 @@ pub(super) async fn update(
         id => Some(request::plan(engine.catalog(), &body.service_id, id)?.name.clone()),
     };
     let present = engine.look_at(&name).await?.instance;
+    let team = body.team_of_context().unwrap_or(present.team);
+    let description = body.instance_name().map_or(present.description, str::to_owned);
     let mut parameters = present.parameters;
     parameters.extend(body.parameters.unwrap_or_default());
-    let wishes = Wishes { team: present.team, description: present.description, tags: present.tags, parameters };
+    let wishes = Wishes { team, description, tags: present.tags, parameters };
     let ask = caller.ask();
     info!(instance.name = %name, user = ask.actor.user, "asked to update instance `{name}`");
     Ok(match engine.update(Change { name, plan, wishes }, ask).await? {
@@ -127,6 +129,7 @@ pub(super) async fn last_operation(
     caller: Caller,
 ) -> Result<Response, Refusal> {
     let name: InstanceName = request::instance(&name)?;
+    caller.check_hints(engine.catalog())?;
     let view = engine.look_at(&name).await.map_err(|error| Refusal::from(error).gone_if_unknown())?;
     let asked = &caller.query.operation;
     if !asked.is_empty() && *asked != view.operation.id.as_str() {

@@ -56,6 +56,15 @@ impl Caller {
         let wait = accepts_incomplete.then_some(QUICK);
         Ask { actor: self.actor, wait, accepts_incomplete, repeats: true }
     }
+
+    /// Where identifiers of service and plan may be left out, those that are sent are this broker's (SPEC O-4).
+    pub(super) fn check_hints(&self, catalog: &Catalog) -> Result<(), Refusal> {
+        let Query { service_id, plan_id, .. } = &self.query;
+        if !service_id.is_empty() {
+            service(catalog, service_id)?;
+        }
+        if plan_id.is_empty() { Ok(()) } else { plan(catalog, &self::catalog::service_id(catalog), plan_id).map(drop) }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -119,6 +128,20 @@ pub(super) struct InstanceBody {
     pub(super) parameters: Option<Parameters>,
     #[serde(default)]
     pub(super) maintenance_info: Option<Value>,
+}
+
+impl InstanceBody {
+    /// What its owner calls the instance, where the platform tells.
+    pub(super) fn instance_name(&self) -> Option<&str> {
+        self.context.as_ref()?.get("instance_name")?.as_str()
+    }
+
+    /// Organization and space that the context names, if it names both.
+    pub(super) fn team_of_context(&self) -> Option<String> {
+        let context = self.context.as_ref()?;
+        let named = |field| context.get(field).and_then(Value::as_str).filter(|guid| !guid.is_empty());
+        Some(format!("{}/{}", named("organization_guid")?, named("space_guid")?))
+    }
 }
 
 /// Of `bind`.
