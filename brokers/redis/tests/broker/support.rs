@@ -24,7 +24,7 @@ impl Grounds {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder, ports: free_ports(20) }
+        Self { folder, ports: free_ports(60) }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
