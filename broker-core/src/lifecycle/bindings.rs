@@ -80,7 +80,7 @@ impl Engine {
             self.let_go_binding(&instance.id, consumer).await;
             return outcome;
         }
-        let mut record = match self.binding_for(&instance, consumer, parameters, &ask).await? {
+        let mut record = match self.binding_for(&instance, consumer, parameters, &ask, &held).await? {
             Found::Same(record) => return Ok(Outcome::Already(record.env.unwrap_or_default())),
             Found::BeingMade(operation) => return Ok(Outcome::GoesOn(operation)),
             Found::ToGive(record) => *record,
@@ -127,6 +127,7 @@ impl Engine {
         consumer: &Consumer,
         parameters: Parameters,
         ask: &Ask,
+        held: &Held,
     ) -> Result<Found> {
         let mut fresh = Binding::new(consumer.clone());
         fresh.parameters = parameters;
@@ -135,7 +136,15 @@ impl Engine {
         let Some(mut known) = self.claim_binding(&instance.id, consumer).await? else {
             return Ok(Found::ToGive(Box::new(BindingRecord::new(instance, fresh, operation()))));
         };
-        let outlived = known.state == BindingState::Gone && self.is_past_grace(&known);
+        if known.state == BindingState::Bound && known.has_expired() {
+            self.end_expired(instance, known, held).await?;
+            let again = self.store.binding(&instance.id, consumer).await?;
+            let Some(gone) = again else {
+                return Ok(Found::ToGive(Box::new(BindingRecord::new(instance, fresh, operation()))));
+            };
+            known = gone;
+        }
+        let outlived = known.state == BindingState::Gone && (known.has_expired() || self.is_past_grace(&known));
         if outlived && known.retired.is_empty() {
             let revision = known.revision;
             let record = BindingRecord { revision, ..BindingRecord::new(instance, fresh, operation()) };
@@ -185,6 +194,9 @@ impl Engine {
             Called::Done(env) => {
                 record.env = Some(env.clone());
                 record.confirmed |= reply.is_awaited();
+                if record.state == BindingState::Binding {
+                    record.expires = self.expiry(instance, record.consumer());
+                }
                 record.live(BindingEvent::Given);
                 let written = self.save_binding_ended(&mut record, None).await;
                 self.binding_written(written, instance, &binding, reply).await?;
@@ -433,6 +445,7 @@ impl Engine {
                 record.holder = None;
                 self.save_binding_with(&mut record, log).await
             }
+            BindingState::Bound if record.has_expired() => self.end_expired(instance, record, held).await,
             BindingState::Bound if self.is_unclaimed(&record) => {
                 record.live(BindingEvent::RemovalAsked);
                 self.save_binding(&mut record).await?;
@@ -440,6 +453,17 @@ impl Engine {
             }
             BindingState::Bound | BindingState::Gone => self.drop_retired(instance, record, held).await,
         }
+    }
+
+    /// Takes access away from credentials whose time is over (SPEC B-9).
+    async fn end_expired(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
+        info!(instance.name = %instance.name, consumer = %record.consumer(), "the credentials of {} at instance `{}` have expired", record.consumer(), instance.name);
+        let nobody = Ask::default();
+        let also = self.replace_binding_operation(&mut record, OperationKind::Unbind, &nobody);
+        record.live(BindingEvent::RemovalAsked);
+        record.holder = self.holder();
+        self.save_binding_with(&mut record, also).await?;
+        self.take(instance, record, held).await
     }
 
     /// Credentials that nobody got and nobody asked for again.

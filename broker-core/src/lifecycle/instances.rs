@@ -187,7 +187,8 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
-        let instance = record.instance.clone();
+        let _line = self.progress.begin(&record.operation.id);
+        let instance = self.with_progress(&record);
         let work = self.call_while(held, "provision", || self.broker.provision(&instance));
         let outcome = reply.meanwhile(work, async || self.confirm_early(&mut record, reply).await).await;
         let name = &instance.name;
@@ -295,8 +296,7 @@ impl Engine {
         let name = record.instance.name.clone();
         warn!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` was not made, cleaning up");
         record.live(InstanceEvent::Refused);
-        record.operation.end(Some(error.to_string()));
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let log = self.end_operation(&mut record.operation, Some(error.to_string()));
         self.save_with(&mut record, log).await?;
         let mut error = Some(error);
         let cleaned = reply
@@ -405,7 +405,8 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
-        let instance = record.instance.clone();
+        let _line = self.progress.begin(&record.operation.id);
+        let instance = self.with_progress(&record);
         let Some(wish) = record.wish.clone() else {
             self.end_change(record).await?;
             return Ok(Outcome::Done(()));
@@ -453,8 +454,8 @@ impl Engine {
         record.wish = None;
         record.holder = None;
         record.live(InstanceEvent::ChangeEnded);
-        record.operation.end(record.reason.take());
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let failure = record.reason.take();
+        let log = self.end_operation(&mut record.operation, failure);
         self.save_with(&mut record, log).await?;
         self.backoff.forget(&record.instance.id);
         Ok(())
@@ -558,6 +559,7 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
+        let _line = self.progress.begin(&record.operation.id);
         let mut told = !record.confirmed;
         let name = record.instance.name.clone();
         let removed = self.take_apart(&record, held);
@@ -586,8 +588,7 @@ impl Engine {
         let name = record.instance.name.clone();
         let mut log = Vec::new();
         if record.operation.ended.is_none() {
-            record.operation.end(None);
-            log.push(Write::Log(Box::new(record.operation.clone())));
+            log = self.end_operation(&mut record.operation, None);
         }
         if told {
             log.push(Write::DeleteInstance(record.instance.name, record.instance.id));
@@ -604,13 +605,18 @@ impl Engine {
     /// Has the author take away every access, then the instance. A server that hangs takes no access away, but may
     /// well be removed together with it: what failed before that is asked for again after it.
     async fn take_apart(&self, record: &InstanceRecord, _held: &Held) -> Result<()> {
-        let instance = &record.instance;
+        let instance = &self.with_progress(record);
         let known = self.store.bindings(&instance.id).await?;
         known.iter().for_each(|known| self.backoff.forget(&known.binding.id));
         let bindings: Vec<&Binding> = known.iter().flat_map(BindingRecord::with_access).collect();
         let taken = self.take_all(instance, &bindings).await;
         self.call("deprovision", self.broker.deprovision(instance)).await?;
         if taken.is_err() { self.take_all(instance, &bindings).await } else { Ok(()) }
+    }
+
+    /// The instance as an author gets it who may say how far the work is.
+    fn with_progress(&self, record: &InstanceRecord) -> Instance {
+        Instance { progress: self.progress.of(&record.operation.id), ..record.instance.clone() }
     }
 
     pub(super) async fn take_all(&self, instance: &Instance, bindings: &[&Binding]) -> Result<()> {

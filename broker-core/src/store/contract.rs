@@ -242,9 +242,12 @@ async fn remembers_what_was_done(store: &dyn Store) {
     logged.reverse();
     assert_eq!(store.operations(&name, 10).await.unwrap(), logged, "the latest first, also after the instance is gone");
     assert_eq!(store.operations(&name, 1).await.unwrap(), logged[..1]);
-    store.forget_operations(Utc::now() - TimeDelta::hours(1)).await.unwrap();
+    let forget = async |before, limit| store.forget_operations(before, limit).await.unwrap();
+    assert_eq!(forget(Utc::now() - TimeDelta::hours(1), 10).await, 0);
     assert_eq!(store.operations(&name, 10).await.unwrap().len(), 2);
-    store.forget_operations(Utc::now() + TimeDelta::hours(1)).await.unwrap();
+    assert_eq!(forget(Utc::now() + TimeDelta::hours(1), 1).await, 1);
+    assert_eq!(store.operations(&name, 10).await.unwrap(), logged[..1], "the oldest goes first");
+    assert_eq!(forget(Utc::now() + TimeDelta::hours(1), 10).await, 1);
     assert!(store.operations(&name, 10).await.unwrap().is_empty());
 }
 

@@ -192,9 +192,12 @@ impl Store for MemoryStore {
         Ok(theirs.take(limit).cloned().collect())
     }
 
-    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        self.tables().operations.retain(|operation| operation.ended.is_none_or(|ended| ended >= before));
-        Ok(())
+    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        let operations = &mut self.tables().operations;
+        let (all, oldest) = (operations.len(), limit.min(operations.len()));
+        let is_over = |operation: &mut Operation| operation.ended.is_some_and(|ended| ended < before);
+        operations.extract_if(..oldest, is_over).for_each(drop);
+        Ok(all - operations.len())
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

@@ -64,8 +64,9 @@ pub(crate) trait Store: Send + Sync {
     /// Up to `limit` operations on instances of that name that have ended, the latest first.
     async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError>;
 
-    /// Forgets operations that ended before a moment.
-    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Of the `limit` operations that were logged first, forgets those that ended before a moment, and says how many:
+    /// a log of any length is pruned in small commits.
+    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError>;
 
     /// How many instances and bindings there are in each state.
     async fn counts(&self) -> Result<Counts, StoreError>;

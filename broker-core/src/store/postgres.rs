@@ -281,9 +281,13 @@ impl Store for PostgresStore {
         rows.iter().map(|row| Ok(serde_json::from_str(row.try_get("body")?)?)).collect()
     }
 
-    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        let query = sqlx::query("DELETE FROM operation WHERE ended < $1").bind(before);
-        timely(query.execute(&self.pool)).await.map(drop)
+    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        let query = sqlx::query(
+            "DELETE FROM operation WHERE ended < $1 \
+             AND number IN (SELECT number FROM operation ORDER BY number LIMIT $2)",
+        );
+        let gone = timely(query.bind(before).bind(as_limit(limit)).execute(&self.pool)).await?;
+        Ok(usize::try_from(gone.rows_affected()).unwrap_or(usize::MAX))
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

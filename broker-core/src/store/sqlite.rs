@@ -52,7 +52,7 @@ enum Request {
     Commit(Vec<RowWrite>, Answer<()>),
     Instance(InstanceName, Answer<Option<InstanceRecord>>),
     Binding(OpaqueId, Consumer, Answer<Option<BindingRecord>>),
-    ForgetOperations(DateTime<Utc>, Answer<()>),
+    ForgetOperations(DateTime<Utc>, usize, Answer<usize>),
 }
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -328,10 +328,11 @@ impl Writer {
         match question {
             Request::Instance(name, answer) => drop(answer.send(self.instance(name))),
             Request::Binding(instance, consumer, answer) => drop(answer.send(self.binding(instance, consumer))),
-            Request::ForgetOperations(before, answer) => {
-                let gone =
-                    self.connection.execute("DELETE FROM operation WHERE ended < ?", [before.timestamp_millis()]);
-                drop(answer.send(gone.map(drop).map_err(StoreError::from)));
+            Request::ForgetOperations(before, limit, answer) => {
+                const DELETE: &str = "DELETE FROM operation WHERE ended < ? \
+                    AND number IN (SELECT number FROM operation ORDER BY number LIMIT ?)";
+                let gone = self.connection.execute(DELETE, params![before.timestamp_millis(), as_limit(limit)]);
+                drop(answer.send(gone.map_err(StoreError::from)));
             }
             // Commits are not answered here.
             Request::Commit(rows, answer) => self.commit(vec![(rows, answer)]),
@@ -684,8 +685,8 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        self.ask(|answer| Request::ForgetOperations(before, answer)).await
+    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        self.ask(|answer| Request::ForgetOperations(before, limit, answer)).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
