@@ -1,10 +1,11 @@
-//! What the framework does for a plan by itself: how long credentials work, how far slow work is (SPEC B-8, B-9, L-11).
+//! What the framework does for a plan by itself: how long credentials work, how far slow work is, how many instances
+//! there may be (SPEC B-8, B-9, L-11, I-11).
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerServer, Catalog, EnvVars, Health, Instance, Notes, Plan, Result, Update,
+    Binding, Broker, BrokerServer, Catalog, EnvVars, Health, Instance, Notes, Plan, Result, Tenant, Update,
     testing::{Answer, FakeBroker, Misdeed, TestBroker, eventually},
 };
 use serde_json::{Value, json};
@@ -23,6 +24,10 @@ impl Ruled {
 
     async fn start(&self) -> TestBroker {
         self.start_with(|server| server).await
+    }
+
+    async fn start_in(&self, folder: &Path) -> TestBroker {
+        TestBroker::start_with(self.clone(), Some(folder), |server| server).await
     }
 
     async fn start_with(&self, settings: impl FnOnce(BrokerServer) -> BrokerServer + Send + 'static) -> TestBroker {
@@ -58,6 +63,10 @@ impl Broker for Ruled {
 
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         self.fake.deprovision(instance).await
+    }
+
+    async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
+        self.fake.reconcile(tenant).await
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
@@ -189,4 +198,78 @@ async fn questions_and_binds_have_limits_of_their_own() {
     broker.bind_app("cache", "web").await.is(201);
     service.fake.release();
     assert_eq!(create.await.unwrap().unwrap().status().as_u16(), 201);
+}
+
+const FULL: &str = "plan \"large\" has 2 instances and may not have more, remove one or choose another plan";
+
+async fn create_on(broker: &TestBroker, name: &str, plan: &str, team: &str) -> Answer {
+    broker.form("POST", "/resources", &format!("name={name}&plan={plan}&team={team}")).await
+}
+
+#[tokio::test] // SPEC I-11
+async fn a_plan_has_no_more_instances_than_it_may_however_many_ask_at_once() {
+    let (folder, service) = (tempfile::tempdir().unwrap(), Ruled::with(&[Plan::new("large", "l").at_most(2)]));
+    let broker = service.start_in(folder.path()).await;
+
+    let names: Vec<String> = (0..8).map(|number| format!("race-{number}")).collect();
+    let answers = futures::future::join_all(names.iter().map(|name| create_on(&broker, name, "large", "data"))).await;
+
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 2);
+    for refused in answers.iter().filter(|answer| answer.status != 201) {
+        refused.is(400).says(FULL);
+    }
+    assert_eq!((service.fake.count("provision"), service.fake.instances()), (2, 2));
+    let made = names.iter().zip(&answers).find(|(_, answer)| answer.status == 201).unwrap().0;
+    create_on(&broker, made, "large", "data").await.is(409);
+    let wishes = wishes(&broker, 0).await;
+    let refused = osb(&broker, "PUT", "/v2/service_instances/one", Some(wishes)).await;
+    assert_eq!(refused.is(400).value()["description"], FULL);
+    broker.remove(made).await.is(200);
+    create_on(&broker, "free-again", "large", "data").await.is(201);
+}
+
+#[tokio::test] // SPEC I-11
+async fn a_team_has_no_more_than_its_share_and_what_fails_takes_none() {
+    let service = Ruled::with(&[Plan::new("small", "s"), Plan::new("large", "l").at_most_per_team(1)]);
+    let broker = service.start().await;
+    service.fake.next("provision", Misdeed::Fail);
+    create_on(&broker, "fails", "large", "data").await.is(500);
+
+    create_on(&broker, "first", "large", "data").await.is(201);
+
+    let refused = create_on(&broker, "second", "large", "data").await;
+    let sentence =
+        "team \"data\" has 1 instance of plan \"large\" and may not have more, remove one or choose another plan";
+    refused.is(400).says(sentence);
+    create_on(&broker, "others", "large", "web").await.is(201);
+    create_on(&broker, "second", "small", "data").await.is(201);
+    let change = async |body: &str| broker.form("PUT", "/resources/second", body).await;
+    change("plan=large&team=data").await.is(400).says(sentence);
+    broker.status("second").await.is(204);
+    broker.form("PUT", "/resources/first", "plan=large&team=data&description=new").await.is(200);
+    service.fake.next("update", Misdeed::Fail);
+    broker.form("PUT", "/resources/first", "plan=small&team=data").await.is(500);
+    change("plan=large&team=data").await.is(400).says(sentence);
+    broker.form("PUT", "/resources/first", "plan=small&team=data").await.is(200);
+    change("plan=large&team=data").await.is(200);
+}
+
+#[tokio::test] // SPEC I-11
+async fn what_was_made_before_there_was_a_limit_counts() {
+    let (folder, service) = (tempfile::tempdir().unwrap(), Ruled::with(&[Plan::new("large", "l")]));
+    let broker = service.start_in(folder.path()).await;
+    for name in ["one", "two", "three"] {
+        create_on(&broker, name, "large", "data").await.is(201);
+    }
+    broker.stop().await;
+
+    let limited = Ruled { plans: vec![Plan::new("large", "l").at_most(2)], ..service };
+    let broker = limited.start_in(folder.path()).await;
+
+    create_on(&broker, "four", "large", "data").await.is(400).says(FULL);
+    broker.form("PUT", "/resources/one", "plan=large&team=data&description=new").await.is(200);
+    broker.remove("one").await.is(200);
+    create_on(&broker, "four", "large", "data").await.is(400).says(FULL);
+    broker.remove("two").await.is(200);
+    create_on(&broker, "four", "large", "data").await.is(201);
 }

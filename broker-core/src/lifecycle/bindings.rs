@@ -194,12 +194,18 @@ impl Engine {
             Called::Done(env) => {
                 record.env = Some(env.clone());
                 record.confirmed |= reply.is_awaited();
-                if record.state == BindingState::Binding {
+                let was = record.state;
+                if was == BindingState::Binding {
                     record.expires = self.expiry(instance, record.consumer());
                 }
                 record.live(BindingEvent::Given);
-                let written = self.save_binding_ended(&mut record, None).await;
-                self.binding_written(written, instance, &binding, reply).await?;
+                let is_first = was == BindingState::Binding;
+                match self.save_binding_ended(&mut record, None).await {
+                    Err(error) if is_first && !error.is_overtaken() => {
+                        return Err(self.take_back_unwritten(error, instance, record, held, reply).await);
+                    }
+                    written => self.binding_written(written, instance, &binding, reply).await?,
+                }
                 self.backoff.forget(&record.binding.id);
                 info!(instance.name = %instance.name, consumer = %binding.consumer, "bound instance `{}` to {}", instance.name, binding.consumer);
                 Ok(Outcome::Done(env))
@@ -213,6 +219,46 @@ impl Engine {
                     self.backoff.failed(&record.binding.id);
                 }
                 Err(error)
+            }
+        }
+    }
+
+    /// The records failed when the outcome was to be written, and may or may not have it. A caller who hears no must not
+    /// find credentials that work: as soon as the records answer, they are taken back.
+    async fn take_back_unwritten<T>(
+        &self,
+        error: BrokerError,
+        instance: &Instance,
+        record: BindingRecord,
+        held: &Held,
+        reply: &Reply<T>,
+    ) -> BrokerError {
+        let unheard = || not_ready(&instance.name);
+        if !reply.send(Err(error)) {
+            return unheard();
+        }
+        let known = self.binding_when_back(&instance.id, record.consumer()).await;
+        let is_ours =
+            |known: &BindingRecord| known.state == BindingState::Bound && known.operation.id == record.operation.id;
+        if let Some(mut known) = known.filter(is_ours) {
+            known.live(BindingEvent::RemovalAsked);
+            let taken = match self.save_binding(&mut known).await {
+                Ok(()) => self.take(instance, known, held).await,
+                Err(error) => Err(error),
+            };
+            if let Err(cause) = taken {
+                warn!(instance.name = %instance.name, error = &cause as &dyn std::error::Error, "a bind whose outcome was not written is not taken back yet");
+            }
+        }
+        unheard()
+    }
+
+    /// What the records have of a binding as soon as they answer; nothing when the engine stops before that.
+    async fn binding_when_back(&self, instance: &OpaqueId, consumer: &Consumer) -> Option<BindingRecord> {
+        loop {
+            match self.store.binding(instance, consumer).await {
+                Ok(found) => return found,
+                Err(error) => self.wait_for_records(&error).await?,
             }
         }
     }
@@ -398,6 +444,12 @@ impl Engine {
         error: BrokerError,
     ) -> Result<Outcome<()>> {
         let stored = self.store.binding(&instance.id, record.consumer()).await?;
+        // It was written that access is taken away, and only the answer to that was lost.
+        let is_done =
+            |stored: &BindingRecord| stored.state == BindingState::Gone && stored.operation.id == record.operation.id;
+        if stored.as_ref().is_some_and(is_done) {
+            return Ok(Outcome::Done(()));
+        }
         if stored.is_none_or(|stored| stored.state != BindingState::Unbinding) {
             return Err(error);
         }

@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, OnceCell, Semaphore},
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -127,6 +127,10 @@ pub(crate) struct Engine {
     pub(super) stopping: CancellationToken,
     /// There is work for the next round, now.
     pub(super) wake: Notify,
+    /// Whether a plan has a limit.
+    pub(super) has_limits: bool,
+    /// Set when everything was counted that has to keep limits.
+    pub(super) counted: OnceCell<()>,
     /// When the operation log is pruned next.
     pub(super) log_pruned: Mutex<Option<Instant>>,
     killed: CancellationToken,
@@ -142,6 +146,8 @@ impl Engine {
         timing: Timing,
     ) -> Arc<Self> {
         Arc::new(Self {
+            has_limits: catalog.has_limits(),
+            counted: OnceCell::new(),
             metrics: Metrics::new(catalog.service.as_str()),
             catalog,
             schemas,
@@ -521,9 +527,21 @@ impl Engine {
     }
 
     /// Writes an instance's record and what belongs to the same step.
-    pub(super) async fn save_with(&self, record: &mut InstanceRecord, mut also: Vec<Write>) -> Result<()> {
+    pub(super) async fn save_with(&self, record: &mut InstanceRecord, also: Vec<Write>) -> Result<()> {
+        self.save_within(record, also, Vec::new()).await
+    }
+
+    /// As [`save_with`](Self::save_with), if limits are kept then.
+    pub(super) async fn save_within(
+        &self,
+        record: &mut InstanceRecord,
+        mut also: Vec<Write>,
+        limits: Vec<Write>,
+    ) -> Result<()> {
         record.due = self.due(record);
         also.push(Write::PutInstance(Box::new(record.clone())));
+        also.extend(self.places(record));
+        also.extend(limits);
         self.store.commit(also).await?;
         record.revision += 1;
         Ok(())

@@ -15,11 +15,14 @@ mod locks;
 mod look;
 mod parameters;
 mod progress;
+mod quota;
 mod reconcile;
 pub(crate) mod records;
 mod reply;
 mod rotation;
 pub(crate) mod states;
+#[cfg(all(test, feature = "testing"))]
+mod trouble;
 
 pub(crate) use ask::{Ask, Outcome};
 pub(crate) use engine::{AT_ONCE, Engine, Timing};
