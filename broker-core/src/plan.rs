@@ -125,7 +125,6 @@ impl Catalog {
 
 /// What the framework does for a plan, beyond calling the author.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[cfg_attr(not(feature = "server"), expect(dead_code, reason = "only a server does it"))]
 pub(crate) struct Rules {
     /// How long credentials work after a rotation replaced them.
     pub(crate) rotation_grace: Option<Duration>,
@@ -139,7 +138,6 @@ pub(crate) struct Rules {
 
 /// How long credentials work.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(not(feature = "server"), expect(dead_code, reason = "only a server does it"))]
 pub(crate) struct Expiry {
     pub(crate) lifetime: Duration,
     pub(crate) renew_before: Duration,

@@ -20,13 +20,16 @@ use crate::{
 const SQLITE: &str = include_str!("migrations/sqlite/0001_records.sql");
 const POSTGRES: &str = include_str!("migrations/postgres/0001_records.sql");
 
+/// Instance, kind and name of the consumer, state, due, revision, body.
+type BindingRow = (String, String, String, String, Option<i64>, i64, String);
+
 /// Rows, with bodies in hexadecimal digits and moments in milliseconds since 1970.
 #[derive(Deserialize)]
 struct Rows {
     key: String,
     seal: String,
     instances: Vec<(String, String, String, Option<i64>, i64, String)>,
-    bindings: Vec<(String, String, String, String, Option<i64>, i64, String)>,
+    bindings: Vec<BindingRow>,
     operations: Vec<(String, i64, String)>,
 }
 
