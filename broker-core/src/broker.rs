@@ -1,7 +1,12 @@
 //! The trait that an author implements.
 
+#[cfg(feature = "server")]
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
+#[cfg(feature = "server")]
+use crate::Routes;
 use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Result, Update};
 
 /// A service that a platform can offer: one method for each thing it may be asked.
@@ -90,6 +95,13 @@ pub trait Broker: Send + Sync + 'static {
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         let _ = tenant;
         Ok(())
+    }
+
+    /// Operations of the author's own, beside those of the contract; asked once, when the server starts. By default
+    /// there are none.
+    #[cfg(feature = "server")]
+    fn routes(self: Arc<Self>) -> Routes {
+        Routes::new()
     }
 }
 

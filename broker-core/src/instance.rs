@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, OpaqueId, PlanName, Secret};
+use crate::{InstanceName, OpaqueId, PlanName, Pool, Secret};
 
 /// Parameters as the user gave them: a JSON object. Form encoding has only strings in it.
 pub type Parameters = serde_json::Map<String, serde_json::Value>;
@@ -40,6 +40,10 @@ pub struct Instance {
     /// What the author returned last from [`provision`](crate::Broker::provision) or
     /// [`update`](crate::Broker::update); empty before that.
     pub notes: Notes,
+    /// Where on the platform it belongs, of a multi-cluster service: as of its create, its last update, or the last
+    /// bind of an app. None for every other service.
+    #[serde(default)]
+    pub pool: Option<Pool>,
 }
 
 impl Instance {
@@ -56,6 +60,7 @@ impl Instance {
             tags: Vec::new(),
             secret: Secret::generate(),
             notes: Notes::new(),
+            pool: None,
         }
     }
 }
@@ -104,6 +109,7 @@ impl fmt::Debug for Instance {
             .field("tags", &self.tags)
             .field("secret", &self.secret)
             .field("notes", &Names(&self.notes))
+            .field("pool", &self.pool)
             .finish()
     }
 }

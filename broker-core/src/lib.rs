@@ -32,6 +32,9 @@ mod lifecycle;
 mod metrics;
 mod name;
 mod plan;
+mod pool;
+#[cfg(feature = "server")]
+mod routes;
 #[cfg(feature = "server")]
 mod schema;
 mod seal;
@@ -50,6 +53,9 @@ pub mod testing;
 )]
 mod wire;
 
+/// The version of axum that [`Routes`] takes handlers of.
+#[cfg(feature = "server")]
+pub use axum;
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
 pub use env::{EnvName, EnvVars};
@@ -61,6 +67,9 @@ pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
 pub use instance::{Instance, Notes, Parameters, Update};
 pub use name::{AppName, BindingId, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
 pub use plan::{Catalog, Plan};
+pub use pool::{Cluster, Pool};
+#[cfg(feature = "server")]
+pub use routes::{Caller, Routes};
 pub use seal::{SealError, SealingKey};
 pub use secret::Secret;
 #[cfg(feature = "server")]

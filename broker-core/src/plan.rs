@@ -82,6 +82,8 @@ impl Plan {
 pub struct Catalog {
     /// The service's name; also the user name that a platform presents when its manifest names none.
     pub service: ServiceName,
+    /// Whether an instance needs a cluster of the platform's, see [`needs_cluster`](Self::needs_cluster).
+    pub(crate) needs_cluster: bool,
     plans: Vec<Plan>,
 }
 
@@ -89,13 +91,22 @@ impl Catalog {
     /// A service that has no plans yet.
     #[must_use]
     pub fn new(service: ServiceName) -> Self {
-        Self { service, plans: Vec::new() }
+        Self { service, needs_cluster: false, plans: Vec::new() }
     }
 
     /// Adds a plan. The first one is the default.
     #[must_use]
     pub fn plan(mut self, plan: Plan) -> Self {
         self.plans.push(plan);
+        self
+    }
+
+    /// Says that every instance needs a cluster of the platform's, which is then in
+    /// [`Instance::pool`](crate::Instance::pool): creates and the list of plans without one are refused so that the
+    /// platform asks its user for a pool (SPEC T-21). Only tsuru names clusters.
+    #[must_use]
+    pub fn needs_cluster(mut self) -> Self {
+        self.needs_cluster = true;
         self
     }
 

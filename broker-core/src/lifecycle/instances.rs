@@ -145,10 +145,12 @@ impl Engine {
             _ if known.confirmed => known.repeated(wish, ask),
             InstanceState::Ready if Update::of(&known.instance) == *wish => {
                 known.confirmed = reply.is_awaited();
+                known.follow_pool(ask);
                 self.save(&mut known).await?;
                 Ok(Way::Made)
             }
             InstanceState::Provisioning if Update::of(&known.instance) == *wish => {
+                known.follow_pool(ask);
                 known.holder = self.holder();
                 self.save(&mut known).await?;
                 Ok(Way::Free(Box::new(known)))
@@ -173,6 +175,7 @@ impl Engine {
     async fn begin(&self, name: &InstanceName, wish: &Update, ask: &Ask, writes: Vec<Write>) -> Result<Way> {
         let mut instance = Instance::new(name.clone(), wish.plan.clone());
         instance.follow(wish.clone());
+        instance.pool.clone_from(&ask.pool);
         let operation = Operation::begin(OperationKind::Create, name.clone(), None, ask.actor.clone());
         let mut record = InstanceRecord::new(instance, operation);
         record.holder = self.holder();
@@ -319,6 +322,7 @@ impl Engine {
         let held = self.lock(&name, Mode::Exclusive, "an update").await?;
         let mut record = self.claim_known(&name).await?;
         record.changeable()?;
+        let is_elsewhere = record.follow_pool(&ask);
         let plan = plan.unwrap_or_else(|| record.instance.plan.clone());
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
         let wish = wishes.on(plan);
@@ -329,6 +333,9 @@ impl Engine {
             return outcome;
         }
         if record.state == InstanceState::Ready && record.confirmed && Update::of(&record.instance) == wish {
+            if is_elsewhere {
+                self.save(&mut record).await.map_err(|error| self.outrun(&name, error))?;
+            }
             return Ok(Outcome::Already(()));
         }
         record.wish = Some(wish);
@@ -385,11 +392,12 @@ impl Engine {
     fn replace_operation(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Vec<Write> {
         let next = Operation::begin(kind, record.instance.name.clone(), None, ask.actor.clone());
         let mut before = std::mem::replace(&mut record.operation, next);
-        if before.ended.is_some() {
-            return Vec::new();
+        let mut log = record.cut_off_call();
+        if before.ended.is_none() {
+            before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
+            log.push(Write::Log(Box::new(before)));
         }
-        before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
-        vec![Write::Log(Box::new(before))]
+        log
     }
 
     /// The instance that this replica may work on, if there is such an instance.
@@ -659,6 +667,15 @@ impl InstanceRecord {
         }
     }
 
+    /// Takes over the pool that the platform names. Returns whether that changes anything.
+    pub(super) fn follow_pool(&mut self, ask: &Ask) -> bool {
+        let is_elsewhere = ask.pool.is_some() && self.instance.pool != ask.pool;
+        if is_elsewhere {
+            self.instance.pool.clone_from(&ask.pool);
+        }
+        is_elsewhere
+    }
+
     /// The removal that a repeated one joins while somebody works on it.
     fn being_removed_already(&self, ask: &Ask) -> Option<OpaqueId> {
         let goes_on = self.confirmed && self.state == InstanceState::Deprovisioning && self.operation.ended.is_none();
@@ -693,6 +710,7 @@ impl Instance {
     }
 }
 
+/// It is being made or changed.
 pub(super) fn not_ready(name: &InstanceName) -> BrokerError {
     BrokerError::NotReady(format!("instance \"{name}\" is not ready yet, try again when its status is up"))
 }
