@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 #[cfg(feature = "server")]
 use crate::Routes;
-use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Result, Update};
+use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Update};
 
 /// A service that a platform can offer: one method for each thing it may be asked.
 ///
@@ -84,6 +84,19 @@ pub trait Broker: Send + Sync + 'static {
     /// What the platform shows with the instance. Answers quickly, holds no secret.
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
         let _ = instance;
+        Ok(Vec::new())
+    }
+
+    /// Where the instance's owner looks after it: a URL, which holds no secret. Asked often, so it comes from what is
+    /// known, such as [`Instance::notes`].
+    fn dashboard(&self, instance: &Instance) -> Option<String> {
+        let _ = instance;
+        None
+    }
+
+    /// What the author measures, for `/metrics`: numbers about the service, such as the memory of its servers, never a
+    /// name of a user's or a secret. Asked at most every five seconds, and left out when it takes longer than three.
+    async fn metrics(&self) -> Result<Vec<Metric>> {
         Ok(Vec::new())
     }
 

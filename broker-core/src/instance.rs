@@ -40,6 +40,9 @@ pub struct Instance {
     /// What the author returned last from [`provision`](crate::Broker::provision) or
     /// [`update`](crate::Broker::update); empty before that.
     pub notes: Notes,
+    /// The version of its plan's [`maintenance`](crate::Plan::maintenance) that it is on, if the plan had one.
+    #[serde(default)]
+    pub maintenance: Option<String>,
     /// Where on the platform it belongs, of a multi-cluster service: as of its create, its last update, or the last
     /// bind of an app. None for every other service.
     #[serde(default)]
@@ -60,6 +63,7 @@ impl Instance {
             tags: Vec::new(),
             secret: Secret::generate(),
             notes: Notes::new(),
+            maintenance: None,
             pool: None,
         }
     }
@@ -81,6 +85,9 @@ pub struct Update {
     pub description: String,
     /// The labels from now on.
     pub tags: Vec<String>,
+    /// The maintenance version wanted: another one than [`Instance::maintenance`] asks for an upgrade.
+    #[serde(default)]
+    pub maintenance: Option<String>,
 }
 
 impl Update {
@@ -93,6 +100,7 @@ impl Update {
             team: instance.team.clone(),
             description: instance.description.clone(),
             tags: instance.tags.clone(),
+            maintenance: instance.maintenance.clone(),
         }
     }
 }
@@ -109,6 +117,7 @@ impl fmt::Debug for Instance {
             .field("tags", &self.tags)
             .field("secret", &self.secret)
             .field("notes", &Names(&self.notes))
+            .field("maintenance", &self.maintenance)
             .field("pool", &self.pool)
             .finish()
     }
@@ -122,6 +131,7 @@ impl fmt::Debug for Update {
             .field("team", &self.team)
             .field("description", &self.description)
             .field("tags", &self.tags)
+            .field("maintenance", &self.maintenance)
             .finish()
     }
 }

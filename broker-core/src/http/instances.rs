@@ -45,7 +45,9 @@ pub(super) async fn update(
     let ChangeInstance { description, team, plan, tags, event, user, parameters } = body;
     info!(instance.name = %name, event, user, "asked to update instance `{name}`");
     let wishes = Wishes { team, description, tags, parameters: parameters.unwrap_or_default() };
-    engine.update(Change { name, plan: plan_named(plan)?, wishes }, Ask { pool, ..ask(user, event) }).await?;
+    engine
+        .update(Change { name, plan: plan_named(plan)?, upgrades: true, wishes }, Ask { pool, ..ask(user, event) })
+        .await?;
     Ok(StatusCode::OK)
 }
 

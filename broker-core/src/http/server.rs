@@ -247,6 +247,9 @@ impl BrokerServer {
         }
         let address = listener.local_addr().map_err(ServeError::Serve)?;
         let catalog = self.broker.catalog();
+        if let Some(refusal) = catalog.refusal() {
+            return Err(ServeError::Catalog(refusal));
+        }
         let schemas = Schemas::of(&catalog).map_err(ServeError::Catalog)?;
         let own = self.broker.clone().routes();
         if let Some(refusal) = own.refusal() {

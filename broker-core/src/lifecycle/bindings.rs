@@ -73,6 +73,7 @@ impl Engine {
         let _own = self.lock_binding(name, consumer, "a bind").await?;
         let mut instance = self.claim_known(name).await?;
         instance.bindable()?;
+        self.require_bindable(&instance.instance)?;
         self.confirm_held(&mut instance, &ask).await?;
         let instance = instance.instance;
         if let Some(record) = self.begin_bind(&instance, consumer, &parameters, &ask).await? {
@@ -98,6 +99,15 @@ impl Engine {
         let outcome = self.give(&instance, record, &held, reply).await;
         self.let_go_binding(&instance.id, consumer).await;
         outcome
+    }
+
+    /// Some plans have instances that nobody binds to (SPEC B-20).
+    fn require_bindable(&self, instance: &Instance) -> Result<()> {
+        let plan = &instance.plan;
+        if self.catalog.find(plan).is_some_and(|plan| plan.unbindable) {
+            return Err(BrokerError::bad_request(format!("instances on plan \"{plan}\" cannot be bound")));
+        }
+        Ok(())
     }
 
     /// Writes the intent of a first bind. Most binds are: whether this one is, the write itself tells.

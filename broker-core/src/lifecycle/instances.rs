@@ -14,7 +14,7 @@ use super::{
     states::{InstanceEvent, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, PlanName, Result, Update, store::Write,
+    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, Plan, PlanName, Result, Update, store::Write,
 };
 
 /// What a create asks for.
@@ -30,6 +30,8 @@ pub(crate) struct NewInstance {
 pub(crate) struct Change {
     pub(crate) name: InstanceName,
     pub(crate) plan: Option<PlanName>,
+    /// Whether the instance moves to the plan's present maintenance version.
+    pub(crate) upgrades: bool,
     pub(crate) wishes: Wishes,
 }
 
@@ -43,9 +45,9 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
-    fn on(self, plan: PlanName) -> Update {
+    fn on(self, plan: PlanName, maintenance: Option<String>) -> Update {
         let Self { team, description, tags, parameters } = self;
-        Update { plan, parameters, team, description, tags }
+        Update { plan, parameters, team, description, tags, maintenance }
     }
 }
 
@@ -78,9 +80,9 @@ impl Engine {
 
     async fn run_create(&self, new: NewInstance, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
         let NewInstance { name, plan, mut wishes } = new;
-        let plan = self.plan(plan.as_ref())?.name.clone();
+        let Plan { name: plan, maintenance, .. } = self.plan(plan.as_ref())?.clone();
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
-        let wish = wishes.on(plan);
+        let wish = wishes.on(plan, maintenance.map(|maintenance| maintenance.version));
         let held = match self.locks.try_take(&(name.clone(), None), Mode::Exclusive, "a create") {
             Some(held) => held,
             None => match self.answer_to_repeat(&name, &wish, &ask).await? {
@@ -143,13 +145,13 @@ impl Engine {
             }
             InstanceState::Deprovisioning if known.confirmed => Err(still_being_removed(name)),
             _ if known.confirmed => known.repeated(wish, ask),
-            InstanceState::Ready if Update::of(&known.instance) == *wish => {
+            InstanceState::Ready if known.instance.is_as_wished(wish) => {
                 known.confirmed = reply.is_awaited();
                 known.follow_pool(ask);
                 self.save(&mut known).await?;
                 Ok(Way::Made)
             }
-            InstanceState::Provisioning if Update::of(&known.instance) == *wish => {
+            InstanceState::Provisioning if known.instance.is_as_wished(wish) => {
                 known.follow_pool(ask);
                 known.holder = self.holder();
                 self.save(&mut known).await?;
@@ -314,7 +316,7 @@ impl Engine {
     }
 
     async fn run_update(&self, change: Change, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
-        let Change { name, plan, mut wishes } = change;
+        let Change { name, plan, upgrades, mut wishes } = change;
         self.known(&name).await?;
         if let Some(asked) = &plan {
             self.plan(Some(asked))?;
@@ -325,7 +327,12 @@ impl Engine {
         let is_elsewhere = record.follow_pool(&ask);
         let plan = plan.unwrap_or_else(|| record.instance.plan.clone());
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
-        let wish = wishes.on(plan);
+        let is_moved = plan != record.instance.plan;
+        if is_moved && record.state != InstanceState::Failed {
+            self.require_free_to_move(&record.instance)?;
+        }
+        let version = if upgrades || is_moved { self.version_of(&plan) } else { record.instance.maintenance.clone() };
+        let wish = wishes.on(plan, version);
         if record.state == InstanceState::Failed {
             record.instance.follow(wish);
             let outcome = self.try_again(record, OperationKind::Update, ask, &held, reply).await;
@@ -351,6 +358,22 @@ impl Engine {
         let outcome = self.change(record, &held, reply).await;
         self.let_go(&name).await;
         outcome
+    }
+
+    /// An instance on a fixed plan stays there (SPEC I-20).
+    fn require_free_to_move(&self, instance: &Instance) -> Result<()> {
+        let is_fixed = self.catalog.find(&instance.plan).is_some_and(|plan| plan.fixed);
+        if !is_fixed {
+            return Ok(());
+        }
+        let plan = &instance.plan;
+        let sentence = format!("an instance on plan \"{plan}\" cannot change its plan, create a new instance");
+        Err(BrokerError::bad_request(sentence))
+    }
+
+    /// The version that a plan's new instances are on.
+    pub(super) fn version_of(&self, plan: &PlanName) -> Option<String> {
+        self.catalog.find(plan)?.version().map(str::to_owned)
     }
 
     async fn run_retry(&self, name: &InstanceName, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
@@ -653,7 +676,7 @@ impl InstanceRecord {
     /// What a create of the same name finds that the platform has in its books already.
     fn repeated(&self, wish: &Update, ask: &Ask) -> Result<Way> {
         let taken = || BrokerError::AlreadyExists(self.instance.name.clone());
-        if !ask.repeats || Update::of(&self.instance) != *wish {
+        if !ask.repeats || !self.instance.is_as_wished(wish) {
             return Err(taken());
         }
         match self.state {
@@ -704,9 +727,15 @@ impl InstanceRecord {
 impl Instance {
     /// Becomes what was wished for.
     fn follow(&mut self, wish: Update) {
-        let Update { plan, parameters, team, description, tags } = wish;
+        let Update { plan, parameters, team, description, tags, maintenance } = wish;
         (self.plan, self.parameters, self.team, self.description, self.tags) =
             (plan, parameters, team, description, tags);
+        self.maintenance = maintenance;
+    }
+
+    /// Whether it is what a create wishes for. Its maintenance version is the one of the day it was made.
+    fn is_as_wished(&self, wish: &Update) -> bool {
+        Update { maintenance: wish.maintenance.clone(), ..Update::of(self) } == *wish
     }
 }
 
