@@ -87,8 +87,8 @@ pub trait Broker: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Where the instance's owner looks after it: a URL, which holds no secret. Asked often, so it comes from what is
-    /// known, such as [`Instance::notes`].
+    /// Where the instance's owner looks after it: a URL, which holds no secret. Asked often, and already while the
+    /// instance is made, since some platforms keep what they are told then: best made of [`Instance::id`].
     fn dashboard(&self, instance: &Instance) -> Option<String> {
         let _ = instance;
         None

@@ -45,8 +45,11 @@ impl Broker for Shop {
             .plan(Plan::new("closed", "nobody gets in").unbindable().fixed())
     }
 
-    async fn provision(&self, _: &Instance) -> Result<Notes> {
-        Ok(Notes::from_iter([("path".to_owned(), "stall-7".into())]))
+    async fn provision(&self, instance: &Instance) -> Result<Notes> {
+        if instance.parameters.contains_key("slowly") {
+            std::future::pending::<()>().await;
+        }
+        Ok(Notes::new())
     }
 
     async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> {
@@ -66,7 +69,7 @@ impl Broker for Shop {
     }
 
     fn dashboard(&self, instance: &Instance) -> Option<String> {
-        Some(format!("https://shops.test/{}", instance.notes["path"].as_str()?))
+        Some(format!("https://shops.test/{}", instance.name))
     }
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
@@ -130,7 +133,7 @@ async fn what_a_plan_rules_out_is_refused_in_both_dialects() {
     osb(&broker, "PUT", "service_instances/vault/service_bindings/b", Some(bind)).await.is(400);
     broker.form("PUT", "/resources/vault", "plan=small&team=data").await.is(400);
     let change = json!({ "service_id": service["id"], "plan_id": service["plans"][0]["id"] });
-    osb(&broker, "PATCH", "service_instances/vault", Some(change)).await.is(400);
+    osb(&broker, "PATCH", "service_instances/vault", Some(change)).await.is(422);
 
     assert!(shop.updates.lock().unwrap().is_empty());
     broker.form("PUT", "/resources/vault", "plan=closed&team=other").await.is(200);
@@ -193,12 +196,30 @@ async fn an_update_of_the_other_dialect_moves_too_and_one_that_fails_does_not() 
 async fn a_dashboard_is_shown_wherever_the_instance_is() {
     let broker = TestBroker::start(Shop::at("1.0.0")).await;
     let catalog = service(&broker).await;
-    let url = json!("https://shops.test/stall-7");
+    let url = json!("https://shops.test/x1");
 
     let made = osb(&broker, "PUT", "service_instances/x1", Some(wishes(&catalog, 0, None))).await.is(201).value();
 
     let fetched = osb(&broker, "GET", "service_instances/x1", None).await.is(200).value();
     assert_eq!((&made["dashboard_url"], &fetched["dashboard_url"]), (&url, &url));
+    let mut slow = wishes(&catalog, 0, None);
+    slow["parameters"] = json!({ "slowly": true });
+    let accepted =
+        osb(&broker, "PUT", "service_instances/x2?accepts_incomplete=true", Some(slow)).await.is(202).value();
+    assert_eq!(accepted["dashboard_url"], "https://shops.test/x2");
+    assert!(accepted["operation"].is_string());
+    osb(
+        &broker,
+        "DELETE",
+        &format!(
+            "service_instances/x2?service_id={}&plan_id={}",
+            catalog["id"].as_str().unwrap(),
+            catalog["plans"][0]["id"].as_str().unwrap()
+        ),
+        None,
+    )
+    .await
+    .is(200);
     let info = broker.ask("GET", "/resources/x1").await.is(200).value();
     let expected = json!([{"label": "Address", "value": "Market 7"}, {"label": "Dashboard", "value": url}]);
     assert_eq!(info, expected);

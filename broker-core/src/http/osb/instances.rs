@@ -50,7 +50,11 @@ pub(super) async fn provision(
     Ok(match engine.create(NewInstance { name: name.clone(), plan: Some(plan), wishes }, ask).await? {
         Outcome::Done(()) => done(StatusCode::CREATED, with_dashboard(&engine, &name).await?),
         Outcome::Already(()) => done(StatusCode::OK, with_dashboard(&engine, &name).await?),
-        Outcome::GoesOn(operation) => accepted(&operation),
+        Outcome::GoesOn(operation) => {
+            let mut body = with_dashboard(&engine, &name).await?;
+            body["operation"] = json!(operation);
+            done(StatusCode::ACCEPTED, body)
+        }
     })
 }
 
@@ -103,6 +107,11 @@ pub(super) async fn update(
         Some(plan) => names_version(plan, body.maintenance_info.as_ref())?,
         None => false,
     };
+    let is_moved = plan.as_ref().is_some_and(|plan| *plan != present.plan);
+    if is_moved && engine.catalog().find(&present.plan).is_some_and(|plan| plan.fixed) {
+        let sentence = "the plan of this instance cannot be changed, create a new instance";
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, sentence));
+    }
     let team = body.team_of_context().unwrap_or(present.team);
     let description = body.instance_name().map_or(present.description, str::to_owned);
     let mut parameters = present.parameters;
@@ -112,7 +121,11 @@ pub(super) async fn update(
     info!(instance.name = %name, user = ask.actor.user, "asked to update instance `{name}`");
     Ok(match engine.update(Change { name: name.clone(), plan, upgrades, wishes }, ask).await? {
         Outcome::Done(()) | Outcome::Already(()) => done(StatusCode::OK, with_dashboard(&engine, &name).await?),
-        Outcome::GoesOn(operation) => accepted(&operation),
+        Outcome::GoesOn(operation) => {
+            let mut body = with_dashboard(&engine, &name).await?;
+            body["operation"] = json!(operation);
+            done(StatusCode::ACCEPTED, body)
+        }
     })
 }
 
