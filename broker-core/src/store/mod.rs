@@ -6,6 +6,8 @@ mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod reseal;
+#[cfg(feature = "postgres")]
+pub(crate) mod reseal_postgres;
 mod sqlite;
 
 pub(crate) use memory::MemoryStore;
