@@ -14,6 +14,12 @@ pub(super) struct Timing {
     /// How many seconds one step on the service's server may take
     #[arg(long, env = "BROKER_CALL_TIMEOUT", value_name = "SECONDS", default_value_t = 280)]
     call_timeout: u64,
+    /// How many seconds one step of a bind or unbind may take [default: as call-timeout]
+    #[arg(long, env = "BROKER_BIND_TIMEOUT", value_name = "SECONDS")]
+    bind_timeout: Option<u64>,
+    /// How many seconds the service's server has to answer a question for status or info
+    #[arg(long, env = "BROKER_LOOK_TIMEOUT", value_name = "SECONDS", default_value_t = 10)]
+    look_timeout: u64,
     /// How many seconds a request waits for another one about the same instance, before it is told what runs
     #[arg(long, env = "BROKER_TURN_WITHIN", value_name = "SECONDS", default_value_t = 5)]
     turn_within: u64,
@@ -62,7 +68,12 @@ impl Lease {
 impl Timing {
     pub(super) fn set(&self, server: BrokerServer) -> BrokerServer {
         let seconds = Duration::from_secs;
+        let server = match self.bind_timeout {
+            Some(limit) => server.bind_timeout(seconds(limit)),
+            None => server,
+        };
         server
+            .look_timeout(seconds(self.look_timeout))
             .answer_within(seconds(self.answer_within))
             .call_timeout(seconds(self.call_timeout))
             .turn_within(seconds(self.turn_within))
@@ -73,5 +84,25 @@ impl Timing {
             .retry(self.retries, Duration::from_millis(self.retry_pause))
             .give_up_after(seconds(self.give_up_after))
             .lease(self.lease.length())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{State, testing::FakeBroker};
+
+    #[derive(Debug, clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        timing: Timing,
+    }
+
+    #[test]
+    fn what_no_flag_says_is_as_the_library_has_it() {
+        let server = || BrokerServer::new(FakeBroker::new(), State::in_memory());
+        let timing = <Program as clap::Parser>::try_parse_from(["broker"]).unwrap().timing;
+
+        assert_eq!(format!("{:?}", timing.set(server())), format!("{:?}", server()));
     }
 }
