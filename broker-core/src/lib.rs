@@ -64,6 +64,8 @@ pub use broker::{Broker, Tenant};
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
+pub(crate) use http::Credentials;
+#[cfg(feature = "server")]
 pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, Tls, TlsError};
 #[cfg(feature = "server")]
 pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
