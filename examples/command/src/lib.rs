@@ -1,7 +1,7 @@
 //! A broker in any language: a catalog in a file, and an executable for each operation.
 //!
-//! [`catalog`] reads the file, [`broker`] asks and answers as the framework wants, [`run`] runs an executable, and
-//! [`hidden`] keeps secrets out of the log. The contract with the executables is in the README.
+//! `catalog` reads the file, `broker` asks and answers as the framework wants, `run` runs an executable, and
+//! `hidden` keeps secrets out of the log. The contract with the executables is in the README.
 
 mod broker;
 mod catalog;

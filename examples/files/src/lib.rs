@@ -1,7 +1,7 @@
 //! A broker of files: each instance is a folder or a SQLite database on disk.
 //!
-//! [`broker`] is the policy, what plans and parameters mean; [`place`] is the disk, the only module that touches it;
-//! [`archive`] turns a folder into a database and back.
+//! `broker` is the policy, what plans and parameters mean; `place` is the disk, the only module that touches it;
+//! `archive` turns a folder into a database and back.
 
 mod archive;
 mod broker;
