@@ -190,6 +190,7 @@ impl OwnServer {
             ports: config.ports.clone(),
             addresses: addresses_of(&config.advertise_host, &config.bind).await?,
             run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
+            containers: None,
         };
         let installed = Installed::find(config)?;
         let host = Host::open(hosting).await?;
@@ -206,7 +207,7 @@ impl OwnServer {
     }
 
     fn if_up(&self) -> Result<Option<Arc<Link>>> {
-        if self.host.is_running(&self.id).map_err(BrokerError::unavailable)? {
+        if self.host.is_running(&self.id).await.map_err(BrokerError::unavailable)? {
             Ok(self.port()?.map(|port| self.link(port)))
         } else {
             Ok(None)
