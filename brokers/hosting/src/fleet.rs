@@ -202,7 +202,9 @@ impl Fleet {
         let silent = answers.iter().find_map(|answer| answer.as_ref().err().cloned());
         let counted: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
         match (turn.take(instance, &counted), silent) {
-            (Some(member), _) => Ok(Placement { member, instance: instance.to_owned(), rooms: Arc::clone(&self.rooms) }),
+            (Some(member), _) => {
+                Ok(Placement { member, instance: instance.to_owned(), rooms: Arc::clone(&self.rooms) })
+            }
             (None, Some(cause)) => Err(FleetError::Unreachable { cause }),
             (None, None) => Err(FleetError::Full { servers: open.len() }),
         }
@@ -240,7 +242,8 @@ impl<'a> Turn<'a> {
         };
         let used = counted.iter().map(|(member, tenants)| (*member, tenants + not_counted(member)));
         let (best, _) = used.filter(|(member, used)| *used < member.capacity).min_by(|(a, used_a), (b, used_b)| {
-            let share = |member: &Member, used: u64| u128::from(used) * u128::from(u64::MAX) / u128::from(member.capacity);
+            let share =
+                |member: &Member, used: u64| u128::from(used) * u128::from(u64::MAX) / u128::from(member.capacity);
             share(a, *used_a).cmp(&share(b, *used_b)).then_with(|| a.id.cmp(&b.id))
         })?;
         let room = Room { server: best.id.clone(), holders: 1, left_at: None };

@@ -1,6 +1,9 @@
 //! Instances spread over servers by what these take.
 
-use std::{fs, sync::atomic::{AtomicU64, Ordering::SeqCst}};
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
+};
 
 use super::*;
 

@@ -111,7 +111,7 @@ impl Authority {
         let certificate = certificate_in(&text).ok_or_else(|| broken("it has no certificate".to_owned()))?;
         let key = KeyPair::from_pem(&text).map_err(|cause| broken(cause.to_string()))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(|cause| broken(cause.to_string()))?;
-        let expires = look_into(&certificate, |found| end_of(found)).map_err(broken)?;
+        let expires = look_into(&certificate, end_of).map_err(broken)?;
         Ok(Self { path, certificate, issuer, expires })
     }
 
