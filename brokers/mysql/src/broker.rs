@@ -163,10 +163,10 @@ impl Server {
     }
 
     /// The server as it is; none when it is the broker's own and down.
-    fn if_up(&self) -> Result<Option<Arc<Link>>> {
+    async fn if_up(&self) -> Result<Option<Arc<Link>>> {
         match self {
             Self::Given { link, .. } => Ok(Some(Arc::clone(link))),
-            Self::Own(own) => own.if_up(),
+            Self::Own(own) => own.if_up().await,
         }
     }
 }
@@ -206,7 +206,7 @@ impl OwnServer {
         Ok(self.link(running.port))
     }
 
-    fn if_up(&self) -> Result<Option<Arc<Link>>> {
+    async fn if_up(&self) -> Result<Option<Arc<Link>>> {
         if self.host.is_running(&self.id).await.map_err(BrokerError::unavailable)? {
             Ok(self.port()?.map(|port| self.link(port)))
         } else {
@@ -298,7 +298,7 @@ impl Broker for MysqlBroker {
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
-        let Some(link) = self.server.if_up()? else {
+        let Some(link) = self.server.if_up().await? else {
             return Ok(Health::Down("its server is down and will be started again".to_owned()));
         };
         Ok(match timeout(ASK_WITHIN, link.has(&Database::of(instance))).await {
@@ -315,7 +315,7 @@ impl Broker for MysqlBroker {
             items.push(InfoItem::new("Address", format!("{}:{port}", bracketed(&host))));
         }
         items.push(InfoItem::new("Database", database.as_str()));
-        if let Some(link) = self.server.if_up()?
+        if let Some(link) = self.server.if_up().await?
             && let Ok(Ok(bytes)) = timeout(ASK_WITHIN, link.size(&database)).await
         {
             items.push(InfoItem::new("Size", mebibytes(bytes)));
