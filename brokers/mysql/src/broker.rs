@@ -2,85 +2,73 @@
 
 use std::{
     collections::HashSet,
-    net::IpAddr,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, Plan, Result, Secret,
-    Tenant, cli::Findings,
+    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, PlanName, Result,
+    Secret, Tenant, Update, cli::Findings,
 };
-use broker_hosting::{Host, Hosting, Recent, RunAs, ServerId, addresses_of, kept_secret};
-use mysql_async::Opts;
+use broker_hosting::{Recent, addresses_of};
 use tokio::{sync::Mutex, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
     Config,
-    link::{self, Fault, Link},
-    server::{Installed, MariaDb},
-    tenant::{Account, Database, Limits},
+    copy::Copier,
+    link::{self, Link},
+    plans::{CHARACTER_SET, Dedicated, Kind, Offer, Plans, READ_ONLY},
+    server::Installed,
+    servers::{Server, Servers, is_dedicated, notes_of},
+    size::Size,
+    tenant::{Access, Account, Charset, Database, Limits},
 };
 
 /// How long a question about an instance may take.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
 
-/// Hands out databases on one server.
+/// Hands out databases: on a server that is shared, or on one of the instance's own.
 pub struct MysqlBroker {
-    server: Server,
-    advertise_host: String,
-    limits: Limits,
+    pub(crate) servers: Servers,
+    pub(crate) plans: Plans,
+    /// None when its programs are not installed: then nothing moves.
+    pub(crate) copier: Option<Copier>,
+    usual: (Limits, Dedicated),
     /// Bindings and instances that were taken away lately. The list a reconciliation works from may be older than
     /// that, and must not bring them back.
     gone: Mutex<Recent<OpaqueId>>,
-    /// The server as it was last seen.
+    /// The shared server as it was last seen.
     look: Mutex<Option<Arc<Look>>>,
 }
 
-enum Server {
-    Own(Box<OwnServer>),
-    /// One that was there.
-    Given {
-        link: Arc<Link>,
-        address: (String, u16),
-    },
-}
-
 impl MysqlBroker {
-    /// A broker that is ready for calls, its own server running unless one is given.
+    /// A broker that is ready for calls, its own shared server running unless one is given.
     ///
     /// # Errors
     /// When the configuration can't work or the broker's own server can't be started, in one sentence for the
     /// operator. A given server that is only down at the moment is no error: calls fail until it is back.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let server = match config.shared_url()? {
-            Some(url) => Server::given(&link::at_url(&url)?, &config).await?,
-            None => Server::Own(Box::new(OwnServer::start(&config).await?)),
+        let plans = Plans::of(&config)?;
+        let servers = Servers::start(&config, &plans).await?;
+        let copier = match Copier::find(&config) {
+            Ok(copier) => Some(copier),
+            Err(missing) => {
+                warn!("instances cannot move between shared and dedicated plans: {missing:#}");
+                None
+            }
         };
-        let limits = Limits {
-            connections: config.max_user_connections,
-            statement_time: config.max_statement_time,
-            tls: config.require_tls,
-        };
-        Ok(Self {
-            server,
-            advertise_host: config.advertise_host,
-            limits,
-            gone: Mutex::default(),
-            look: Mutex::default(),
-        })
+        let usual = (config.limits(), Dedicated::usual(&config));
+        Ok(Self { servers, plans, copier, usual, gone: Mutex::default(), look: Mutex::default() })
     }
 
-    /// What every broker of this kind offers.
-    #[must_use]
-    pub fn offer() -> Catalog {
-        Catalog::new("mysql".parse().expect("a valid name")).plan(Plan::new(
-            "shared",
-            "A database of its own on a server shared with others: memory, CPU and disk are not isolated",
-        ))
+    /// What a broker of this configuration offers; no server is started for that.
+    ///
+    /// # Errors
+    /// When the plans can't be used.
+    pub fn offer(config: &Config) -> anyhow::Result<Catalog> {
+        Ok(Plans::of(config)?.catalog())
     }
 
     /// Looks at the programs or the server that the configuration names; nothing is started or changed.
@@ -96,9 +84,46 @@ impl MysqlBroker {
             }
             Err(problem) => findings.problem("server", format!("{problem:#}")),
         }
+        match Copier::find(config) {
+            Ok(_) => findings.found("mariadb-dump", &config.mariadb_dump),
+            Err(missing) => findings.found("mariadb-dump", format!("no moves between plans: {missing:#}")),
+        }
         let addresses = addresses_of(&config.advertise_host, &config.bind).await;
         let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
         findings.add_result("advertise-host", addresses);
+    }
+
+    pub(crate) fn plan(&self, name: &PlanName) -> Result<&Offer> {
+        self.plans
+            .find(name)
+            .ok_or_else(|| BrokerError::bad_request(format!("the plan \"{name}\" is not offered any more")))
+    }
+
+    /// The server that an instance is on. Its place is what it remembers; its plan may be gone from the file since,
+    /// or mean another place by now, which an update moves it to.
+    pub(crate) fn server(&self, instance: &Instance) -> Result<Server> {
+        if !is_dedicated(instance) {
+            return Ok(self.servers.shared().clone());
+        }
+        match self.plans.find(&instance.plan).map(|offer| &offer.kind) {
+            Some(Kind::Dedicated(plan)) => self.servers.dedicated(instance, plan),
+            Some(Kind::Shared) | None => self.servers.dedicated(instance, &self.usual.1),
+        }
+    }
+
+    /// The server for an instance on a plan.
+    pub(crate) fn server_for(&self, instance: &Instance, kind: &Kind) -> Result<Server> {
+        match kind {
+            Kind::Shared => Ok(self.servers.shared().clone()),
+            Kind::Dedicated(plan) => self.servers.dedicated(instance, plan),
+        }
+    }
+
+    /// What a binding may do and use.
+    fn terms(&self, instance: &Instance, binding: &Binding) -> (Access, Limits) {
+        let is_read_only = binding.parameters.get(READ_ONLY).is_some_and(|wish| wish == true);
+        let access = if is_read_only { Access::ReadOnly } else { Access::Full };
+        (access, self.plans.find(&instance.plan).map_or(self.usual.0, |offer| offer.limits))
     }
 
     async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
@@ -106,22 +131,18 @@ impl MysqlBroker {
         ids.into_iter().for_each(|id| gone.insert(id.clone()));
     }
 
-    /// Where apps find the server; none before the broker's own was first started.
-    fn address(&self) -> Result<Option<(String, u16)>> {
-        match &self.server {
-            Server::Given { address, .. } => Ok(Some(address.clone())),
-            Server::Own(own) => Ok(own.port()?.map(|port| (self.advertise_host.clone(), port))),
-        }
+    /// A server as it is, or was a moment ago where it has many tenants.
+    async fn look_at(&self, instance: &Instance, link: &Link) -> Result<Arc<Look>> {
+        if is_dedicated(instance) { Ok(Arc::new(Look::at(link).await?)) } else { self.look(link).await }
     }
 
-    /// The server as it is, or was a moment ago.
-    async fn look(&self, link: &Link) -> Result<Arc<Look>> {
+    /// The shared server as it is, or was a moment ago.
+    pub(crate) async fn look(&self, link: &Link) -> Result<Arc<Look>> {
         let mut last = self.look.lock().await;
         if let Some(look) = last.as_ref().filter(|look| look.is_fresh()) {
             return Ok(Arc::clone(look));
         }
-        let at = Instant::now();
-        let look = Arc::new(Look { at, databases: link.databases().await?, accounts: link.accounts().await? });
+        let look = Arc::new(Look::at(link).await?);
         *last = Some(Arc::clone(&look));
         Ok(look)
     }
@@ -135,7 +156,7 @@ impl MysqlBroker {
             if gone.contains(&tenant.instance.id) {
                 return Ok(());
             }
-            link.create(&database).await?;
+            link.create(&database, charset(&tenant.instance)).await?;
             info!(instance.name = %tenant.instance.name, "made the lost database of `{}` again", tenant.instance.name);
         }
         for binding in &tenant.bindings {
@@ -145,7 +166,8 @@ impl MysqlBroker {
                 && !gone.contains(&binding.id)
                 && !gone.contains(&tenant.instance.id)
             {
-                link.allow(&account, &database, &binding.secret, self.limits).await?;
+                let terms = self.terms(&tenant.instance, binding);
+                link.allow(&account, &database, &binding.secret, terms).await?;
                 info!(instance.name = %tenant.instance.name, "made a lost account of `{}` again", tenant.instance.name);
             }
         }
@@ -156,14 +178,19 @@ impl MysqlBroker {
 /// For how long a look at the server is good, for each account on it.
 const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
 
-/// The server's databases and accounts at a moment.
-struct Look {
+/// A server's databases and accounts at a moment.
+pub(crate) struct Look {
     at: Instant,
-    databases: HashSet<String>,
+    pub(crate) databases: HashSet<String>,
     accounts: HashSet<String>,
 }
 
 impl Look {
+    async fn at(link: &Link) -> Result<Self> {
+        let at = Instant::now();
+        Ok(Self { at, databases: link.databases().await?, accounts: link.accounts().await? })
+    }
+
     /// Tenants are looked after one by one, and a look lists everything: on a server with many of them it serves for
     /// many tenants.
     fn is_fresh(&self) -> bool {
@@ -171,158 +198,57 @@ impl Look {
     }
 }
 
-impl Server {
-    async fn given(opts: &Opts, config: &Config) -> anyhow::Result<Self> {
-        let link = Link::new(opts.clone());
-        examine(&link, opts).await?;
-        let host = opts.ip_or_hostname();
-        let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        let host = if loopback { config.advertise_host.clone() } else { host.to_owned() };
-        Ok(Self::Given { link: Arc::new(link), address: (host, opts.tcp_port()) })
-    }
-
-    /// The server, started when it is the broker's own and down.
-    async fn up(&self) -> Result<Arc<Link>> {
-        match self {
-            Self::Given { link, .. } => Ok(Arc::clone(link)),
-            Self::Own(own) => own.up().await,
-        }
-    }
-
-    /// The server as it is; none when it is the broker's own and down.
-    async fn if_up(&self) -> Result<Option<Arc<Link>>> {
-        match self {
-            Self::Given { link, .. } => Ok(Some(Arc::clone(link))),
-            Self::Own(own) => own.if_up().await,
-        }
-    }
-}
-
-/// The server that the broker starts.
-struct OwnServer {
-    host: Host,
-    id: ServerId,
-    settings: MariaDb,
-    link: std::sync::Mutex<Option<(u16, Arc<Link>)>>,
-}
-
-impl OwnServer {
-    async fn start(config: &Config) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            !config.require_tls,
-            "the broker's own server has no TLS: leave --require-tls out, or give a server that has it with --shared-url"
-        );
-        let hosting = Hosting {
-            root: config.servers_dir.clone(),
-            ports: config.ports.clone(),
-            addresses: addresses_of(&config.advertise_host, &config.bind).await?,
-            run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
-            containers: None,
-        };
-        let installed = Installed::find(config)?;
-        let host = Host::open(hosting).await?;
-        let admin = Secret::from(kept_secret(&host.file("admin-password"))?);
-        let settings = installed.with(config, admin);
-        let id = "shared".parse().map_err(anyhow::Error::msg)?;
-        host.ensure(&id, &settings).await?;
-        Ok(Self { host, id, settings, link: std::sync::Mutex::default() })
-    }
-
-    async fn up(&self) -> Result<Arc<Link>> {
-        let running = self.host.ensure(&self.id, &self.settings).await.map_err(BrokerError::unavailable)?;
-        Ok(self.link(running.port))
-    }
-
-    async fn if_up(&self) -> Result<Option<Arc<Link>>> {
-        if self.host.is_running(&self.id).await.map_err(BrokerError::unavailable)? {
-            Ok(self.port()?.map(|port| self.link(port)))
-        } else {
-            Ok(None)
-        }
-    }
-
-    /// Its port, also while it is down.
-    fn port(&self) -> Result<Option<u16>> {
-        Ok(self.host.find(&self.id).map_err(BrokerError::unavailable)?.map(|place| place.port))
-    }
-
-    fn link(&self, port: u16) -> Arc<Link> {
-        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*link {
-            Some((known, link)) if *known == port => Arc::clone(link),
-            _ => {
-                let fresh = Arc::new(self.settings.link(port));
-                *link = Some((port, Arc::clone(&fresh)));
-                fresh
-            }
-        }
-    }
-}
-
-/// Looks whether the broker can work on a server given by URL.
-async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<()> {
-    let server = format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port());
-    let asked = match link.dialect().await {
-        Ok(_) => link.accounts().await,
-        Err(fault) => Err(fault),
-    };
-    match asked {
-        Ok(_) => {}
-        Err(refused @ Fault::Refused { code: 1045 | 1698 | 1130, .. }) => {
-            return Err(refused)
-                .with_context(|| format!("the server {server} refuses the user and password of its URL"));
-        }
-        Err(refused @ Fault::Refused { code: 1044 | 1142 | 1227, .. }) => {
-            return Err(refused).with_context(|| {
-                format!(
-                    "the user in the URL of the server {server} may not manage its accounts: give an administrator's"
-                )
-            });
-        }
-        Err(down) => {
-            warn!("the server {server} does not answer, calls will fail until it does: {down}");
-            return Ok(());
-        }
-    }
-    for weakness in link.weaknesses().await? {
-        warn!("on the server {server} {weakness}");
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Broker for MysqlBroker {
     fn catalog(&self) -> Catalog {
-        Self::offer()
+        self.plans.catalog()
     }
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {
+        let kind = &self.plan(&instance.plan)?.kind;
         self.gone.lock().await.remove(&instance.id);
-        self.server.up().await?.create(&Database::of(instance)).await?;
-        Ok(Notes::new())
+        let link = self.server_for(instance, kind)?.up().await?;
+        link.create(&Database::of(instance), charset(instance)).await?;
+        Ok(notes_of(kind))
     }
 
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
         self.gone.lock().await.remove(&binding.id);
         let (account, database) = (Account::of(binding), Database::of(instance));
-        let link = self.server.up().await?;
-        link.allow(&account, &database, &binding.secret, self.limits).await?;
-        let (host, port) = self.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
+        let server = self.server(instance)?;
+        let link = server.up().await?;
+        link.allow(&account, &database, &binding.secret, self.terms(instance, binding)).await?;
+        let (host, port) = server.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
         Ok(env(&host, port, &account, &database, &binding.secret))
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
         self.remember_gone([&binding.id]).await;
-        Ok(self.server.up().await?.forbid(&Account::of(binding), &Database::of(instance)).await?)
+        if is_dedicated(instance) && !self.servers.has_dedicated(instance)? {
+            return Ok(());
+        }
+        Ok(self.server(instance)?.up().await?.forbid(&Account::of(binding), &Database::of(instance)).await?)
     }
 
+    async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
+        self.change(instance, to).await
+    }
+
+    /// Removes both places: a move may have been under way.
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         self.remember_gone([&instance.id]).await;
-        Ok(self.server.up().await?.erase(&Database::of(instance)).await?)
+        self.servers.remove_dedicated(instance).await?;
+        let shared = self.servers.shared();
+        let is_only_dedicated = self.plans.find(&instance.plan).is_some_and(|offer| !offer.kind.is_shared());
+        let link = if is_only_dedicated { shared.if_up().await? } else { Some(shared.up().await?) };
+        match link {
+            Some(link) => Ok(link.erase(&Database::of(instance)).await?),
+            None => Ok(()),
+        }
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
-        let Some(link) = self.server.if_up().await? else {
+        let Some(link) = self.server(instance)?.if_up().await? else {
             return Ok(Health::Down("its server is down and will be started again".to_owned()));
         };
         Ok(match timeout(ASK_WITHIN, link.has(&Database::of(instance))).await {
@@ -333,25 +259,42 @@ impl Broker for MysqlBroker {
     }
 
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
-        let database = Database::of(instance);
+        let (database, server) = (Database::of(instance), self.server(instance)?);
         let mut items = Vec::new();
-        if let Some((host, port)) = self.address()? {
+        if let Some((host, port)) = server.address()? {
             items.push(InfoItem::new("Address", format!("{}:{port}", bracketed(&host))));
         }
         items.push(InfoItem::new("Database", database.as_str()));
-        if let Some(link) = self.server.if_up().await?
-            && let Ok(Ok(bytes)) = timeout(ASK_WITHIN, link.size(&database)).await
-        {
-            items.push(InfoItem::new("Size", mebibytes(bytes)));
+        let Some(link) = server.if_up().await? else { return Ok(items) };
+        if let Ok(Ok(bytes)) = timeout(ASK_WITHIN, link.size(&database)).await {
+            items.push(InfoItem::new("Size", Size(bytes).to_string()));
+        }
+        if let Ok(Ok(version)) = timeout(ASK_WITHIN, link.version()).await {
+            items.push(InfoItem::new("Server", version));
         }
         Ok(items)
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
-        let link = self.server.up().await?;
-        let look = self.look(&link).await?;
-        self.restore(&link, tenant, &look).await
+        let instance = &tenant.instance;
+        if self.gone.lock().await.contains(&instance.id) {
+            return Ok(());
+        }
+        let link = self.server(instance)?.up().await?;
+        let look = self.look_at(instance, &link).await?;
+        self.restore(&link, tenant, &look).await?;
+        // What is found here only now is not known to hold the data.
+        if look.databases.contains(Database::of(instance).as_str()) {
+            self.clear_old_place(instance).await?;
+        }
+        Ok(())
     }
+}
+
+/// The character set that an instance asks for.
+pub(crate) fn charset(instance: &Instance) -> Charset {
+    let name = instance.parameters.get(CHARACTER_SET).and_then(|name| name.as_str());
+    name.and_then(Charset::named).unwrap_or_default()
 }
 
 /// What an app finds in its environment (SPEC M-1).
@@ -370,12 +313,6 @@ fn env(host: &str, port: u16, account: &Account, database: &Database, password: 
 /// An IPv6 address as it is written before a port.
 fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
-}
-
-fn mebibytes(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
-    let bytes = bytes as f64;
-    format!("{:.1} MiB", bytes / 1_048_576.0)
 }
 
 #[cfg(test)]

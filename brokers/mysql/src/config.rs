@@ -6,9 +6,15 @@ use anyhow::Context as _;
 use broker_core::Secret;
 use broker_hosting::{Ports, RunAs};
 
+use crate::tenant::Limits;
+
 /// The MySQL broker's own settings.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
+    /// TOML file of the plans, as the README shows [default: `shared`, and `dedicated` where the broker starts the
+    /// servers]
+    #[arg(long, env = "MYSQL_BROKER_PLANS", value_name = "FILE")]
+    pub plans: Option<PathBuf>,
     /// Server for the databases: mysql://USER:PASSWORD@HOST:PORT; better set in the environment or a file,
     /// since others see a command line [default: the broker starts one]
     #[arg(long, env = "MYSQL_BROKER_SHARED_URL", value_name = "URL", hide_env_values = true)]
@@ -28,6 +34,18 @@ pub struct Config {
     /// Program that makes the data folder of the broker's own server, by name or path
     #[arg(long, env = "MYSQL_BROKER_MARIADB_INSTALL_DB", value_name = "PROGRAM", default_value = "mariadb-install-db")]
     pub mariadb_install_db: String,
+    /// Program that dumps a database, by name or path, for moves between plans
+    #[arg(long, env = "MYSQL_BROKER_MARIADB_DUMP", value_name = "PROGRAM", default_value = "mariadb-dump")]
+    pub mariadb_dump: String,
+    /// Program that loads a dump, by name or path, for moves between plans
+    #[arg(long, env = "MYSQL_BROKER_MARIADB", value_name = "PROGRAM", default_value = "mariadb")]
+    pub mariadb: String,
+    /// Socket of the Docker engine, for plans whose servers run in containers
+    #[arg(long, env = "MYSQL_BROKER_DOCKER", value_name = "SOCKET", default_value = "unix:///var/run/docker.sock")]
+    pub docker: String,
+    /// Network in which images of servers are built [default: the engine's choice]
+    #[arg(long, env = "MYSQL_BROKER_BUILD_NETWORK", value_name = "NETWORK")]
+    pub build_network: Option<String>,
     /// Folder for the broker's own server: its data, settings and log
     #[arg(long, env = "MYSQL_BROKER_SERVERS_DIR", value_name = "DIR", default_value = "mysql-servers")]
     pub servers_dir: PathBuf,
@@ -59,6 +77,19 @@ pub struct Config {
 }
 
 impl Config {
+    pub(crate) fn has_shared_url(&self) -> bool {
+        self.shared_url.is_some() || self.shared_url_file.is_some()
+    }
+
+    /// What a binding may use unless its plan says otherwise.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            connections: self.max_user_connections,
+            statement_time: self.max_statement_time,
+            tls: self.require_tls,
+        }
+    }
+
     /// The server's URL, if one was given.
     pub(crate) fn shared_url(&self) -> anyhow::Result<Option<Secret>> {
         let Some(file) = &self.shared_url_file else { return Ok(self.shared_url.clone()) };

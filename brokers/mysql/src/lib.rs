@@ -1,15 +1,22 @@
 //! A service broker that hands out MySQL and MariaDB databases.
 //!
-//! One plan, *shared*: a database per instance and an account per binding, on one server. The server is
-//! given by URL, or started by the broker through `broker-hosting`.
+//! Plans are *shared*, a database per instance on one server, or *dedicated*, a server per instance. An account
+//! per binding on both. The shared server is given by URL, or started by the broker as the others are, through
+//! `broker-hosting`.
 //!
-//! [`MysqlBroker`] is the policy; what is said to the server is in `link`, the words in `tenant`, and how
-//! the broker's own server is set up in `server`.
+//! [`MysqlBroker`] is the policy, and `moves` its part for instances that change plans. What plans there are is in
+//! `plans`, the servers in `servers`, what is said to one in `link`, the words in `tenant`, and how the broker's own
+//! servers are set up in `server`.
 
 mod broker;
 mod config;
+mod copy;
 mod link;
+mod moves;
+mod plans;
 mod server;
+mod servers;
+mod size;
 mod tenant;
 
 pub use broker::MysqlBroker;

@@ -1,18 +1,26 @@
 //! What is said to the server: statements, in the words of the broker. Every one has a time limit and may
 //! be repeated.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use broker_core::{BrokerError, Result, Secret};
 use mysql_async::{Conn, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, params, prelude::Queryable as _};
 use tokio::{sync::OnceCell, time::timeout};
 
-use crate::tenant::{Account, Database, Dialect, Limits};
+use crate::{
+    server::{MariaDb, USUAL_MODES, modes},
+    tenant::{Access, Account, Charset, Database, Dialect, Limits},
+};
 
 /// How long the server may take for one thing it is asked. A drop of a database waits for locks,
 /// but no longer than [`LOCK_SECONDS`].
 const WITHIN: Duration = Duration::from_secs(20);
 const LOCK_SECONDS: u32 = 5;
+/// How long the rows of one table may take to be summed up.
+const CHECKSUM_WITHIN: Duration = Duration::from_secs(120);
 /// Administrator's connections, all callers together.
 const CONNECTIONS: usize = 4;
 
@@ -54,6 +62,7 @@ impl From<Fault> for BrokerError {
 
 /// The administrator's connections to the server.
 pub(crate) struct Link {
+    opts: Opts,
     pool: Pool,
     dialect: OnceCell<Dialect>,
 }
@@ -81,12 +90,17 @@ impl Link {
             .with_constraints(constraints)
             .with_inactive_connection_ttl(Duration::from_secs(60))
             .with_ttl_check_interval(Duration::from_secs(30));
-        let opts = OptsBuilder::from_opts(opts)
+        let pooled = OptsBuilder::from_opts(opts.clone())
             .pool_opts(pool)
             .prefer_socket(false)
             .db_name(None::<String>)
             .setup(vec![format!("SET SESSION lock_wait_timeout={LOCK_SECONDS}")]);
-        Self { pool: Pool::new(opts), dialect: OnceCell::new() }
+        Self { opts, pool: Pool::new(pooled), dialect: OnceCell::new() }
+    }
+
+    /// Where the server is and who the broker is there, for programs that connect themselves.
+    pub(crate) fn opts(&self) -> &Opts {
+        &self.opts
     }
 
     /// Whether the server answers, and has the database.
@@ -107,8 +121,13 @@ impl Link {
     }
 
     /// Makes a database.
-    pub(crate) async fn create(&self, database: &Database) -> Result<(), Fault> {
-        self.run(&[database.create()]).await
+    pub(crate) async fn create(&self, database: &Database, charset: Charset) -> Result<(), Fault> {
+        self.run(&[database.create(charset)]).await
+    }
+
+    /// Changes the character set of a database's new tables.
+    pub(crate) async fn alter(&self, database: &Database, charset: Charset) -> Result<(), Fault> {
+        self.run(&[database.alter(charset)]).await
     }
 
     /// Makes an account work, whatever it was.
@@ -117,10 +136,30 @@ impl Link {
         account: &Account,
         database: &Database,
         secret: &Secret,
-        limits: Limits,
+        terms: (Access, Limits),
     ) -> Result<(), Fault> {
         let dialect = self.dialect().await?;
-        self.run(&account.allow(database, secret, limits, dialect)?).await
+        self.run(&account.allow(database, secret, terms, dialect)?).await
+    }
+
+    /// Makes an account for what runs as it, locked.
+    pub(crate) async fn stand_in(&self, account: &Account, database: &Database) -> Result<(), Fault> {
+        self.run(&account.stand_in(database)?).await
+    }
+
+    /// Closes a database: its accounts are locked, their connections ended. Returns the accounts.
+    pub(crate) async fn freeze(&self, database: &Database) -> Result<Vec<Account>, Fault> {
+        let accounts = self.accounts_of(database).await?;
+        for account in &accounts {
+            self.shut(account).await?;
+        }
+        Ok(accounts)
+    }
+
+    /// Opens a database again. An account that was locked before for good has a password that nobody knows.
+    pub(crate) async fn thaw(&self, database: &Database) -> Result<(), Fault> {
+        let accounts = self.accounts_of(database).await?;
+        self.run(&accounts.iter().map(Account::unlock).collect::<Vec<_>>()).await
     }
 
     /// Ends an account and its open connections. One that views, triggers or routines of the database run as
@@ -143,9 +182,16 @@ impl Link {
         self.run(&[database.drop()]).await
     }
 
-    /// All accounts that are a binding's.
+    /// All accounts that are a binding's and are not locked.
     pub(crate) async fn accounts(&self) -> Result<HashSet<String>, Fault> {
-        let names: Vec<String> = self.all("SELECT User FROM mysql.user WHERE User LIKE 'ub%'", ()).await?;
+        let select = match self.dialect().await? {
+            Dialect::MariaDb => {
+                "SELECT User FROM mysql.global_priv WHERE User LIKE 'ub%' \
+                 AND COALESCE(JSON_EXTRACT(Priv, '$.account_locked'), 'false') <> 'true'"
+            }
+            Dialect::MySql => "SELECT User FROM mysql.user WHERE User LIKE 'ub%' AND account_locked = 'N'",
+        };
+        let names: Vec<String> = self.all(select, ()).await?;
         Ok(names.into_iter().collect())
     }
 
@@ -220,6 +266,55 @@ impl Link {
     async fn accounts_of(&self, database: &Database) -> Result<Vec<Account>, Fault> {
         let names: Vec<String> = self.all("SELECT User FROM mysql.db WHERE Db = ?", (database.as_str(),)).await?;
         Ok(names.iter().filter_map(|name| Account::read(name)).collect())
+    }
+
+    /// Whether a server runs with its settings, those that only a start brings into force.
+    pub(crate) async fn fits(&self, settings: &MariaDb) -> Result<bool, Fault> {
+        let ask = "SELECT @@GLOBAL.sql_mode, @@GLOBAL.max_connections, @@GLOBAL.innodb_buffer_pool_size";
+        let running: Option<(String, u64, u64)> = self.first(ask, ()).await?;
+        let Some((sql_mode, max_connections, buffer_pool)) = running else { return Ok(false) };
+        let wanted = settings.sql_mode.as_deref().unwrap_or(USUAL_MODES);
+        // The server rounds the buffer pool up to whole pieces.
+        let (pool, least) = (buffer_pool >> 20, u64::from(settings.buffer_pool));
+        Ok(modes(&sql_mode) == modes(wanted)
+            && max_connections == u64::from(settings.max_connections)
+            && (least..=least + least / 32 + 2).contains(&pool))
+    }
+
+    /// The server's name and version, as `mariadb 10.11.6`.
+    pub(crate) async fn version(&self) -> Result<String, Fault> {
+        let version: Option<String> = self.first("SELECT VERSION()", ()).await?;
+        let number = version.unwrap_or_default();
+        let number = number.split('-').next().unwrap_or_default();
+        Ok(match self.dialect().await? {
+            Dialect::MariaDb => format!("MariaDB {number}"),
+            Dialect::MySql => format!("MySQL {number}"),
+        })
+    }
+
+    /// All that a database holds, by name, tables with the checksum of their rows. Equal contents are equal data.
+    pub(crate) async fn content(&self, database: &Database) -> Result<BTreeSet<String>, Fault> {
+        let name = database.as_str();
+        let tables = "SELECT TABLE_NAME FROM information_schema.TABLES \
+            WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE') ORDER BY 1";
+        let tables: Vec<String> = self.all(tables, (name,)).await?;
+        let mut content = BTreeSet::new();
+        for table in tables {
+            let ask = format!("CHECKSUM TABLE `{name}`.`{}`", table.replace('`', "``"));
+            let sum: Option<(String, Option<u64>)> =
+                timeout(CHECKSUM_WITHIN, async { Ok::<_, Fault>(self.connection().await?.query_first(ask).await?) })
+                    .await
+                    .unwrap_or(Err(Fault::Silent))?;
+            let sum = sum.and_then(|(_, sum)| sum);
+            content.insert(format!("table {table} {sum:?}"));
+        }
+        let others = "SELECT CONCAT('view ', TABLE_NAME) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = :db \
+            UNION ALL SELECT CONCAT('trigger ', TRIGGER_NAME) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = :db \
+            UNION ALL SELECT CONCAT(ROUTINE_TYPE, ' ', ROUTINE_NAME) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db \
+            UNION ALL SELECT CONCAT('event ', EVENT_NAME) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :db";
+        let others: Vec<String> = self.all(others, params! { "db" => name }).await?;
+        content.extend(others);
+        Ok(content)
     }
 
     async fn run(&self, statements: &[String]) -> Result<(), Fault> {

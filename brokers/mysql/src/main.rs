@@ -11,7 +11,7 @@ const ABOUT: About =
 #[tokio::main]
 async fn main() -> ExitCode {
     Cli::<Config>::new(ABOUT)
-        .catalog(async |_: &Config| Ok(MysqlBroker::offer()))
+        .catalog(async |config: &Config| MysqlBroker::offer(config))
         .check(async |config: &Config, findings: &mut Findings| MysqlBroker::check(config, findings).await)
         .run(async |config: Config| MysqlBroker::start(config).await)
         .await

@@ -1,6 +1,7 @@
 //! The broker's own server: how a `mariadbd` is set up.
 
 use std::{
+    collections::HashSet,
     error::Error,
     ffi::OsString,
     fs, io,
@@ -10,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use broker_core::Secret;
-use broker_hosting::{Place, Program, find_program};
+use broker_hosting::{Container, Image, Limits, Place, Program, find_program};
 
 use crate::{
     Config,
@@ -18,10 +19,15 @@ use crate::{
     tenant::plain,
 };
 
+/// Where the image has its programs.
+const SERVER: &str = "/usr/sbin/mariadbd";
+const INSTALLER: &str = "/usr/bin/mariadb-install-db";
+
 /// The broker's own account on its server.
 pub(crate) const ADMIN: &str = "broker";
 
 /// The installed programs.
+#[derive(Clone, Debug)]
 pub(crate) struct Installed {
     executable: PathBuf,
     installer: PathBuf,
@@ -33,19 +39,31 @@ impl Installed {
         let (executable, installer) = (find_program(&config.mariadbd)?, find_program(&config.mariadb_install_db)?);
         Ok(Self { executable, installer })
     }
-
-    /// A server with the configuration's settings.
-    pub(crate) fn with(self, config: &Config, admin: Secret) -> MariaDb {
-        MariaDb { installed: self, admin, buffer_pool: config.buffer_pool, max_connections: config.max_connections }
-    }
 }
 
 /// A server and its settings.
+#[derive(Clone, Debug)]
 pub(crate) struct MariaDb {
-    installed: Installed,
-    admin: Secret,
-    buffer_pool: u32,
-    max_connections: u32,
+    pub(crate) installed: Installed,
+    pub(crate) admin: Secret,
+    /// In MiB.
+    pub(crate) buffer_pool: u32,
+    pub(crate) max_connections: u32,
+    pub(crate) is_contained: bool,
+    pub(crate) limits: Limits,
+    /// Whether events of its databases run.
+    pub(crate) runs_events: bool,
+    /// Its modes, where they are not the usual ones.
+    pub(crate) sql_mode: Option<String>,
+}
+
+/// The modes of a server that is told none, in MariaDB.
+pub(crate) const USUAL_MODES: &str =
+    "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION";
+
+/// The modes in a list with commas, in no order.
+pub(crate) fn modes(list: &str) -> HashSet<String> {
+    list.split(',').filter(|mode| !mode.is_empty()).map(str::to_owned).collect()
 }
 
 impl MariaDb {
@@ -72,7 +90,8 @@ impl MariaDb {
         if place.runs_as_root() {
             args.push("--user=root".into());
         }
-        place.run(&self.installed.installer, &args, Duration::from_secs(120)).await?;
+        let installer = if place.is_contained() { Path::new(INSTALLER) } else { &self.installed.installer };
+        place.run(installer, &args, Duration::from_secs(120)).await?;
         fs::rename(&unfinished, data)?;
         fs::File::open(place.path())?.sync_all()
     }
@@ -97,7 +116,8 @@ impl MariaDb {
              skip-symbolic-links\n\
              enforce-storage-engine=InnoDB\n\
              local-infile=0\n\
-             event-scheduler=OFF\n\
+             event-scheduler={events}\n\
+             {sql_mode}\
              max-connections={max_connections}\n\
              innodb-buffer-pool-size={buffer_pool}M\n\
              innodb-log-file-size=32M\n\
@@ -113,6 +133,8 @@ impl MariaDb {
             files = value(&place.folder("files")?)?,
             addresses = addresses.join(","),
             port = place.port,
+            events = if self.runs_events { "ON" } else { "OFF" },
+            sql_mode = format_args!("sql-mode=\"{}\"\n", self.sql_mode.as_deref().unwrap_or(USUAL_MODES)),
             max_connections = self.max_connections,
             buffer_pool = self.buffer_pool,
         ))
@@ -120,13 +142,15 @@ impl MariaDb {
 
     /// Run at each start, a statement a line. The broker's account has what it needs and not more;
     /// root gets in by the socket alone, and nobody without a name.
-    fn init(&self) -> Result<String, Box<dyn Error + Send + Sync>> {
-        let account = format!("'{ADMIN}'@'127.0.0.1'");
+    fn init(&self, place: &Place) -> Result<String, Box<dyn Error + Send + Sync>> {
+        // The engine brings the broker's connections into a container from an address of its own.
+        let from = if place.is_contained() { "%" } else { "127.0.0.1" };
+        let account = format!("'{ADMIN}'@'{from}'");
         Ok(format!(
             "DELETE FROM mysql.global_priv WHERE User='';\n\
              FLUSH PRIVILEGES;\n\
              CREATE OR REPLACE USER {account} IDENTIFIED BY '{}';\n\
-             GRANT CREATE USER, PROCESS, CONNECTION ADMIN, SHOW DATABASES ON *.* TO {account};\n\
+             GRANT CREATE USER, PROCESS, CONNECTION ADMIN, SHOW DATABASES, SET USER ON *.* TO {account};\n\
              GRANT SELECT ON `mysql`.* TO {account};\n\
              GRANT ALL PRIVILEGES ON `tb%`.* TO {account} WITH GRANT OPTION;\n",
             plain(&self.admin)?
@@ -140,13 +164,22 @@ impl Program for MariaDb {
         &self.installed.executable
     }
 
+    fn container(&self) -> Option<Container> {
+        let image = Image::new("mysql-broker/server", include_str!("../image/Dockerfile"));
+        self.is_contained.then(|| Container { image, executable: SERVER.to_owned(), health: None })
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.clone()
+    }
+
     async fn prepare(&self, place: &Place) -> Result<Vec<OsString>, Box<dyn Error + Send + Sync>> {
         let data = place.path().join("data");
         if !data.exists() {
             self.install(place, &data).await?;
         }
         place.folder("data")?;
-        let init = place.write("init.sql", &self.init()?)?;
+        let init = place.write("init.sql", &self.init(place)?)?;
         let settings = place.write("my.cnf", &self.settings(place, &data, &init)?)?;
         Ok(vec![option("defaults-file", &settings)])
     }

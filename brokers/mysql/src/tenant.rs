@@ -19,8 +19,13 @@ impl Database {
         &self.0
     }
 
-    pub(crate) fn create(&self) -> String {
-        format!("CREATE DATABASE IF NOT EXISTS `{}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", self.0)
+    pub(crate) fn create(&self, charset: Charset) -> String {
+        format!("CREATE DATABASE IF NOT EXISTS `{}` {}", self.0, charset.clause())
+    }
+
+    /// For tables that are made from now on.
+    pub(crate) fn alter(&self, charset: Charset) -> String {
+        format!("ALTER DATABASE `{}` {}", self.0, charset.clause())
     }
 
     pub(crate) fn drop(&self) -> String {
@@ -31,6 +36,44 @@ impl Database {
 /// A binding's account: `ub` and the binding's identifier (SPEC M-3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Account(String);
+
+/// A character set, with the collation that fits most languages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Charset {
+    #[default]
+    Utf8mb4,
+    Utf8mb3,
+    Latin1,
+    Ascii,
+}
+
+impl Charset {
+    pub(crate) const NAMES: [&str; 4] = ["utf8mb4", "utf8mb3", "latin1", "ascii"];
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Utf8mb4, Self::Utf8mb3, Self::Latin1, Self::Ascii]
+            .into_iter()
+            .zip(Self::NAMES)
+            .find_map(|(charset, known)| (known == name).then_some(charset))
+    }
+
+    fn clause(self) -> &'static str {
+        match self {
+            Self::Utf8mb4 => "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
+            Self::Utf8mb3 => "CHARACTER SET utf8mb3 COLLATE utf8mb3_unicode_ci",
+            Self::Latin1 => "CHARACTER SET latin1 COLLATE latin1_swedish_ci",
+            Self::Ascii => "CHARACTER SET ascii COLLATE ascii_general_ci",
+        }
+    }
+}
+
+/// What an account may do with its database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Full,
+    /// Without routines: one that runs as its definer could write (SPEC M-7).
+    ReadOnly,
+}
 
 /// What an account may use.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +111,7 @@ impl Account {
         &self,
         database: &Database,
         secret: &Secret,
-        limits: Limits,
+        (access, limits): (Access, Limits),
         dialect: Dialect,
     ) -> Result<Vec<String>> {
         let (account, password) = (self.quoted(), plain(secret)?);
@@ -78,16 +121,35 @@ impl Account {
             Dialect::MySql => String::new(),
         };
         let terms = format!("REQUIRE {tls} WITH MAX_USER_CONNECTIONS {}{time}", limits.connections);
-        Ok(vec![
+        let mut statements = vec![
             format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}' {terms}"),
             format!("ALTER USER {account} IDENTIFIED BY '{password}' {terms} ACCOUNT UNLOCK"),
-            format!("GRANT {PRIVILEGES} ON `{}`.* TO {account}", database.as_str()),
+        ];
+        if access == Access::ReadOnly {
+            // The same consumer may have had more before.
+            statements.push(format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account}"));
+        }
+        statements.push(format!("GRANT {} ON `{}`.* TO {account}", access.privileges(), database.as_str()));
+        Ok(statements)
+    }
+
+    /// Makes an account that what it defined can run as, and with which nobody logs in.
+    pub(crate) fn stand_in(&self, database: &Database) -> Result<Vec<String>> {
+        let (account, nobodys) = (self.quoted(), Secret::generate());
+        let password = plain(&nobodys)?;
+        Ok(vec![
+            format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}' ACCOUNT LOCK"),
+            format!("GRANT {} ON `{}`.* TO {account}", Access::Full.privileges(), database.as_str()),
         ])
     }
 
     /// No new connections; those that are open are ended by [`kill`](Self::kill).
     pub(crate) fn lock(&self) -> String {
         format!("ALTER USER IF EXISTS {} ACCOUNT LOCK", self.quoted())
+    }
+
+    pub(crate) fn unlock(&self) -> String {
+        format!("ALTER USER IF EXISTS {} ACCOUNT UNLOCK", self.quoted())
     }
 
     /// Ends the account's open connections, where one statement can.
@@ -115,6 +177,15 @@ impl Account {
 
     fn quoted(&self) -> String {
         format!("'{}'@'%'", self.0)
+    }
+}
+
+impl Access {
+    fn privileges(self) -> &'static str {
+        match self {
+            Self::Full => PRIVILEGES,
+            Self::ReadOnly => "SELECT, SHOW VIEW",
+        }
     }
 }
 
@@ -156,6 +227,13 @@ mod tests {
     }
 
     #[test]
+    fn character_sets_have_the_names_that_users_type() {
+        assert_eq!(Charset::named("latin1"), Some(Charset::Latin1));
+        assert!(Charset::NAMES.iter().all(|name| Charset::named(name).unwrap().clause().contains(name)));
+        assert_eq!(Charset::named("utf8mb4; DROP"), None);
+    }
+
+    #[test]
     fn a_password_that_would_need_quoting_is_refused() {
         for bad in ["", "a'b", "a\\b", "a b"] {
             assert!(plain(&Secret::from(bad)).is_err(), "{bad}");
@@ -168,7 +246,8 @@ mod tests {
         let (binding, database) = (binding(), Database::of(&instance));
         let limits = Limits { connections: 7, statement_time: 9, tls: true };
 
-        let on = |dialect| Account::of(&binding).allow(&database, &binding.secret, limits, dialect).unwrap();
+        let on =
+            |dialect| Account::of(&binding).allow(&database, &binding.secret, (Access::Full, limits), dialect).unwrap();
 
         let mariadb = on(Dialect::MariaDb);
         assert!(mariadb[1].ends_with("REQUIRE SSL WITH MAX_USER_CONNECTIONS 7 MAX_STATEMENT_TIME 9 ACCOUNT UNLOCK"));

@@ -2,6 +2,9 @@
 
 mod accounts;
 mod conformance;
+mod dedicated;
 mod isolation;
+mod moves;
+mod read_only;
 mod servers;
 mod support;

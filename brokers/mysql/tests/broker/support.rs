@@ -45,6 +45,11 @@ impl Grounds {
 
     pub(crate) fn config(&self) -> Config {
         Config {
+            plans: None,
+            mariadb_dump: "mariadb-dump".to_owned(),
+            mariadb: "mariadb".to_owned(),
+            docker: "unix:///var/run/docker.sock".to_owned(),
+            build_network: None,
             shared_url: None,
             shared_url_file: None,
             advertise_host: "127.0.0.1".to_owned(),
@@ -70,9 +75,36 @@ impl Grounds {
         self.folder.path().join("servers")
     }
 
+    /// A broker with the plans of a file.
+    pub(crate) fn with_plans(&self, plans: &str) -> Config {
+        let file = self.folder.path().join("plans.toml");
+        fs::write(&file, plans).unwrap();
+        Config { plans: Some(file), ..self.config() }
+    }
+
     fn record(&self, field: &str) -> Option<String> {
-        let record = fs::read_to_string(self.root().join("shared/server.json")).ok()?;
+        self.record_of("shared", field)
+    }
+
+    fn record_of(&self, server: &str, field: &str) -> Option<String> {
+        let record = fs::read_to_string(self.root().join(server).join("server.json")).ok()?;
         Some(record.split(&format!("\"{field}\": ")).nth(1)?.split([',', '\n']).next()?.to_owned())
+    }
+
+    /// The servers that were made and not removed.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root()).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut servers: Vec<_> = names.filter(|name| self.record_of(name, "port").is_some()).collect();
+        servers.sort();
+        servers
+    }
+
+    /// Kills an instance's own server, and returns when it is dead.
+    pub(crate) async fn kill_dedicated(&self, instance: &Instance) {
+        let pid = self.record_of(instance.id.as_str(), "pid").unwrap();
+        kill(&pid);
+        eventually("the server ends", async || !is_mariadb(&pid)).await;
     }
 
     pub(crate) fn pid(&self) -> String {
@@ -89,9 +121,8 @@ impl Grounds {
 
 impl Drop for Grounds {
     fn drop(&mut self) {
-        if let Some(pid) = self.record("pid").filter(|pid| is_mariadb(pid)) {
-            kill(&pid);
-        }
+        let pids = self.servers().into_iter().filter_map(|server| self.record_of(&server, "pid"));
+        pids.filter(|pid| is_mariadb(pid)).for_each(|pid| kill(&pid));
     }
 }
 
@@ -186,6 +217,17 @@ impl Client {
 
 pub(crate) fn instance(name: &str) -> Instance {
     Instance::new(name.parse().unwrap(), "shared".parse().unwrap())
+}
+
+pub(crate) fn on_plan(plan: &str) -> Instance {
+    Instance::new("db".parse().unwrap(), plan.parse().unwrap())
+}
+
+/// The same binding, for reading.
+pub(crate) fn read_only(app: &str) -> Binding {
+    let mut binding = binding(app);
+    binding.parameters.insert("read-only".to_owned(), true.into());
+    binding
 }
 
 pub(crate) fn binding(app: &str) -> Binding {

@@ -1,0 +1,271 @@
+//! The servers: the shared one, given or the broker's own, and those of dedicated plans.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use broker_core::{BrokerError, Instance, Notes, Result, Secret};
+use broker_hosting::{Containers, Host, Hosting, Limits, RunAs, ServerId, addresses_of, kept_secret};
+use mysql_async::Opts;
+use tracing::warn;
+
+use crate::{
+    Config,
+    link::{self, Fault, Link},
+    plans::{Dedicated, Kind, Plans, SQL_MODE},
+    server::{Installed, MariaDb},
+};
+
+const SHARED: &str = "shared";
+/// What an instance remembers of where it is. One without it was made when all were shared.
+const PLACE: &str = "place";
+const DEDICATED: &str = "dedicated";
+
+/// Whether an instance has a server of its own, as it remembers, whatever its plan says by now.
+pub(crate) fn is_dedicated(instance: &Instance) -> bool {
+    instance.notes.get(PLACE).is_some_and(|place| place == DEDICATED)
+}
+
+/// What an instance on such a plan remembers.
+pub(crate) fn notes_of(kind: &Kind) -> Notes {
+    let place = if kind.is_shared() { SHARED } else { DEDICATED };
+    Notes::from_iter([(PLACE.to_owned(), place.into())])
+}
+
+/// All servers that the broker works with.
+pub(crate) struct Servers {
+    shared: Server,
+    own: Option<Arc<Own>>,
+}
+
+/// One server.
+#[derive(Clone)]
+pub(crate) enum Server {
+    /// One that the broker starts.
+    Own { own: Arc<Own>, id: ServerId, settings: Box<MariaDb> },
+    /// One that was there.
+    Given { link: Arc<Link>, address: (String, u16) },
+}
+
+impl Servers {
+    pub(crate) async fn start(config: &Config, plans: &Plans) -> anyhow::Result<Self> {
+        let given = match config.shared_url()? {
+            Some(url) => Some(Server::given(&link::at_url(&url)?, config).await?),
+            None => None,
+        };
+        let starts_some = given.is_none() || plans.all().iter().any(|offer| !offer.kind.is_shared());
+        let own = if starts_some { Some(Arc::new(Own::start(config).await?)) } else { None };
+        let shared = match (given, &own) {
+            (Some(given), _) => given,
+            (None, Some(own)) => Server::own_shared(own, config)?,
+            (None, None) => anyhow::bail!("there is no server for the plan `{SHARED}`"),
+        };
+        if plans.all().iter().any(|offer| offer.kind.is_shared()) {
+            shared.up().await?;
+        }
+        Ok(Self { shared, own })
+    }
+
+    pub(crate) fn shared(&self) -> &Server {
+        &self.shared
+    }
+
+    /// The server of an instance's own, with the settings of a plan.
+    pub(crate) fn dedicated(&self, instance: &Instance, plan: &Dedicated) -> Result<Server> {
+        let own = self.own()?;
+        let sql_mode = instance.parameters.get(SQL_MODE).and_then(|modes| modes.as_str()).map(str::to_owned);
+        let settings = MariaDb {
+            installed: own.installed.clone(),
+            admin: instance.secret.clone(),
+            buffer_pool: plan.buffer_pool,
+            max_connections: plan.max_connections,
+            is_contained: plan.is_contained,
+            limits: plan.limits.clone(),
+            runs_events: true,
+            sql_mode,
+        };
+        Ok(Server::Own { own: Arc::clone(own), id: server_id(instance)?, settings: Box::new(settings) })
+    }
+
+    /// Whether there is a server of the instance's own, running or not.
+    pub(crate) fn has_dedicated(&self, instance: &Instance) -> Result<bool> {
+        let id = server_id(instance)?;
+        Ok(self.own.as_ref().is_some_and(|own| own.host.knows(&id)))
+    }
+
+    /// Removes the server of an instance's own with all it has. Nothing to do is a success.
+    pub(crate) async fn remove_dedicated(&self, instance: &Instance) -> Result<()> {
+        let own = match &self.own {
+            Some(own) => own,
+            None if is_dedicated(instance) => {
+                return Err(BrokerError::failed(
+                    "a dedicated server can only be removed with a dedicated plan in the file",
+                ));
+            }
+            None => return Ok(()),
+        };
+        let id = server_id(instance)?;
+        own.host.remove(&id).await.map_err(BrokerError::unavailable)?;
+        own.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        Ok(())
+    }
+
+    fn own(&self) -> Result<&Arc<Own>> {
+        self.own.as_ref().ok_or_else(|| BrokerError::bad_request("dedicated servers are not offered any more"))
+    }
+}
+
+fn server_id(instance: &Instance) -> Result<ServerId> {
+    instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))
+}
+
+impl Server {
+    pub(crate) async fn given(opts: &Opts, config: &Config) -> anyhow::Result<Self> {
+        let link = Link::new(opts.clone());
+        examine(&link, opts).await?;
+        let host = opts.ip_or_hostname();
+        let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let host = if loopback { config.advertise_host.clone() } else { host.to_owned() };
+        Ok(Self::Given { link: Arc::new(link), address: (host, opts.tcp_port()) })
+    }
+
+    fn own_shared(own: &Arc<Own>, config: &Config) -> anyhow::Result<Self> {
+        let settings = MariaDb {
+            installed: own.installed.clone(),
+            admin: Secret::from(kept_secret(&own.host.file("admin-password"))?),
+            buffer_pool: config.buffer_pool,
+            max_connections: config.max_connections,
+            is_contained: false,
+            limits: Limits::default(),
+            runs_events: false,
+            sql_mode: None,
+        };
+        let id = SHARED.parse().map_err(anyhow::Error::msg)?;
+        Ok(Self::Own { own: Arc::clone(own), id, settings: Box::new(settings) })
+    }
+
+    /// The server, started when it is the broker's own and down.
+    pub(crate) async fn up(&self) -> Result<Arc<Link>> {
+        match self {
+            Self::Given { link, .. } => Ok(Arc::clone(link)),
+            Self::Own { own, id, settings } => {
+                let running = own.host.ensure(id, &**settings).await.map_err(BrokerError::unavailable)?;
+                Ok(own.link(id, running.port, settings))
+            }
+        }
+    }
+
+    /// The server as it is; none when it is the broker's own and down.
+    pub(crate) async fn if_up(&self) -> Result<Option<Arc<Link>>> {
+        match self {
+            Self::Given { link, .. } => Ok(Some(Arc::clone(link))),
+            Self::Own { own, id, settings } => {
+                if !own.host.is_running(id).await.map_err(BrokerError::unavailable)? {
+                    return Ok(None);
+                }
+                Ok(self.port()?.map(|port| own.link(id, port, settings)))
+            }
+        }
+    }
+
+    /// Has the server run with its settings as they are now.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        let Self::Own { own, id, settings } = self else { return Ok(()) };
+        own.host.update(id, &**settings).await.map_err(BrokerError::unavailable)?;
+        let link = self.up().await?;
+        let place = own.host.find(id).map_err(BrokerError::unavailable)?;
+        let is_elsewhere = place.is_some_and(|place| place.is_contained() != settings.is_contained);
+        if is_elsewhere || !link.fits(settings).await? {
+            own.host.restart(id, &**settings).await.map_err(BrokerError::unavailable)?;
+        }
+        Ok(())
+    }
+
+    /// Where apps find the server; none before the broker's own was first started.
+    pub(crate) fn address(&self) -> Result<Option<(String, u16)>> {
+        match self {
+            Self::Given { address, .. } => Ok(Some(address.clone())),
+            Self::Own { own, .. } => Ok(self.port()?.map(|port| (own.advertise_host.clone(), port))),
+        }
+    }
+
+    /// Its port, also while it is down.
+    fn port(&self) -> Result<Option<u16>> {
+        let Self::Own { own, id, .. } = self else { return Ok(None) };
+        Ok(own.host.find(id).map_err(BrokerError::unavailable)?.map(|place| place.port))
+    }
+}
+
+/// What the broker's own servers have in common.
+pub(crate) struct Own {
+    host: Host,
+    installed: Installed,
+    advertise_host: String,
+    links: Mutex<HashMap<ServerId, (u16, Arc<Link>)>>,
+}
+
+impl Own {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let installed = Installed::find(config)?;
+        let containers = Containers {
+            engine: config.docker.clone(),
+            build_network: config.build_network.clone(),
+            ..Containers::new("mysql")
+        };
+        let hosting = Hosting {
+            root: config.servers_dir.clone(),
+            ports: config.ports.clone(),
+            addresses: addresses_of(&config.advertise_host, &config.bind).await?,
+            run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
+            containers: Some(containers),
+        };
+        let host = Host::open(hosting).await?;
+        Ok(Self { host, installed, advertise_host: config.advertise_host.clone(), links: Mutex::default() })
+    }
+
+    fn link(&self, id: &ServerId, port: u16, settings: &MariaDb) -> Arc<Link> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        match links.get(id) {
+            Some((known, link)) if *known == port => Arc::clone(link),
+            _ => {
+                let fresh = Arc::new(settings.link(port));
+                links.insert(id.clone(), (port, Arc::clone(&fresh)));
+                fresh
+            }
+        }
+    }
+}
+
+/// Looks whether the broker can work on a server given by URL.
+async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<()> {
+    let server = format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port());
+    let asked = match link.dialect().await {
+        Ok(_) => link.accounts().await,
+        Err(fault) => Err(fault),
+    };
+    match asked {
+        Ok(_) => {}
+        Err(refused @ Fault::Refused { code: 1045 | 1698 | 1130, .. }) => {
+            return Err(refused)
+                .with_context(|| format!("the server {server} refuses the user and password of its URL"));
+        }
+        Err(refused @ Fault::Refused { code: 1044 | 1142 | 1227, .. }) => {
+            return Err(refused).with_context(|| {
+                format!(
+                    "the user in the URL of the server {server} may not manage its accounts: give an administrator's"
+                )
+            });
+        }
+        Err(down) => {
+            warn!("the server {server} does not answer, calls will fail until it does: {down}");
+            return Ok(());
+        }
+    }
+    for weakness in link.weaknesses().await? {
+        warn!("on the server {server} {weakness}");
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Instances that change plans.
+
+use broker_core::{Binding, Broker as _, BrokerError, Instance, Update};
+use mysql_broker::MysqlBroker;
+
+use crate::support::{Client, Grounds, binding, look_after, on_plan, tenant};
+
+/// An instance on the plan `shared`, whose data has all that a database can hold.
+async fn moving(broker: &MysqlBroker) -> (Instance, Binding) {
+    let (mut instance, binding, author) = (on_plan("shared"), binding("blog"), binding("author"));
+    instance.notes = broker.provision(&instance).await.unwrap();
+    let env = broker.bind(&instance, &author).await.unwrap();
+    let mut app = Client::of(&env).await.unwrap();
+    for statement in [
+        "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(100), b VARBINARY(100))",
+        "INSERT INTO t (a, b) VALUES ('héllo ✓', x'00FF0D0A5C27'), ('\\\\! id', NULL)",
+        "CREATE VIEW v AS SELECT * FROM t",
+        "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = CONCAT(NEW.a, '!')",
+        "CREATE PROCEDURE p() SELECT COUNT(*) FROM t",
+        "CREATE SEQUENCE s START WITH 5",
+        "CREATE TABLE `odd ``name;` (a INT)",
+    ] {
+        app.run(statement).await.unwrap();
+    }
+    // What an account defined runs on without it.
+    broker.unbind(&instance, &author).await.unwrap();
+    broker.bind(&instance, &binding).await.unwrap();
+    (instance, binding)
+}
+
+async fn move_to(broker: &MysqlBroker, instance: &mut Instance, plan: &str) -> broker_core::Result<()> {
+    let mut to = Update::of(instance);
+    to.plan = plan.parse().unwrap();
+    instance.notes = broker.update(instance, &to).await?;
+    instance.plan = to.plan;
+    Ok(())
+}
+
+async fn is_whole(client: &mut Client, rows: u64) {
+    assert_eq!(client.texts("SELECT a FROM v ORDER BY id LIMIT 1").await, ["héllo ✓"]);
+    assert_eq!(client.texts("SELECT HEX(b) FROM v ORDER BY id LIMIT 1").await, ["00FF0D0A5C27"]);
+    assert_eq!(client.number("SELECT COUNT(*) FROM t").await, rows);
+    client.run("CALL p()").await.unwrap();
+    client.run("INSERT INTO t (a) VALUES ('new')").await.unwrap();
+    assert_eq!(client.texts("SELECT a FROM t ORDER BY id DESC LIMIT 1").await, ["new!"]);
+}
+
+#[tokio::test] // SPEC M-9
+async fn an_instance_moves_to_a_server_of_its_own_and_back_with_data_and_credentials() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (mut instance, binding) = moving(&broker).await;
+    let before = broker.bind(&instance, &binding).await.unwrap();
+
+    move_to(&broker, &mut instance, "dedicated").await.unwrap();
+    let mut admin = grounds.admin().await;
+    let databases = format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'tb{}'", instance.id);
+    assert_eq!(admin.number(&databases).await, 1, "the old place is kept until the new one is written down");
+    assert!(Client::of(&before).await.is_err(), "nobody writes where it would be lost");
+    look_after(&broker, &[tenant(&instance, &[&binding])]).await;
+
+    let env = broker.bind(&instance, &binding).await.unwrap();
+    assert_ne!(env.get("MYSQL_PORT"), before.get("MYSQL_PORT"));
+    for kept in ["MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_DATABASE_NAME"] {
+        assert_eq!(env.get(kept), before.get(kept), "{kept}");
+    }
+    is_whole(&mut Client::of(&env).await.unwrap(), 2).await;
+    assert_eq!(admin.number(&databases).await, 0, "the old place is removed");
+    assert_eq!(admin.number("SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'ub%'").await, 0);
+
+    move_to(&broker, &mut instance, "shared").await.unwrap();
+    look_after(&broker, &[tenant(&instance, &[&binding])]).await;
+
+    assert_eq!(broker.bind(&instance, &binding).await.unwrap(), before);
+    is_whole(&mut Client::of(&before).await.unwrap(), 3).await;
+    assert_eq!(grounds.servers(), ["shared"]);
+}
+
+#[tokio::test] // SPEC M-9
+async fn a_move_that_is_repeated_takes_the_data_from_the_old_place_again() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (instance, binding) = moving(&broker).await;
+
+    // The broker dies when the move is done, and before that is written down.
+    move_to(&broker, &mut instance.clone(), "dedicated").await.unwrap();
+    drop(broker);
+    let broker = grounds.broker().await;
+    let mut instance = instance;
+    move_to(&broker, &mut instance, "dedicated").await.unwrap();
+    look_after(&broker, &[tenant(&instance, &[&binding])]).await;
+
+    let env = broker.bind(&instance, &binding).await.unwrap();
+    is_whole(&mut Client::of(&env).await.unwrap(), 2).await;
+}
+
+#[tokio::test] // SPEC M-9
+async fn a_move_that_fails_leaves_the_instance_working_where_it_was() {
+    for (program, is_dump) in [("false", true), ("false", false)] {
+        let grounds = Grounds::new();
+        let mut config = grounds.config();
+        *(if is_dump { &mut config.mariadb_dump } else { &mut config.mariadb }) = program.to_owned();
+        let broker = MysqlBroker::start(config).await.unwrap();
+        let (mut instance, binding) = moving(&broker).await;
+        let env = broker.bind(&instance, &binding).await.unwrap();
+
+        let refusal = move_to(&broker, &mut instance, "dedicated").await.unwrap_err();
+        assert!(!matches!(refusal, BrokerError::BadRequest(_)), "after a refusal nothing is taken back");
+        broker.update(&instance, &Update::of(&instance)).await.unwrap();
+
+        is_whole(&mut Client::of(&env).await.unwrap(), 2).await;
+        assert_eq!(grounds.servers(), ["shared"], "no server is left behind");
+    }
+}
+
+#[tokio::test] // SPEC M-9
+async fn an_instance_that_is_removed_while_it_moves_leaves_neither_place() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (instance, _) = moving(&broker).await;
+    move_to(&broker, &mut instance.clone(), "dedicated").await.unwrap();
+
+    broker.deprovision(&instance).await.unwrap();
+
+    let mut admin = grounds.admin().await;
+    assert!(admin.texts("SHOW DATABASES LIKE 'tb%'").await.is_empty());
+    assert_eq!(grounds.servers(), ["shared"]);
+}
