@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, PlanName, Result,
-    Secret, Tenant, Update, cli::Findings,
+    Routes, Secret, Tenant, Update, cli::Findings,
 };
 use broker_hosting::{Recent, addresses_of};
 use tokio::{sync::Mutex, time::timeout};
@@ -17,8 +17,10 @@ use tracing::{info, warn};
 
 use crate::{
     Config,
+    backups::Archive,
     copy::Copier,
     link::{self, Link},
+    operations,
     plans::{CHARACTER_SET, Dedicated, Kind, Offer, Plans, READ_ONLY},
     server::Installed,
     servers::{Server, Servers, is_dedicated, notes_of},
@@ -35,6 +37,8 @@ pub struct MysqlBroker {
     pub(crate) plans: Plans,
     /// None when its programs are not installed: then nothing moves.
     pub(crate) copier: Option<Copier>,
+    /// None when no place for backups is configured.
+    pub(crate) archive: Option<Archive>,
     usual: (Limits, Dedicated),
     /// Bindings and instances that were taken away lately. The list a reconciliation works from may be older than
     /// that, and must not bring them back.
@@ -59,8 +63,9 @@ impl MysqlBroker {
                 None
             }
         };
+        let archive = Archive::open(&config.backups, copier.as_ref())?;
         let usual = (config.limits(), Dedicated::usual(&config));
-        Ok(Self { servers, plans, copier, usual, gone: Mutex::default(), look: Mutex::default() })
+        Ok(Self { servers, plans, copier, archive, usual, gone: Mutex::default(), look: Mutex::default() })
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -188,7 +193,9 @@ pub(crate) struct Look {
 impl Look {
     async fn at(link: &Link) -> Result<Self> {
         let at = Instant::now();
-        Ok(Self { at, databases: link.databases().await?, accounts: link.accounts().await? })
+        // Accounts first: those that a restore closed were marked before that.
+        let accounts = link.accounts().await?;
+        Ok(Self { at, databases: link.databases().await?, accounts })
     }
 
     /// Tenants are looked after one by one, and a look lists everything: on a server with many of them it serves for
@@ -217,6 +224,9 @@ impl Broker for MysqlBroker {
         let (account, database) = (Account::of(binding), Database::of(instance));
         let server = self.server(instance)?;
         let link = server.up().await?;
+        if self.is_half_restored(instance, &link).await? {
+            return Err(BrokerError::unavailable("a restore was cut off"));
+        }
         link.allow(&account, &database, &binding.secret, self.terms(instance, binding)).await?;
         let (host, port) = server.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
         Ok(env(&host, port, &account, &database, &binding.secret))
@@ -252,6 +262,9 @@ impl Broker for MysqlBroker {
             return Ok(Health::Down("its server is down and will be started again".to_owned()));
         };
         Ok(match timeout(ASK_WITHIN, link.has(&Database::of(instance))).await {
+            Ok(Ok(true)) if self.is_half_restored(instance, &link).await? => {
+                Health::Down("a restore was cut off: restore a backup again".to_owned())
+            }
             Ok(Ok(true)) => Health::Up,
             Ok(Ok(false)) => Health::Down("its database is missing and will be made again".to_owned()),
             _ => Health::Down("its server does not answer".to_owned()),
@@ -282,12 +295,19 @@ impl Broker for MysqlBroker {
         }
         let link = self.server(instance)?.up().await?;
         let look = self.look_at(instance, &link).await?;
+        if look.databases.contains(Database::of(instance).mark().as_str()) {
+            return Ok(());
+        }
         self.restore(&link, tenant, &look).await?;
         // What is found here only now is not known to hold the data.
         if look.databases.contains(Database::of(instance).as_str()) {
             self.clear_old_place(instance).await?;
         }
-        Ok(())
+        self.keep_backups_up(instance, &link).await
+    }
+
+    fn routes(self: Arc<Self>) -> Routes {
+        operations::routes(&self)
     }
 }
 

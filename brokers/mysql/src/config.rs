@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use broker_core::Secret;
 use broker_hosting::{Ports, RunAs};
 
-use crate::tenant::Limits;
+use crate::{backups::BackupConfig, tenant::Limits};
 
 /// The MySQL broker's own settings.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,10 +34,10 @@ pub struct Config {
     /// Program that makes the data folder of the broker's own server, by name or path
     #[arg(long, env = "MYSQL_BROKER_MARIADB_INSTALL_DB", value_name = "PROGRAM", default_value = "mariadb-install-db")]
     pub mariadb_install_db: String,
-    /// Program that dumps a database, by name or path, for moves between plans
+    /// Program that dumps a database, by name or path, for moves and backups
     #[arg(long, env = "MYSQL_BROKER_MARIADB_DUMP", value_name = "PROGRAM", default_value = "mariadb-dump")]
     pub mariadb_dump: String,
-    /// Program that loads a dump, by name or path, for moves between plans
+    /// Program that loads a dump, by name or path, for moves and restores
     #[arg(long, env = "MYSQL_BROKER_MARIADB", value_name = "PROGRAM", default_value = "mariadb")]
     pub mariadb: String,
     /// Socket of the Docker engine, for plans whose servers run in containers
@@ -74,6 +74,9 @@ pub struct Config {
     /// Refuse bindings' connections that are not encrypted; needs a server given by URL that has TLS
     #[arg(long, env = "MYSQL_BROKER_REQUIRE_TLS")]
     pub require_tls: bool,
+    /// Where backups are, and when they are made.
+    #[command(flatten)]
+    pub backups: BackupConfig,
 }
 
 impl Config {

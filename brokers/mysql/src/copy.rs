@@ -1,8 +1,9 @@
-//! Copies of a database from one server to another, through the servers' own programs.
+//! Dumps of a database and their way back, through the servers' own programs.
 
 use std::{io::Write as _, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
+use broker_backup::output_of;
 use broker_core::{BrokerError, Result};
 use broker_hosting::find_program;
 use mysql_async::Opts;
@@ -40,26 +41,68 @@ impl Copier {
 
     async fn pipe(&self, database: &Database, from: &Opts, to: &Opts) -> anyhow::Result<()> {
         let (source, target) = (login(from)?, login(to)?);
-        let mut dump = command(&self.dump, &source)
-            .args(["--single-transaction", "--skip-lock-tables", "--quick", "--routines", "--events", "--triggers"])
-            .args(["--hex-blob", "--no-tablespaces", "--skip-comments", "--max-allowed-packet=1G"])
-            .args(["--default-character-set=utf8mb4", database.as_str()])
+        let mut dump = self
+            .dumping(database, &source)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("{} cannot be started", self.dump.display()))?;
         let data: Stdio = dump.stdout.take().context("the dump has no output")?.try_into()?;
-        // The dump holds what tenants wrote: in the sandbox no command of the client's own is run from it.
-        let mut load = command(&self.load, &target)
-            .args(["--loose-sandbox", "--max-allowed-packet=1G", "--default-character-set=utf8mb4", database.as_str()])
-            .stdin(data)
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{} cannot be started", self.load.display()))?;
+        let mut load = self.loading(database, &target, data)?;
         let (dumped, loaded) = tokio::join!(ended(&mut dump), ended(&mut load));
         // A load that failed ends the dump: it is the cause.
         loaded.context("loading failed")?;
         dumped.context("dumping failed")
+    }
+
+    /// All that a database holds, as a stream that fails when the dump does. The file is needed until its end.
+    pub(crate) fn dump(
+        &self,
+        database: &Database,
+        from: &Opts,
+    ) -> anyhow::Result<(impl AsyncRead + use<>, NamedTempFile)> {
+        let source = login(from)?;
+        Ok((output_of(self.dumping(database, &source))?, source))
+    }
+
+    /// Loads a dump into an empty database.
+    pub(crate) async fn load(&self, database: &Database, to: &Opts, mut dump: impl AsyncRead + Unpin) -> Result<()> {
+        let load = async {
+            let target = login(to)?;
+            let mut load = self.loading(database, &target, Stdio::piped())?;
+            let mut input = load.stdin.take().context("the program has no input")?;
+            let feed = async {
+                let fed = tokio::io::copy(&mut dump, &mut input).await;
+                drop(input);
+                fed
+            };
+            let (fed, loaded) = tokio::join!(feed, ended(&mut load));
+            loaded?;
+            fed.map(drop).map_err(anyhow::Error::from)
+        };
+        let outcome = timeout(WITHIN, load).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {}s", WITHIN.as_secs())));
+        outcome.map_err(|cause| BrokerError::failed(format!("the dump could not be loaded: {cause:#}")))
+    }
+
+    fn dumping(&self, database: &Database, login: &NamedTempFile) -> Command {
+        let mut dump = command(&self.dump, login);
+        dump.args(["--single-transaction", "--skip-lock-tables", "--quick", "--routines", "--events", "--triggers"])
+            .args(["--hex-blob", "--no-tablespaces", "--skip-comments", "--max-allowed-packet=1G"])
+            .args(["--default-character-set=utf8mb4", database.as_str()]);
+        dump
+    }
+
+    /// The dump holds what tenants wrote: in the sandbox no command of the client's own is run from it.
+    fn loading(&self, database: &Database, login: &NamedTempFile, data: Stdio) -> anyhow::Result<Child> {
+        command(&self.load, login)
+            .args(["--loose-sandbox", "--max-allowed-packet=1G", "--default-character-set=utf8mb4", database.as_str()])
+            .stdin(data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.load.display()))
     }
 }
 
@@ -68,7 +111,7 @@ fn command(program: &PathBuf, login: &NamedTempFile) -> Command {
     let mut defaults = std::ffi::OsString::from("--defaults-file=");
     defaults.push(login.path());
     let mut command = Command::new(program);
-    command.env_clear().env("LANG", "C.UTF-8").arg(defaults).stderr(Stdio::piped()).kill_on_drop(true);
+    command.env_clear().env("LANG", "C.UTF-8").arg(defaults).kill_on_drop(true);
     command
 }
 

@@ -4,20 +4,24 @@
 //! per binding on both. The shared server is given by URL, or started by the broker as the others are, through
 //! `broker-hosting`.
 //!
-//! [`MysqlBroker`] is the policy, and `moves` its part for instances that change plans. What plans there are is in
+//! [`MysqlBroker`] is the policy, `moves` its part for instances that change plans, `backups` that for backups and
+//! restores, which `operations` offers to the platform's users. What plans there are is in
 //! `plans`, the servers in `servers`, what is said to one in `link`, the words in `tenant`, and how the broker's own
 //! servers are set up in `server`.
 
+mod backups;
 mod broker;
 mod config;
 mod copy;
 mod link;
 mod moves;
+mod operations;
 mod plans;
 mod server;
 mod servers;
 mod size;
 mod tenant;
 
+pub use backups::BackupConfig;
 pub use broker::MysqlBroker;
 pub use config::Config;

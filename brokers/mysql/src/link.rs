@@ -156,6 +156,16 @@ impl Link {
         Ok(accounts)
     }
 
+    /// Makes a database empty; its accounts stay.
+    pub(crate) async fn clear(&self, database: &Database, charset: Charset) -> Result<(), Fault> {
+        self.run(&[database.drop(), database.create(charset)]).await
+    }
+
+    /// Takes the mark of a restore away.
+    pub(crate) async fn drop_mark(&self, database: &Database) -> Result<(), Fault> {
+        self.run(&[database.mark().drop()]).await
+    }
+
     /// Opens a database again. An account that was locked before for good has a password that nobody knows.
     pub(crate) async fn thaw(&self, database: &Database) -> Result<(), Fault> {
         let accounts = self.accounts_of(database).await?;
@@ -179,7 +189,7 @@ impl Link {
             self.shut(&account).await?;
             self.run(&[account.drop()]).await?;
         }
-        self.run(&[database.drop()]).await
+        self.run(&[database.mark().drop(), database.drop()]).await
     }
 
     /// All accounts that are a binding's and are not locked.

@@ -61,6 +61,9 @@ impl MysqlBroker {
         })?;
         let database = Database::of(instance);
         let (old, new) = (self.server(instance)?.up().await?, self.server_for(wanted, kind)?);
+        if self.is_half_restored(instance, &old).await? {
+            return Err(BrokerError::bad_request("a restore of this instance was cut off: restore a backup first"));
+        }
         instance.progress("making the new place");
         let new = new.up().await?;
         // What an earlier try left there is not trusted.

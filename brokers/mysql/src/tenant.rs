@@ -19,6 +19,11 @@ impl Database {
         &self.0
     }
 
+    /// An empty database that is there while a backup is restored into this one.
+    pub(crate) fn mark(&self) -> Self {
+        Self(format!("{}r", self.0))
+    }
+
     pub(crate) fn create(&self, charset: Charset) -> String {
         format!("CREATE DATABASE IF NOT EXISTS `{}` {}", self.0, charset.clause())
     }

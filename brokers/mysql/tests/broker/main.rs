@@ -1,6 +1,7 @@
 //! The MySQL broker against real servers, which the tests start: `mariadbd` has to be installed.
 
 mod accounts;
+mod backups;
 mod conformance;
 mod dedicated;
 mod isolation;

@@ -14,7 +14,7 @@ use std::{
 
 use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Tenant};
 use mysql_async::{Conn, Row, prelude::Queryable as _};
-use mysql_broker::{Config, MysqlBroker};
+use mysql_broker::{BackupConfig, Config, MysqlBroker};
 
 /// A folder for a broker's server, which ends with its test together with what runs there.
 pub(crate) struct Grounds {
@@ -64,6 +64,7 @@ impl Grounds {
             max_user_connections: 5,
             max_statement_time: 60,
             require_tls: false,
+            backups: BackupConfig { backups: None, backup_key: None, backup_every: None, backups_kept: 7 },
         }
     }
 
