@@ -18,7 +18,7 @@ mod crash;
 mod postgres;
 mod program;
 
-pub use conformance::{Report, Target, Variables, conformance};
+pub use conformance::{Report, Target, Variables, conformance, conformance_in};
 pub use crash::{CrashReport, Subject, crash_safety};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;

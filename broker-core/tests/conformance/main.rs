@@ -1,13 +1,14 @@
 //! The checker itself: a right broker passes, and for each case a broker that is wrong in just that fails.
 
 mod broker;
+mod framework;
 
 use std::time::Duration;
 
 use broker::{PASSWORD, ScriptedBroker, USERNAME};
 use broker_core::{
     Secret,
-    conformance::{Case, Options, Report, Run, Variables, Verdict, cases},
+    conformance::{Case, Dialect, Options, Report, Run, Variables, Verdict},
 };
 
 /// Cases that a broker with every feature can't be tried on.
@@ -32,7 +33,7 @@ async fn check(broker: &ScriptedBroker, cases: &[Case]) -> Report {
 async fn a_right_broker_passes_every_case_and_keeps_nothing() {
     let broker = ScriptedBroker::start("").await;
 
-    let report = check(&broker, &cases()).await;
+    let report = check(&broker, &Dialect::Tsuru.cases()).await;
 
     report.is_clean();
     for outcome in &report.outcomes {
@@ -46,7 +47,7 @@ async fn a_right_broker_passes_every_case_and_keeps_nothing() {
 #[tokio::test]
 async fn each_case_fails_alone_against_a_broker_that_is_wrong_in_it() {
     let mut cannot_fail = Vec::new();
-    for case in cases() {
+    for case in Dialect::Tsuru.cases() {
         let broker = ScriptedBroker::start(case.id).await;
 
         let report = check(&broker, &[case]).await;

@@ -9,10 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    calls::{ACTING, FORM, JSON, PLANS},
-    chapter,
-};
+use super::calls::{ACTING, FORM, JSON, PLANS};
 use crate::conformance::{
     Case, Check, End,
     answer::Answer,
