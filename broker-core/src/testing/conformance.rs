@@ -61,11 +61,7 @@ pub async fn conformance(target: &Target<'_>, opens: impl AsyncFn(&Variables) ->
 ///
 /// # Panics
 /// When the broker does not answer at all.
-pub async fn conformance_in(
-    dialect: Dialect,
-    target: &Target<'_>,
-    opens: impl AsyncFn(&Variables) -> bool,
-) -> Report {
+pub async fn conformance_in(dialect: Dialect, target: &Target<'_>, opens: impl AsyncFn(&Variables) -> bool) -> Report {
     let run = Run::new(target.options(), &opens).await.unwrap_or_else(|error| panic!("{error}"));
     run.cases(&dialect.cases(), |_| ()).await
 }

@@ -1,7 +1,9 @@
 //! The checker itself: a right broker passes, and for each case a broker that is wrong in just that fails.
 
 mod broker;
+mod document;
 mod framework;
+mod osb;
 
 use std::time::Duration;
 
@@ -10,12 +12,16 @@ use broker_core::{
     Secret,
     conformance::{Case, Dialect, Options, Report, Run, Variables, Verdict},
 };
+use futures::{StreamExt as _, stream};
+use osb::OsbBroker;
 
 /// Cases that a broker with every feature can't be tried on.
 const SKIPPED: [&str; 1] = ["A95"];
+/// How many wrong brokers are checked at once.
+const AT_ONCE: usize = 8;
 
-async fn check(broker: &ScriptedBroker, cases: &[Case]) -> Report {
-    let mut options = Options::new(&broker.url(), USERNAME, Secret::from(PASSWORD));
+fn options(url: &str) -> Options {
+    let mut options = Options::new(url, USERNAME, Secret::from(PASSWORD));
     options.plan = Some("small".to_owned());
     options.slow_plan = Some("slow".to_owned());
     options.pool = Some(("p".to_owned(), "c".to_owned()));
@@ -24,16 +30,32 @@ async fn check(broker: &ScriptedBroker, cases: &[Case]) -> Report {
     options.dotted_parameter = Some(("a.b".to_owned(), "v".to_owned()));
     options.timeout = Duration::from_millis(700);
     options.ready_within = Duration::from_millis(900);
-    let opens = async |env: &Variables| broker.opens(env);
-    let run = Run::new(options, &opens).await.expect("the broker answers");
+    options
+}
+
+async fn check(url: &str, opens: impl AsyncFn(&Variables) -> bool, cases: &[Case]) -> Report {
+    let run = Run::new(options(url), &opens).await.expect("the broker answers");
     run.cases(cases, |_| ()).await
 }
 
-#[tokio::test]
-async fn a_right_broker_passes_every_case_and_keeps_nothing() {
-    let broker = ScriptedBroker::start("").await;
+/// Checks a broker of the case's dialect that is wrong in it, or right in all.
+async fn check_scripted(wrong: &str, dialect: Dialect, cases: &[Case]) -> (Report, usize) {
+    match dialect {
+        Dialect::Tsuru => {
+            let broker = ScriptedBroker::start(wrong).await;
+            let report = check(&broker.url(), async |env: &Variables| broker.opens(env), cases).await;
+            (report, broker.instances())
+        }
+        Dialect::Osb => {
+            let broker = OsbBroker::start(wrong).await;
+            let report = check(&broker.url(), async |env: &Variables| broker.opens(env), cases).await;
+            (report, broker.instances())
+        }
+    }
+}
 
-    let report = check(&broker, &Dialect::Tsuru.cases()).await;
+async fn a_right_broker_passes(dialect: Dialect) {
+    let (report, left) = check_scripted("", dialect, &dialect.cases()).await;
 
     report.is_clean();
     for outcome in &report.outcomes {
@@ -41,20 +63,35 @@ async fn a_right_broker_passes_every_case_and_keeps_nothing() {
             assert!(SKIPPED.contains(&outcome.case.id), "{} was skipped: {reason}", outcome.case.id);
         }
     }
-    assert_eq!(broker.instances(), 0, "something was left behind");
+    assert_eq!(left, 0, "something was left behind");
+}
+
+async fn each_case_fails_alone(dialect: Dialect) {
+    let checks = stream::iter(dialect.cases()).map(async |case| {
+        let (report, _) = check_scripted(case.id, dialect, &[case]).await;
+        let verdict = report.verdict(case.id).cloned();
+        (!matches!(verdict, Some(Verdict::Failed { .. }))).then(|| format!("{}: {verdict:?}", case.id))
+    });
+    let cannot_fail: Vec<_> = checks.buffered(AT_ONCE).filter_map(async |line| line).collect().await;
+    assert!(cannot_fail.is_empty(), "cases that do not fail:\n{}", cannot_fail.join("\n"));
 }
 
 #[tokio::test]
-async fn each_case_fails_alone_against_a_broker_that_is_wrong_in_it() {
-    let mut cannot_fail = Vec::new();
-    for case in Dialect::Tsuru.cases() {
-        let broker = ScriptedBroker::start(case.id).await;
+async fn a_right_tsuru_broker_passes_every_case_and_keeps_nothing() {
+    a_right_broker_passes(Dialect::Tsuru).await;
+}
 
-        let report = check(&broker, &[case]).await;
+#[tokio::test]
+async fn a_right_open_service_broker_passes_every_case_and_keeps_nothing() {
+    a_right_broker_passes(Dialect::Osb).await;
+}
 
-        if !matches!(report.verdict(case.id), Some(Verdict::Failed { .. })) {
-            cannot_fail.push(format!("{}: {:?}", case.id, report.verdict(case.id)));
-        }
-    }
-    assert!(cannot_fail.is_empty(), "cases that do not fail:\n{}", cannot_fail.join("\n"));
+#[tokio::test]
+async fn each_tsuru_case_fails_alone_against_a_broker_that_is_wrong_in_it() {
+    each_case_fails_alone(Dialect::Tsuru).await;
+}
+
+#[tokio::test]
+async fn each_open_service_broker_case_fails_alone_against_a_broker_that_is_wrong_in_it() {
+    each_case_fails_alone(Dialect::Osb).await;
 }

@@ -85,6 +85,10 @@ impl<'c> Platform<'c> {
         lock(&self.0.made_v2).insert(made);
     }
 
+    pub(super) fn need_not_remove(self, made: &Made) {
+        lock(&self.0.made_v2).remove(made);
+    }
+
     /// The query that names service and plan.
     pub(super) fn ids(self, plan: &Value) -> Result<String, End> {
         Ok(format!("service_id={}&plan_id={}", encoded_id(&self.offer()?.service), encoded_id(plan)))
