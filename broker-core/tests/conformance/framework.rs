@@ -5,17 +5,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, Catalog, EnvVars, Instance, Notes, Result, Update,
-    conformance::{Dialect, Run, Variables, Verdict},
+    conformance::{Dialect, Variables, Verdict},
     testing::{FakeBroker, PASSWORD, Target, TestBroker, USERNAME, conformance},
 };
-use futures::future::join_all;
+
+use crate::check;
 
 /// Cases that need a second service, a maintenance version, metadata or a schema of binds.
 const NOT_OFFERED: [&str; 4] = ["O51", "O63", "O131", "O141"];
-/// How many parts the cases are run in, at once.
-const PARTS: usize = 16;
 /// Longer than a platform that accepts unfinished work is kept waiting.
-const LONG: Duration = Duration::from_millis(1300);
+const LONG: Duration = Duration::from_millis(1600);
 
 fn target(url: &str) -> Target<'_> {
     Target { url, username: USERNAME, password: PASSWORD, plan: "small" }
@@ -38,21 +37,15 @@ async fn a_broker_of_the_framework_whose_work_takes_long_keeps_the_contract() {
     let fake = FakeBroker::new();
     let broker = TestBroker::start(Slow(fake.clone())).await;
     let url = broker.url();
-    let opens = async |env: &Variables| fake.opens(env);
     let mut options = target(&url).options();
     options.slow_plan = Some("large".to_owned());
-    let cases = Dialect::Osb.cases();
-    let parts = cases.chunks(cases.len().div_ceil(PARTS)).map(async |cases| {
-        let run = Run::new(options.clone(), &opens).await.unwrap();
-        run.cases(cases, |_| ()).await
-    });
 
-    for report in join_all(parts).await {
-        report.is_clean();
-        for outcome in &report.outcomes {
-            let skipped = matches!(outcome.verdict, Verdict::Skipped(_));
-            assert!(!skipped || NOT_OFFERED.contains(&outcome.case.id), "{outcome:?}");
-        }
+    let report = check(options, async |env: &Variables| fake.opens(env), &Dialect::Osb.cases()).await;
+
+    report.is_clean();
+    for outcome in &report.outcomes {
+        let skipped = matches!(outcome.verdict, Verdict::Skipped(_));
+        assert!(!skipped || NOT_OFFERED.contains(&outcome.case.id), "{outcome:?}");
     }
     assert_eq!((fake.instances(), fake.accounts().len()), (0, 0));
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    calls::{ASYNC, Platform, SYNC, asking, binding, credentials, operation, with, without},
+    calls::{ASYNC, Platform, SYNC, asking, binding, credentials, with, without},
     offer::items,
     pending::other_wishes,
     provision::{must_be_one, needs_parallel},
@@ -127,9 +127,9 @@ async fn app(p: Platform<'_>) -> Check {
 
 async fn in_progress(p: Platform<'_>) -> Check {
     let first = p.pending_bind().await?;
-    let again = p.bind(p.slow_instance().await?, &first.id, ASYNC, &first.body).await?;
-    let same = again.status == 202 && operation(&again) == operation(&first.answer);
-    again.must(same, "202 with the same operation")
+    let of = p.slow_instance().await?;
+    let again = p.bind(of, &first.id, ASYNC, &first.body).await?;
+    p.must_join(&binding(of, &first.id), &first.answer, &again).await
 }
 
 async fn other_in_progress(p: Platform<'_>) -> Check {

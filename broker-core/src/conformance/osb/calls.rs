@@ -177,6 +177,21 @@ impl<'c> Platform<'c> {
         self.0.until_answer(request, |answer| state(answer) != "in progress").await
     }
 
+    /// Insists that a repeat of work that goes on joins it: it has the same operation. It may hear of the end, if that
+    /// has come meanwhile.
+    pub(super) async fn must_join(self, path: &str, first: &Answer, again: &Answer) -> Check {
+        if matches!(again.status, 200 | 410) {
+            let now = self.get(&polling(path, first)).await?;
+            return again.must(state(&now) != "in progress", "202, as the work goes on");
+        }
+        again.must(again.status == 202 && operation(again) == operation(first), "202 with the same operation")
+    }
+
+    /// As `must_join`; the broker may also want the work to end first.
+    pub(super) async fn must_join_or_wait(self, path: &str, first: &Answer, again: &Answer) -> Check {
+        if is_busy(again) { Ok(()) } else { self.must_join(path, first, again).await }
+    }
+
     /// Whether a binding's credentials work; they are believed to where that can't be told.
     pub(super) async fn opens_if_known(self, answer: &Answer) -> bool {
         self.0.opens_if_known(&credentials(answer)).await
@@ -260,12 +275,6 @@ impl Answer {
     /// Insists on one of these statuses, or on `ConcurrencyError`.
     pub(super) fn must_be_any_or_busy(&self, statuses: &[u16]) -> Check {
         self.must(statuses.contains(&self.status) || is_busy(self), &format!("{statuses:?}, or 422 {CONCURRENCY}"))
-    }
-
-    /// Insists that work goes on under the operation of an earlier answer, or that it has to end first.
-    pub(super) fn must_join(&self, earlier: &Self) -> Check {
-        let joins = self.status == 202 && operation(self) == operation(earlier);
-        self.must(joins || is_busy(self), &format!("202 with the same operation, or 422 {CONCURRENCY}"))
     }
 
     /// The body as an object.

@@ -93,8 +93,7 @@ async fn other_parameters(p: Platform<'_>) -> Check {
 async fn in_progress(p: Platform<'_>) -> Check {
     let first = p.pending_provision().await?;
     let again = p.provision(&first.id, ASYNC, &first.body).await?;
-    let same = again.status == 202 && operation(&again) == operation(&first.answer);
-    again.must(same, "202 with the same operation")
+    p.must_join(&instance(&first.id), &first.answer, &again).await
 }
 
 async fn other_in_progress(p: Platform<'_>) -> Check {

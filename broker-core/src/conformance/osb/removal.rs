@@ -88,7 +88,8 @@ async fn synchronous(p: Platform<'_>) -> Check {
 
 async fn in_progress(p: Platform<'_>) -> Check {
     let first = p.pending_removal().await?;
-    p.delete(&instance(&first.id), p.slow_plan()?, ASYNC).await?.must_join(&first.answer)
+    let again = p.delete(&instance(&first.id), p.slow_plan()?, ASYNC).await?;
+    p.must_join_or_wait(&instance(&first.id), &first.answer, &again).await
 }
 
 async fn bound(p: Platform<'_>) -> Check {

@@ -104,7 +104,8 @@ async fn synchronous(p: Platform<'_>) -> Check {
 async fn in_progress(p: Platform<'_>) -> Check {
     let first = p.pending_unbind().await?;
     let path = binding(p.slow_instance().await?, &first.id);
-    p.delete(&path, p.slow_plan()?, ASYNC).await?.must_join(&first.answer)
+    let again = p.delete(&path, p.slow_plan()?, ASYNC).await?;
+    p.must_join_or_wait(&path, &first.answer, &again).await
 }
 
 /// A binding whose credentials can be tried.

@@ -166,7 +166,8 @@ async fn synchronous(p: Platform<'_>) -> Check {
 
 async fn in_progress(p: Platform<'_>) -> Check {
     let first = p.pending_update().await?;
-    p.update(&first.id, ASYNC, &first.body).await?.must_join(&first.answer)
+    let again = p.update(&first.id, ASYNC, &first.body).await?;
+    p.must_join_or_wait(&instance(&first.id), &first.answer, &again).await
 }
 
 async fn other_in_progress(p: Platform<'_>) -> Check {
