@@ -210,14 +210,15 @@ impl FakePlatform {
         }
         self.call_unbind(instance, app).await?;
         self.books().env.remove(&(app.to_owned(), instance.to_owned()));
-        if self.trips() {
-            if let Dialect::Tsuru(tsuru) = &self.dialect {
-                // The undo of an unbind is a bind, whose variables are thrown away (contract 5.7).
-                let _ = tsuru.bind(instance, app).await;
-                return Err(tripped());
-            }
-            // An unbind is not taken back there: the platform only forgets to say that it is done.
+        // An Open Service Broker platform does not take an unbind back, it only forgets to say that it is done.
+        if let Dialect::Tsuru(tsuru) = &self.dialect
+            && self.trips()
+        {
+            // The undo of an unbind is a bind, whose variables are thrown away (contract 5.7).
+            let _ = tsuru.bind(instance, app).await;
+            return Err(tripped());
         }
+        self.trips();
         self.books().instances.entry(instance.to_owned()).or_default().remove(app);
         Ok(())
     }

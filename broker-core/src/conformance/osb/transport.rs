@@ -21,8 +21,11 @@ pub(super) const CASES: &[Case] = chapter! { "Authentication and version", throu
     "O25" Must unversioned_has_no_effect "What is answered 412 has no effect",
 };
 
+/// A method, a path and a body.
+type Route = (&'static str, String, Option<Value>);
+
 /// Every route, about an instance and a binding that are not there, with all that a right request has.
-fn routes(p: Platform<'_>) -> Result<Vec<(&'static str, String, Option<Value>)>, End> {
+fn routes(p: Platform<'_>) -> Result<Vec<Route>, End> {
     let (of, to) = (instance(&fresh()), binding(&fresh(), &fresh()));
     let plan = &p.offer()?.plan;
     let (ids, wishes, bind) = (p.ids(plan)?, p.wishes()?, p.binding_on(plan)?);
