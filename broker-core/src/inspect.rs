@@ -5,7 +5,10 @@ use serde::Serialize;
 
 use crate::{
     BoxError, Consumer, InstanceName, OpaqueId, PlanName, State,
-    lifecycle::records::{InstanceRecord, Operation},
+    lifecycle::{
+        AT_ONCE,
+        records::{InstanceRecord, Operation},
+    },
 };
 
 /// Records to look at: [`State::inspect`] opens them beside a broker that runs.
@@ -44,12 +47,14 @@ pub struct InstanceView {
 pub struct OperationView {
     /// Its identifier, as logs have it.
     pub id: OpaqueId,
-    /// What was done: `create`, `update`, `remove`, `bind`, `unbind`, `rotate`, `retry`.
+    /// What was done: `create`, `update`, `remove`, `bind`, `unbind`, `rotate`, `retry`, `call`.
     pub kind: &'static str,
     /// The instance it was done to.
     pub instance: InstanceName,
     /// Whose access it was about, if it was about one.
     pub consumer: Option<Consumer>,
+    /// Method and path of a call of the author's own; none for everything else.
+    pub request: Option<String>,
     /// The user who asked, as the platform says; may be empty.
     pub user: String,
     /// The platform's event or request identity; may be empty.
@@ -60,6 +65,8 @@ pub struct OperationView {
     pub ended: Option<DateTime<Utc>>,
     /// Why it failed; none when it went well or goes on.
     pub failure: Option<String>,
+    /// What the broker's author said last about how far it was; of what goes on, nothing yet.
+    pub progress: Option<String>,
 }
 
 /// The records can't be read.
@@ -118,7 +125,8 @@ impl From<InstanceRecord> for InstanceView {
             team: record.instance.team,
             state: record.state.as_str(),
             since: record.since,
-            due: record.due,
+            // What is due at once has been so since its state was entered.
+            due: record.due.map(|due| if due == AT_ONCE { record.since } else { due }),
             reason: record.reason,
             operation: record.operation.into(),
         }
@@ -132,11 +140,13 @@ impl From<Operation> for OperationView {
             kind: operation.kind.as_str(),
             instance: operation.instance,
             consumer: operation.consumer,
+            request: operation.request,
             user: operation.actor.user,
             event: operation.actor.event,
             began: operation.began,
             ended: operation.ended,
             failure: operation.failure,
+            progress: operation.progress,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! A service instance as an author sees it.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, OpaqueId, PlanName, Secret};
+use crate::{InstanceName, OpaqueId, PlanName, Pool, Secret};
 
 /// Parameters as the user gave them: a JSON object. Form encoding has only strings in it.
 pub type Parameters = serde_json::Map<String, serde_json::Value>;
@@ -40,6 +43,16 @@ pub struct Instance {
     /// What the author returned last from [`provision`](crate::Broker::provision) or
     /// [`update`](crate::Broker::update); empty before that.
     pub notes: Notes,
+    /// Where [`progress`](Self::progress) is shown.
+    #[serde(skip)]
+    pub(crate) progress: Progress,
+    /// The version of its plan's [`maintenance`](crate::Plan::maintenance) that it is on, if the plan had one.
+    #[serde(default)]
+    pub maintenance: Option<String>,
+    /// Where on the platform it belongs, of a multi-cluster service: as of its create, its last update, or the last
+    /// bind of an app. None for every other service.
+    #[serde(default)]
+    pub pool: Option<Pool>,
 }
 
 impl Instance {
@@ -56,7 +69,53 @@ impl Instance {
             tags: Vec::new(),
             secret: Secret::generate(),
             notes: Notes::new(),
+            progress: Progress::default(),
+            maintenance: None,
+            pool: None,
         }
+    }
+
+    /// Says how far a provision, update or deprovision of this instance is, in a line for its owner: shown as long as
+    /// the call takes, and kept in the operation log (SPEC L-11). The last line counts; it never waits and writes
+    /// nothing to disk, so it may be called as often as there is something to say. Holds no secret.
+    ///
+    /// In an author's tests, and in other calls, it is shown nowhere.
+    ///
+    /// ```
+    /// # use broker_core::Instance;
+    /// # let instance = Instance::new("cache".parse().unwrap(), "small".parse().unwrap());
+    /// instance.progress("copied 3 of 10 GB");
+    /// ```
+    pub fn progress(&self, line: impl AsRef<str>) {
+        self.progress.say(line.as_ref());
+    }
+}
+
+/// The longest line of progress, in characters.
+const LONGEST_LINE: usize = 200;
+
+/// A line that an author says and others read; nobody in an author's tests.
+#[derive(Clone, Default)]
+pub(crate) struct Progress(Option<Arc<Mutex<Option<String>>>>);
+
+impl Progress {
+    /// One that is read.
+    #[cfg(feature = "server")]
+    pub(crate) fn shown() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// The last line, if there is one.
+    #[cfg(feature = "server")]
+    pub(crate) fn last(&self) -> Option<String> {
+        self.0.as_ref().and_then(|line| line.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn say(&self, line: &str) {
+        let Some(shown) = &self.0 else { return };
+        let words: Vec<&str> = line.split(char::is_control).map(str::trim).filter(|part| !part.is_empty()).collect();
+        let line = words.join(" ").chars().take(LONGEST_LINE).collect();
+        *shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     }
 }
 
@@ -76,6 +135,9 @@ pub struct Update {
     pub description: String,
     /// The labels from now on.
     pub tags: Vec<String>,
+    /// The maintenance version wanted: another one than [`Instance::maintenance`] asks for an upgrade.
+    #[serde(default)]
+    pub maintenance: Option<String>,
 }
 
 impl Update {
@@ -88,6 +150,7 @@ impl Update {
             team: instance.team.clone(),
             description: instance.description.clone(),
             tags: instance.tags.clone(),
+            maintenance: instance.maintenance.clone(),
         }
     }
 }
@@ -104,6 +167,8 @@ impl fmt::Debug for Instance {
             .field("tags", &self.tags)
             .field("secret", &self.secret)
             .field("notes", &Names(&self.notes))
+            .field("maintenance", &self.maintenance)
+            .field("pool", &self.pool)
             .finish()
     }
 }
@@ -116,6 +181,7 @@ impl fmt::Debug for Update {
             .field("team", &self.team)
             .field("description", &self.description)
             .field("tags", &self.tags)
+            .field("maintenance", &self.maintenance)
             .finish()
     }
 }

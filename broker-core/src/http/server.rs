@@ -21,7 +21,7 @@ use super::{
     tls::{Tls, TlsError},
 };
 use crate::{
-    Broker, Catalog, Secret, State,
+    Broker, Catalog, Routes, Secret, State,
     lifecycle::{Engine, Schemas, Timing},
 };
 
@@ -158,6 +158,30 @@ impl BrokerServer {
         self
     }
 
+    /// How long one bind or unbind of the author's may take (as long as [any call](Self::call_timeout) unless told
+    /// otherwise; SPEC L-5): where making an instance is slow and an account is quick, a server that hangs is noticed
+    /// sooner.
+    ///
+    /// ```
+    /// # use {broker_core::BrokerServer, std::time::Duration};
+    /// # fn settings(server: BrokerServer) -> BrokerServer {
+    /// server
+    ///     .call_timeout(Duration::from_secs(600))
+    ///     .bind_timeout(Duration::from_secs(20))
+    ///     .look_timeout(Duration::from_secs(2))
+    /// # }
+    /// ```
+    pub fn bind_timeout(mut self, duration: Duration) -> Self {
+        self.timing.bind_timeout = Some(duration);
+        self
+    }
+
+    /// How long the author's answer to a question for status or info may take (10 s unless told otherwise; SPEC L-5).
+    pub fn look_timeout(mut self, duration: Duration) -> Self {
+        self.timing.look_timeout = duration;
+        self
+    }
+
     /// How long a second caller waits for its turn before it is told what runs (5 s unless told
     /// otherwise; SPEC L-4).
     pub fn turn_within(mut self, duration: Duration) -> Self {
@@ -186,7 +210,8 @@ impl BrokerServer {
         self
     }
 
-    /// How long replaced credentials keep working after a rotation (1 hour unless told otherwise; SPEC B-8).
+    /// How long replaced credentials keep working after a rotation, where their
+    /// [plan](crate::Plan::rotation_grace) does not say it (1 hour unless told otherwise; SPEC B-8).
     pub fn rotation_grace(mut self, grace: Duration) -> Self {
         self.timing.rotation_grace = grace;
         self
@@ -247,8 +272,15 @@ impl BrokerServer {
         }
         let address = listener.local_addr().map_err(ServeError::Serve)?;
         let catalog = self.broker.catalog();
+        if let Some(refusal) = catalog.refusal() {
+            return Err(ServeError::Catalog(refusal));
+        }
         let schemas = Schemas::of(&catalog).map_err(ServeError::Catalog)?;
-        Ok(BoundServer { server: self, catalog, schemas, listener, address, encrypted, files })
+        let own = self.broker.clone().routes();
+        if let Some(refusal) = own.refusal() {
+            return Err(ServeError::Routes(refusal));
+        }
+        Ok(BoundServer { server: self, catalog, schemas, own, listener, address, encrypted, files })
     }
 }
 
@@ -284,6 +316,7 @@ pub struct BoundServer {
     server: BrokerServer,
     catalog: Catalog,
     schemas: Schemas,
+    own: Routes,
     listener: TcpListener,
     address: SocketAddr,
     encrypted: Option<Current<Arc<ServerConfig>>>,
@@ -313,7 +346,8 @@ impl BoundServer {
         let engine = Engine::new(broker, self.catalog, self.schemas, state.store.clone(), timing);
         let (stopping, killed) = (CancellationToken::new(), CancellationToken::new());
         let limit = timing.answer_within + SLACK;
-        let router = routes::router(engine.clone(), Around { guard, limits, limit, stopping: stopping.clone() });
+        let around = Around { guard, limits, limit, stopping: stopping.clone(), own: self.own };
+        let router = routes::router(engine.clone(), around);
         let scheme = if self.encrypted.is_some() { "https" } else { "http" };
         let connections = Connections {
             router,
@@ -368,6 +402,9 @@ pub enum ServeError {
     /// A plan's schema can't be used; the sentence says which and why.
     #[error("the catalog is wrong: {0}")]
     Catalog(String),
+    /// An operation of the author's own is at a path that it can't have; the sentence says which and why.
+    #[error("the broker's own operations are wrong: {0}")]
+    Routes(String),
     /// Nobody could call it.
     #[error("the server accepts no credentials, name at least one user and password")]
     NoCredentials,

@@ -14,7 +14,8 @@ use super::{
     states::{InstanceEvent, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, PlanName, Result, Update, store::Write,
+    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, Plan, PlanName, Result, Update,
+    store::{StoreError, Write},
 };
 
 /// What a create asks for.
@@ -30,6 +31,8 @@ pub(crate) struct NewInstance {
 pub(crate) struct Change {
     pub(crate) name: InstanceName,
     pub(crate) plan: Option<PlanName>,
+    /// Whether the instance moves to the plan's present maintenance version.
+    pub(crate) upgrades: bool,
     pub(crate) wishes: Wishes,
 }
 
@@ -43,9 +46,9 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
-    fn on(self, plan: PlanName) -> Update {
+    fn on(self, plan: PlanName, maintenance: Option<String>) -> Update {
         let Self { team, description, tags, parameters } = self;
-        Update { plan, parameters, team, description, tags }
+        Update { plan, parameters, team, description, tags, maintenance }
     }
 }
 
@@ -78,9 +81,9 @@ impl Engine {
 
     async fn run_create(&self, new: NewInstance, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
         let NewInstance { name, plan, mut wishes } = new;
-        let plan = self.plan(plan.as_ref())?.name.clone();
+        let Plan { name: plan, maintenance, .. } = self.plan(plan.as_ref())?.clone();
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
-        let wish = wishes.on(plan);
+        let wish = wishes.on(plan, maintenance.map(|maintenance| maintenance.version));
         let held = match self.locks.try_take(&(name.clone(), None), Mode::Exclusive, "a create") {
             Some(held) => held,
             None => match self.answer_to_repeat(&name, &wish, &ask).await? {
@@ -143,12 +146,14 @@ impl Engine {
             }
             InstanceState::Deprovisioning if known.confirmed => Err(still_being_removed(name)),
             _ if known.confirmed => known.repeated(wish, ask),
-            InstanceState::Ready if Update::of(&known.instance) == *wish => {
+            InstanceState::Ready if known.instance.is_as_wished(wish) => {
                 known.confirmed = reply.is_awaited();
+                known.follow_pool(ask);
                 self.save(&mut known).await?;
                 Ok(Way::Made)
             }
-            InstanceState::Provisioning if Update::of(&known.instance) == *wish => {
+            InstanceState::Provisioning if known.instance.is_as_wished(wish) => {
+                known.follow_pool(ask);
                 known.holder = self.holder();
                 self.save(&mut known).await?;
                 Ok(Way::Free(Box::new(known)))
@@ -173,10 +178,12 @@ impl Engine {
     async fn begin(&self, name: &InstanceName, wish: &Update, ask: &Ask, writes: Vec<Write>) -> Result<Way> {
         let mut instance = Instance::new(name.clone(), wish.plan.clone());
         instance.follow(wish.clone());
+        instance.pool.clone_from(&ask.pool);
         let operation = Operation::begin(OperationKind::Create, name.clone(), None, ask.actor.clone());
         let mut record = InstanceRecord::new(instance, operation);
         record.holder = self.holder();
-        self.save_with(&mut record, writes).await?;
+        let limits = self.limits_of_new(wish).await?;
+        self.save_within(&mut record, writes, limits).await?;
         Ok(Way::Free(Box::new(record)))
     }
 
@@ -187,7 +194,8 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
-        let instance = record.instance.clone();
+        let _line = self.progress.begin(&record.operation.id);
+        let instance = self.with_progress(&record);
         let work = self.call_while(held, "provision", || self.broker.provision(&instance));
         let outcome = reply.meanwhile(work, async || self.confirm_early(&mut record, reply).await).await;
         let name = &instance.name;
@@ -200,7 +208,12 @@ impl Engine {
                 record.instance.notes = notes;
                 record.confirmed |= reply.is_awaited();
                 record.live(InstanceEvent::Provisioned);
-                self.written(self.save_ended(&mut record, None).await, &instance, reply).await?;
+                match self.save_ended(&mut record, None).await {
+                    Err(error) if !error.is_overtaken() => {
+                        return Err(self.remove_unwritten(error, record, held, reply).await);
+                    }
+                    written => self.written(written, &instance, reply).await?,
+                }
                 self.backoff.forget(&instance.id);
                 info!(instance.name = %name, instance.id = %instance.id, plan.name = %instance.plan, "created instance `{name}`");
                 Ok(Outcome::Done(()))
@@ -229,6 +242,51 @@ impl Engine {
                 reply.send(Err(error));
             }
         }
+    }
+
+    /// The records failed when the outcome was to be written, and may or may not have it. A caller who hears no must not
+    /// leave an instance behind (SPEC I-2): as soon as the records answer, it is removed.
+    async fn remove_unwritten(
+        &self,
+        error: BrokerError,
+        record: InstanceRecord,
+        held: &Held,
+        reply: &Reply<Outcome<()>>,
+    ) -> BrokerError {
+        let name = &record.instance.name;
+        // A repeated try of what could not be made is no create: it may stay.
+        if record.operation.kind != OperationKind::Create || !reply.send(Err(error)) {
+            return not_ready(name);
+        }
+        let known = self.instance_when_back(name).await;
+        if let Some(mut known) = known.filter(|known| known.operation.id == record.operation.id) {
+            known.confirmed = false;
+            known.live(InstanceEvent::RemovalAsked);
+            let removed = match self.save(&mut known).await {
+                Ok(()) => self.take_down(known, held).await,
+                Err(error) => Err(error),
+            };
+            if let Err(cause) = removed {
+                warn!(instance.name = %name, error = &cause as &dyn std::error::Error, "a create whose outcome was not written is not taken back yet");
+            }
+        }
+        not_ready(name)
+    }
+
+    /// What the records have under a name as soon as they answer; nothing when the engine stops before that.
+    async fn instance_when_back(&self, name: &InstanceName) -> Option<InstanceRecord> {
+        loop {
+            match self.store.instance(name).await {
+                Ok(found) => return found,
+                Err(error) => self.wait_for_records(&error).await?,
+            }
+        }
+    }
+
+    /// A pause before the records are asked again; nothing when the engine stops.
+    pub(super) async fn wait_for_records(&self, error: &StoreError) -> Option<()> {
+        tracing::debug!("the records do not answer yet: {error}");
+        self.stopping.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await
     }
 
     /// A replica that was taken for dead finds its late outcome refused. What it made meanwhile is not in the
@@ -295,8 +353,7 @@ impl Engine {
         let name = record.instance.name.clone();
         warn!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` was not made, cleaning up");
         record.live(InstanceEvent::Refused);
-        record.operation.end(Some(error.to_string()));
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let log = self.end_operation(&mut record.operation, Some(error.to_string()));
         self.save_with(&mut record, log).await?;
         let mut error = Some(error);
         let cleaned = reply
@@ -311,7 +368,7 @@ impl Engine {
     }
 
     async fn run_update(&self, change: Change, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
-        let Change { name, plan, mut wishes } = change;
+        let Change { name, plan, upgrades, mut wishes } = change;
         self.known(&name).await?;
         if let Some(asked) = &plan {
             self.plan(Some(asked))?;
@@ -319,23 +376,33 @@ impl Engine {
         let held = self.lock(&name, Mode::Exclusive, "an update").await?;
         let mut record = self.claim_known(&name).await?;
         record.changeable()?;
+        let is_elsewhere = record.follow_pool(&ask);
         let plan = plan.unwrap_or_else(|| record.instance.plan.clone());
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
-        let wish = wishes.on(plan);
+        let is_moved = plan != record.instance.plan;
+        if is_moved && record.state != InstanceState::Failed {
+            self.require_free_to_move(&record.instance)?;
+        }
+        let version = if upgrades || is_moved { self.version_of(&plan) } else { record.instance.maintenance.clone() };
+        let wish = wishes.on(plan, version);
+        let limits = self.limits_of_change(&record, &wish).await?;
         if record.state == InstanceState::Failed {
             record.instance.follow(wish);
-            let outcome = self.try_again(record, OperationKind::Update, ask, &held, reply).await;
+            let outcome = self.try_again(record, OperationKind::Update, ask, limits, &held, reply).await;
             self.let_go(&name).await;
             return outcome;
         }
         if record.state == InstanceState::Ready && record.confirmed && Update::of(&record.instance) == wish {
+            if is_elsewhere {
+                self.save(&mut record).await.map_err(|error| self.outrun(&name, error))?;
+            }
             return Ok(Outcome::Already(()));
         }
         record.wish = Some(wish);
         record.confirmed = true;
         record.reason = None;
         record.live(InstanceEvent::ChangeAsked);
-        self.begin_next(&mut record, OperationKind::Update, &ask).await?;
+        self.begin_next(&mut record, OperationKind::Update, &ask, limits).await?;
         if let Err(busy) = self.wait_for_bindings(&record).await {
             record.reason = Some(busy.to_string());
             self.end_change(record).await?;
@@ -344,6 +411,22 @@ impl Engine {
         let outcome = self.change(record, &held, reply).await;
         self.let_go(&name).await;
         outcome
+    }
+
+    /// An instance on a fixed plan stays there (SPEC I-20).
+    fn require_free_to_move(&self, instance: &Instance) -> Result<()> {
+        let is_fixed = self.catalog.find(&instance.plan).is_some_and(|plan| plan.fixed);
+        if !is_fixed {
+            return Ok(());
+        }
+        let plan = &instance.plan;
+        let sentence = format!("an instance on plan \"{plan}\" cannot change its plan, create a new instance");
+        Err(BrokerError::bad_request(sentence))
+    }
+
+    /// The version that a plan's new instances are on.
+    pub(super) fn version_of(&self, plan: &PlanName) -> Option<String> {
+        self.catalog.find(plan)?.version().map(str::to_owned)
     }
 
     async fn run_retry(&self, name: &InstanceName, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
@@ -355,7 +438,7 @@ impl Engine {
             let sentence = format!("instance \"{name}\" is {state}, only one that could not be made is tried again");
             return Err(BrokerError::Conflict(sentence));
         }
-        let outcome = self.try_again(record, OperationKind::Retry, ask, &held, reply).await;
+        let outcome = self.try_again(record, OperationKind::Retry, ask, Vec::new(), &held, reply).await;
         self.let_go(name).await;
         outcome
     }
@@ -365,31 +448,39 @@ impl Engine {
         mut record: InstanceRecord,
         kind: OperationKind,
         ask: Ask,
+        limits: Vec<Write>,
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
         record.reason = None;
         record.live(InstanceEvent::RetryAsked);
-        self.begin_next(&mut record, kind, &ask).await?;
+        self.begin_next(&mut record, kind, &ask, limits).await?;
         self.provision(record, held, reply).await
     }
 
     /// Writes down that an operation begins, and what became of one that it replaces.
-    async fn begin_next(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Result<()> {
+    async fn begin_next(
+        &self,
+        record: &mut InstanceRecord,
+        kind: OperationKind,
+        ask: &Ask,
+        limits: Vec<Write>,
+    ) -> Result<()> {
         let log = self.replace_operation(record, kind, ask);
         record.holder = self.holder();
-        let begun = self.save_with(record, log).await;
+        let begun = self.save_within(record, log, limits).await;
         begun.map_err(|error| self.outrun(&record.instance.name, error))
     }
 
     fn replace_operation(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Vec<Write> {
         let next = Operation::begin(kind, record.instance.name.clone(), None, ask.actor.clone());
         let mut before = std::mem::replace(&mut record.operation, next);
-        if before.ended.is_some() {
-            return Vec::new();
+        let mut log = record.cut_off_call();
+        if before.ended.is_none() {
+            before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
+            log.push(Write::Log(Box::new(before)));
         }
-        before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
-        vec![Write::Log(Box::new(before))]
+        log
     }
 
     /// The instance that this replica may work on, if there is such an instance.
@@ -405,7 +496,8 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
-        let instance = record.instance.clone();
+        let _line = self.progress.begin(&record.operation.id);
+        let instance = self.with_progress(&record);
         let Some(wish) = record.wish.clone() else {
             self.end_change(record).await?;
             return Ok(Outcome::Done(()));
@@ -453,8 +545,8 @@ impl Engine {
         record.wish = None;
         record.holder = None;
         record.live(InstanceEvent::ChangeEnded);
-        record.operation.end(record.reason.take());
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let failure = record.reason.take();
+        let log = self.end_operation(&mut record.operation, failure);
         self.save_with(&mut record, log).await?;
         self.backoff.forget(&record.instance.id);
         Ok(())
@@ -558,6 +650,7 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
+        let _line = self.progress.begin(&record.operation.id);
         let mut told = !record.confirmed;
         let name = record.instance.name.clone();
         let removed = self.take_apart(&record, held);
@@ -586,8 +679,7 @@ impl Engine {
         let name = record.instance.name.clone();
         let mut log = Vec::new();
         if record.operation.ended.is_none() {
-            record.operation.end(None);
-            log.push(Write::Log(Box::new(record.operation.clone())));
+            log = self.end_operation(&mut record.operation, None);
         }
         if told {
             log.push(Write::DeleteInstance(record.instance.name, record.instance.id));
@@ -604,13 +696,18 @@ impl Engine {
     /// Has the author take away every access, then the instance. A server that hangs takes no access away, but may
     /// well be removed together with it: what failed before that is asked for again after it.
     async fn take_apart(&self, record: &InstanceRecord, _held: &Held) -> Result<()> {
-        let instance = &record.instance;
+        let instance = &self.with_progress(record);
         let known = self.store.bindings(&instance.id).await?;
         known.iter().for_each(|known| self.backoff.forget(&known.binding.id));
         let bindings: Vec<&Binding> = known.iter().flat_map(BindingRecord::with_access).collect();
         let taken = self.take_all(instance, &bindings).await;
         self.call("deprovision", self.broker.deprovision(instance)).await?;
         if taken.is_err() { self.take_all(instance, &bindings).await } else { Ok(()) }
+    }
+
+    /// The instance as an author gets it who may say how far the work is.
+    fn with_progress(&self, record: &InstanceRecord) -> Instance {
+        Instance { progress: self.progress.of(&record.operation.id), ..record.instance.clone() }
     }
 
     pub(super) async fn take_all(&self, instance: &Instance, bindings: &[&Binding]) -> Result<()> {
@@ -645,7 +742,7 @@ impl InstanceRecord {
     /// What a create of the same name finds that the platform has in its books already.
     fn repeated(&self, wish: &Update, ask: &Ask) -> Result<Way> {
         let taken = || BrokerError::AlreadyExists(self.instance.name.clone());
-        if !ask.repeats || Update::of(&self.instance) != *wish {
+        if !ask.repeats || !self.instance.is_as_wished(wish) {
             return Err(taken());
         }
         match self.state {
@@ -657,6 +754,15 @@ impl InstanceRecord {
             }
             InstanceState::Failed | InstanceState::Deprovisioning | InstanceState::Gone => Err(taken()),
         }
+    }
+
+    /// Takes over the pool that the platform names. Returns whether that changes anything.
+    pub(super) fn follow_pool(&mut self, ask: &Ask) -> bool {
+        let is_elsewhere = ask.pool.is_some() && self.instance.pool != ask.pool;
+        if is_elsewhere {
+            self.instance.pool.clone_from(&ask.pool);
+        }
+        is_elsewhere
     }
 
     /// The removal that a repeated one joins while somebody works on it.
@@ -687,12 +793,19 @@ impl InstanceRecord {
 impl Instance {
     /// Becomes what was wished for.
     fn follow(&mut self, wish: Update) {
-        let Update { plan, parameters, team, description, tags } = wish;
+        let Update { plan, parameters, team, description, tags, maintenance } = wish;
         (self.plan, self.parameters, self.team, self.description, self.tags) =
             (plan, parameters, team, description, tags);
+        self.maintenance = maintenance;
+    }
+
+    /// Whether it is what a create wishes for. Its maintenance version is the one of the day it was made.
+    fn is_as_wished(&self, wish: &Update) -> bool {
+        Update { maintenance: wish.maintenance.clone(), ..Update::of(self) } == *wish
     }
 }
 
+/// It is being made or changed.
 pub(super) fn not_ready(name: &InstanceName) -> BrokerError {
     BrokerError::NotReady(format!("instance \"{name}\" is not ready yet, try again when its status is up"))
 }

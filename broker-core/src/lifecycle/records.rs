@@ -21,6 +21,9 @@ pub(crate) struct InstanceRecord {
     pub(crate) reason: Option<String>,
     /// What was begun last.
     pub(crate) operation: Operation,
+    /// A call of the author's own that goes on, or was cut off by a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) call: Option<Operation>,
     /// The replica that works on it now: its lease, which lasts as long as that replica lives (SPEC L-8).
     pub(crate) holder: Option<OpaqueId>,
     /// When the state was entered.
@@ -44,6 +47,7 @@ impl InstanceRecord {
             reason: None,
             since: operation.began,
             operation,
+            call: None,
             holder: None,
             due: None,
             revision: 0,
@@ -77,6 +81,9 @@ pub(crate) struct BindingRecord {
     pub(crate) next: Option<Binding>,
     /// What it was, and until when that works.
     pub(crate) retired: Vec<Retired>,
+    /// When its own credentials end, if they do (SPEC B-9).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<DateTime<Utc>>,
     /// What was begun last.
     pub(crate) operation: Operation,
     /// The replica that works on it now (SPEC L-8).
@@ -111,6 +118,7 @@ impl BindingRecord {
             env: None,
             next: None,
             retired: Vec::new(),
+            expires: None,
             since: operation.began,
             operation,
             holder: None,
@@ -126,6 +134,11 @@ impl BindingRecord {
             self.state = next;
             self.since = Utc::now();
         }
+    }
+
+    /// Whether the time of its credentials is over.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= Utc::now())
     }
 
     /// Who is bound.
@@ -151,6 +164,9 @@ pub(crate) struct Operation {
     /// Whose access it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) consumer: Option<Consumer>,
+    /// Method and path, of a call of the author's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<String>,
     pub(crate) actor: Actor,
     pub(crate) began: DateTime<Utc>,
     /// None while it goes on.
@@ -159,6 +175,9 @@ pub(crate) struct Operation {
     /// Why it failed, in a sentence for the instance's owner; none when it went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
+    /// What the author said last about how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) progress: Option<String>,
 }
 
 /// What is done to an instance.
@@ -172,6 +191,8 @@ pub(crate) enum OperationKind {
     Unbind,
     Rotate,
     Retry,
+    /// One of the author's own operations.
+    Call,
 }
 
 impl OperationKind {
@@ -185,6 +206,7 @@ impl OperationKind {
             Self::Unbind => "unbind",
             Self::Rotate => "rotate",
             Self::Retry => "retry",
+            Self::Call => "call",
         }
     }
 }
@@ -208,10 +230,12 @@ impl Operation {
             kind,
             instance,
             consumer,
+            request: None,
             actor,
             began: Utc::now(),
             ended: None,
             failure: None,
+            progress: None,
         }
     }
 

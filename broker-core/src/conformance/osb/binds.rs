@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    calls::{ASYNC, Platform, SYNC, asking, binding, credentials, with, without},
+    calls::{ASYNC, Platform, SYNC, asking, binding, credentials, must_have_secrets, with, without},
     offer::items,
     pending::other_wishes,
     provision::{must_be_one, needs_parallel},
@@ -105,9 +105,7 @@ async fn unknown_instance(p: Platform<'_>) -> Check {
 async fn own_credentials(p: Platform<'_>) -> Check {
     let of = p.instance().await?;
     let ((_, one), (_, other)) = (p.bound(of).await?, p.bound(of).await?);
-    if credentials(&one).is_empty() {
-        return Err(skip("a bind gives no credentials"));
-    }
+    must_have_secrets(&one)?;
     other.must(credentials(&one) != credentials(&other), "credentials that another binding does not have")
 }
 

@@ -76,8 +76,7 @@ impl<'c> Platform<'c> {
     }
 
     pub(super) fn keep_secrets(self, answer: &Answer) {
-        let secret = |name: &str| ["pass", "secret", "token"].iter().any(|part| name.to_lowercase().contains(part));
-        let given = credentials(answer).into_iter().filter(|(name, value)| secret(name) && value.len() >= 6);
+        let given = credentials(answer).into_iter().filter(|(name, value)| is_secret(name) && value.len() >= 6);
         lock(&self.0.secrets).extend(given.map(|(_, value)| value));
     }
 
@@ -196,6 +195,17 @@ impl<'c> Platform<'c> {
     pub(super) async fn opens_if_known(self, answer: &Answer) -> bool {
         self.0.opens_if_known(&credentials(answer)).await
     }
+}
+
+/// Whether a credential of that name is one that nobody else may have.
+fn is_secret(name: &str) -> bool {
+    ["pass", "secret", "token"].iter().any(|part| name.to_lowercase().contains(part))
+}
+
+/// Skips cases of credentials of one's own for a service that has none to give.
+pub(super) fn must_have_secrets(answer: &Answer) -> Check {
+    let any = credentials(answer).keys().any(|name| is_secret(name));
+    if any { Ok(()) } else { Err(skip("a bind gives nothing that is secret: no name with pass, secret or token")) }
 }
 
 pub(super) fn instance(id: &str) -> String {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::calls::{ASYNC, Platform, binding, credentials, with};
+use super::calls::{ASYNC, Platform, binding, credentials, must_have_secrets, with};
 use crate::conformance::{
     Case, Check, End,
     answer::Answer,
@@ -49,6 +49,7 @@ async fn successor(p: Platform<'_>) -> Check {
 
 async fn own_credentials(p: Platform<'_>) -> Check {
     let Pair { old, new, .. } = pair(p).await?;
+    must_have_secrets(&old.1)?;
     new.1.must(credentials(&new.1) != credentials(&old.1), "credentials that the predecessor does not have")
 }
 
