@@ -121,10 +121,10 @@ impl Broker for RedisBroker {
     fn catalog(&self) -> Catalog {
         let catalog = Catalog::new("redis".parse().expect("a valid name"));
         let catalog = match self.installed {
-            Some(_) => catalog.plan(Plan::new(DEDICATED, dedicated_description(self.config.maxmemory))),
+            Some(_) => catalog.plan(Plan::new(DEDICATED, dedicated_description(self.config.maxmemory)).fixed()),
             None => catalog,
         };
-        catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION))
+        catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION).fixed())
     }
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {

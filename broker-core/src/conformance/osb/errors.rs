@@ -69,7 +69,8 @@ async fn silent(p: Platform<'_>) -> Check {
     let refusals = refusals(p).await?;
     let mut secrets = lock(&p.0.secrets).clone();
     secrets.insert(p.0.options.password.expose().to_owned());
-    secrets.retain(|secret| !secret.is_empty());
+    // A short one may be part of a name by chance.
+    secrets.retain(|secret| secret.len() >= 6);
     refusals.iter().try_for_each(|answer| {
         let tells = secrets.iter().any(|secret| answer.body.contains(secret));
         // What is told is not shown again.

@@ -60,7 +60,7 @@ async fn must_be_on(p: Platform<'_>, id: &str, plan: &Value) -> Check {
 }
 
 fn other_plan(p: Platform<'_>) -> Result<&Value, End> {
-    p.claims("plan_updateable")?;
+    p.can_leave(&p.offer()?.plan)?;
     p.offer()?.other_plan.as_ref().ok_or_else(|| skip("the service has one plan only"))
 }
 
