@@ -6,6 +6,7 @@ mod connections;
 mod extract;
 mod instances;
 mod limits;
+pub(crate) mod openapi;
 mod operator;
 mod osb;
 mod own;
@@ -17,6 +18,7 @@ mod server;
 mod tls;
 mod trace;
 
+pub(crate) use auth::Credentials;
 pub use auth::CredentialsError;
 pub use reload::Reload;
 pub use server::{BoundServer, BrokerServer, ServeError};

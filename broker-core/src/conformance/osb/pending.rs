@@ -59,7 +59,11 @@ impl<'c> Platform<'c> {
     /// Skips a case of changes of plans for a plan that can't be left.
     pub(super) fn can_leave(self, plan: &Value) -> Result<(), End> {
         let claimed = plan["plan_updateable"].as_bool().or(self.offer()?.service["plan_updateable"].as_bool());
-        if claimed == Some(true) { Ok(()) } else { Err(skip("the catalog does not claim plan_updateable for the plan")) }
+        if claimed == Some(true) {
+            Ok(())
+        } else {
+            Err(skip("the catalog does not claim plan_updateable for the plan"))
+        }
     }
 
     /// The plan that slow updates lead to.

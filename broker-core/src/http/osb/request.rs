@@ -107,8 +107,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let body = super::super::extract::whole_in_time(request.into_body()).await;
         let body = body.map_err(|(status, sentence)| Refusal::new(status, sentence))?;
         let read = serde_json::from_slice(&body);
-        Ok(Self(read.map_err(|error| Refusal::bad_request(format!("the body can't be read: {error}")))?))
+        Ok(Self(read.map_err(|error| Refusal::bad_request(unreadable(&error)))?))
     }
+}
+
+/// Says where, and quotes nothing: what is there may be a secret.
+fn unreadable(error: &serde_json::Error) -> String {
+    let what = if error.is_data() { "a field is of another type than is wanted" } else { "it is no JSON" };
+    format!("the body can't be read: {what}, at line {} column {}", error.line(), error.column())
 }
 
 /// Of `provision` and `update`.
