@@ -133,6 +133,15 @@ impl<'a> Caller<'a> {
         }
     }
 
+    /// What a bind gives that finds the service where it is now. A binding of Open Service Broker never changes: it is
+    /// a new one there.
+    pub(super) async fn binds_anew(&self) -> Result<Variables, String> {
+        if self.dialect == Dialect::Osb {
+            self.unbinds().await;
+        }
+        self.binds().await.map_err(|refusal| format!("a bind was answered {refusal}"))
+    }
+
     /// The answer to an unbind.
     pub(super) async fn unbinds(&self) -> Answer {
         self.answer(Call::Unbind).await
