@@ -55,7 +55,8 @@ async fn check_scripted(wrong: &str, dialect: Dialect, cases: &[Case]) -> (Repor
     match dialect {
         Dialect::Tsuru => {
             let broker = ScriptedBroker::start(wrong).await;
-            let hasty = Options { timeout: HASTE, ready_within: HASTE, ..options(&broker.url()) };
+            let mut hasty = options(&broker.url());
+            (hasty.timeout, hasty.ready_within) = (HASTE, HASTE);
             let report = check(hasty, async |env: &Variables| broker.opens(env), cases).await;
             (report, broker.instances())
         }

@@ -65,6 +65,7 @@ impl RedisBroker {
             ports: config.ports.clone(),
             addresses: addresses_of(&config.advertise_host, &config.bind).await?,
             run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("redis")),
+            containers: None,
         };
         let host = Arc::new(Host::open(hosting).await?);
         let shared = match (&given, &installed) {
