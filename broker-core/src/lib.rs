@@ -11,6 +11,8 @@
 //!
 //! The rules of the wire are in `SPEC.md`; documentation cites them by number, as in (SPEC I-2).
 
+#[cfg(feature = "server")]
+mod author;
 mod binding;
 mod broker;
 #[cfg(feature = "server")]
@@ -21,6 +23,9 @@ pub mod client;
 pub mod conformance;
 mod env;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]
@@ -28,6 +33,8 @@ mod inspect;
 mod instance;
 #[cfg(feature = "server")]
 mod lifecycle;
+#[cfg(feature = "server")]
+mod line;
 #[cfg(feature = "server")]
 mod metrics;
 mod name;

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     Broker, BrokerError, Catalog, Consumer, Instance, InstanceName, OpaqueId, Plan, PlanName, Result,
+    author::Checked,
     metrics::Metrics,
     store::{Store, StoreError, Write},
 };
@@ -133,6 +134,7 @@ impl Engine {
         store: Arc<dyn Store>,
         timing: Timing,
     ) -> Arc<Self> {
+        let broker = Checked::around(broker);
         Arc::new(Self {
             metrics: Metrics::new(catalog.service.as_str()),
             catalog,
