@@ -43,7 +43,8 @@ fn try_around_the_corpus(target: &str, run: Target) {
     let strategy = (any::<Index>(), any::<Index>(), prop::collection::vec(change, 1..6));
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() });
     let outcome = runner.run(&strategy, |(one, other, changes)| {
-        run(&changed(one.get(&inputs).clone(), &changes, other.get(&inputs)));
+        let (one, other): (&Vec<u8>, &Vec<u8>) = (one.get(&inputs), other.get(&inputs));
+        run(&changed(one.clone(), &changes, other));
         Ok(())
     });
     outcome.unwrap_or_else(|failure| panic!("{target}: {failure}"));

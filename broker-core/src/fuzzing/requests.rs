@@ -79,7 +79,7 @@ fn request(text: &[u8]) -> Option<Request<Body>> {
     let request = Request::builder().method(method).uri(path.strip_prefix('/').map(|_| path)?);
     let mut request = request.body(Body::from(body.to_vec())).ok()?;
     let headers = request.headers_mut();
-    for line in lines {
+    for line in lines.filter(|line| !line.is_empty()) {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let (name, value) =
             (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(line[colon + 1..].trim_ascii()));

@@ -14,7 +14,7 @@ use crate::Parameters;
 pub(super) struct Field(pub(super) &'static str, pub(super) &'static str);
 
 /// A body that was read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Fields {
     Form(Pairs),
     Json(Parameters),
@@ -94,7 +94,6 @@ impl Sent {
 }
 
 /// A body that is being written.
-#[derive(Debug)]
 pub(super) enum Writer {
     Form(Pairs),
     Json(Vec<String>),

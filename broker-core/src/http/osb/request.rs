@@ -140,7 +140,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 /// Of `provision` and `update`.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct InstanceBody {
     #[serde(default)]
     pub(super) service_id: String,
@@ -173,7 +173,7 @@ impl InstanceBody {
 }
 
 /// Of `bind`.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct BindingBody {
     #[serde(default)]
     pub(super) service_id: String,
