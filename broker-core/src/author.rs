@@ -1,5 +1,5 @@
 //! Between the framework and an author's code: what it gives back is of a size that can be kept and told (SPEC T-10),
-//! and what its errors say holds no secret that the framework knows of (SPEC S-10).
+//! and what its errors say holds no secret that the framework knows of (SPEC S-11).
 
 mod discretion;
 
@@ -178,7 +178,7 @@ mod tests {
         assert!(info.len() == 100 && info[0].label.chars().count() == 4097 && info[0].value.chars().count() == 4097);
     }
 
-    #[tokio::test] // SPEC S-10
+    #[tokio::test] // SPEC S-11
     async fn an_authors_error_loses_the_bindings_secret_and_its_line_breaks() {
         let broker = Checked::around(Arc::new(Immoderate));
         let instance = Instance::new("cache".parse().unwrap(), "small".parse().unwrap());

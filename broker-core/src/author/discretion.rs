@@ -84,7 +84,7 @@ mod tests {
     #[error("cannot connect to redis://default:hunter22@10.0.0.9:6379/0?x=1")]
     struct Refused(#[source] std::io::Error);
 
-    #[test] // SPEC S-10
+    #[test] // SPEC S-11
     fn secrets_and_passwords_in_urls_are_masked_in_the_whole_chain() {
         let secret = Secret::from("correct-horse");
         let cause = Refused(std::io::Error::other("AUTH default correct-horse was refused"));
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(told, ": cannot connect to redis://[secret]@10.0.0.9:6379/0?x=1: AUTH default [secret] was refused");
     }
 
-    #[test] // SPEC S-10
+    #[test] // SPEC S-11
     fn a_sentence_for_the_user_is_masked_too() {
         let error = BrokerError::bad_request("mysql://u:p/w@db.test and \"amqp://a:b@mq.test\" refuse\nus");
         let told = discreet(error, &[]).to_string();
