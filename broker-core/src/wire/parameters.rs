@@ -54,13 +54,15 @@ pub(super) fn decode(pairs: &Pairs) -> Result<Option<Parameters>, Malformed> {
         pairs.iter().filter_map(|(name, value)| Some((path(name)?, value.as_str()))).collect();
     match leaves.as_slice() {
         [] => Ok(None),
-        leaves if leaves.iter().all(|leaf| *leaf == ("", "")) => Ok(Some(Parameters::new())),
         leaves => {
             let (mut root, mut places) = (Node::default(), limits::ELEMENTS);
             for (path, value) in leaves {
                 root.insert(segments(path)?, value, &mut places)?;
             }
-            Ok(Some(root.members()))
+            let bag = root.members();
+            // One field with an empty path and no text is how an empty bag is written.
+            let is_empty = bag.len() == 1 && bag.get("").is_some_and(|only| only == "");
+            Ok(Some(if is_empty { Parameters::new() } else { bag }))
         }
     }
 }
@@ -203,7 +205,7 @@ mod tests {
     #[test]
     fn a_bag_that_is_not_there_is_not_an_empty_one() {
         assert_eq!(decode(&form::decode(b"name=x&parametersx=1").unwrap()).unwrap(), None);
-        for empty in ["parameters=", "parameters.=&parameters.=&parameters"] {
+        for empty in ["parameters=", "parameters.=&parameters.=&parameters", "parameters.=x&parameters"] {
             assert_eq!(decode(&form::decode(empty.as_bytes()).unwrap()).unwrap(), Some(Parameters::new()), "{empty}");
         }
     }
