@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Result, Secret, Tenant, Update,
+    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Routes, Secret,
+    Tenant, Update,
     line::{cut, one_line},
 };
 use discretion::discreet;
@@ -78,12 +79,24 @@ impl Broker for Checked {
         Ok(items.into_iter().map(short).collect())
     }
 
+    fn dashboard(&self, instance: &Instance) -> Option<String> {
+        self.0.dashboard(instance)
+    }
+
+    async fn metrics(&self) -> Result<Vec<Metric>> {
+        self.0.metrics().await.map_err(|error| discreet(error, &[]))
+    }
+
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         let own = std::iter::once(&tenant.instance.secret);
         self.0.reconcile(tenant).await.map_err(|error| {
             let secrets: Vec<&Secret> = own.chain(tenant.bindings.iter().map(|binding| &binding.secret)).collect();
             discreet(error, &secrets)
         })
+    }
+
+    fn routes(self: Arc<Self>) -> Routes {
+        self.0.clone().routes()
     }
 }
 

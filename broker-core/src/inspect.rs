@@ -47,12 +47,14 @@ pub struct InstanceView {
 pub struct OperationView {
     /// Its identifier, as logs have it.
     pub id: OpaqueId,
-    /// What was done: `create`, `update`, `remove`, `bind`, `unbind`, `rotate`, `retry`.
+    /// What was done: `create`, `update`, `remove`, `bind`, `unbind`, `rotate`, `retry`, `call`.
     pub kind: &'static str,
     /// The instance it was done to.
     pub instance: InstanceName,
     /// Whose access it was about, if it was about one.
     pub consumer: Option<Consumer>,
+    /// Method and path of a call of the author's own; none for everything else.
+    pub request: Option<String>,
     /// The user who asked, as the platform says; may be empty.
     pub user: String,
     /// The platform's event or request identity; may be empty.
@@ -138,6 +140,7 @@ impl From<Operation> for OperationView {
             kind: operation.kind.as_str(),
             instance: operation.instance,
             consumer: operation.consumer,
+            request: operation.request,
             user: operation.actor.user,
             event: operation.actor.event,
             began: operation.began,

@@ -13,6 +13,8 @@
 
 #[cfg(feature = "server")]
 mod author;
+#[cfg(feature = "server")]
+mod author_metrics;
 mod binding;
 mod broker;
 #[cfg(feature = "server")]
@@ -35,10 +37,14 @@ mod instance;
 mod lifecycle;
 #[cfg(feature = "server")]
 mod line;
+mod measure;
 #[cfg(feature = "server")]
 mod metrics;
 mod name;
 mod plan;
+mod pool;
+#[cfg(feature = "server")]
+mod routes;
 #[cfg(feature = "server")]
 mod schema;
 mod seal;
@@ -57,6 +63,9 @@ pub mod testing;
 )]
 mod wire;
 
+/// The version of axum that [`Routes`] takes handlers of.
+#[cfg(feature = "server")]
+pub use axum;
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
 pub use env::{EnvName, EnvVars};
@@ -66,8 +75,12 @@ pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, 
 #[cfg(feature = "server")]
 pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
 pub use instance::{Instance, Notes, Parameters, Update};
+pub use measure::Metric;
 pub use name::{AppName, BindingId, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
-pub use plan::{Catalog, Plan};
+pub use plan::{Catalog, Maintenance, Plan};
+pub use pool::{Cluster, Pool};
+#[cfg(feature = "server")]
+pub use routes::{Caller, Routes};
 pub use seal::{SealError, SealingKey};
 pub use secret::Secret;
 #[cfg(feature = "server")]

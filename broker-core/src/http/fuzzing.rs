@@ -20,7 +20,7 @@ use super::{
     trace,
 };
 use crate::{
-    Secret,
+    Routes, Secret,
     lifecycle::{Engine, Timing},
 };
 
@@ -30,7 +30,8 @@ pub(crate) fn router(engine: Arc<Engine>, username: &str, password: &str) -> Rou
     let mut guard = Guard::default();
     guard.named.accept(username, &Secret::from(password));
     let limit = Timing::default().answer_within;
-    let around = Around { guard, limits: Limits::default(), limit, stopping: CancellationToken::new() };
+    let around =
+        Around { guard, limits: Limits::default(), limit, stopping: CancellationToken::new(), own: Routes::new() };
     let pair = STANDARD.encode(format!("{username}:{password}"));
     let header = HeaderValue::from_str(&format!("Basic {pair}")).expect("a header");
     let identify = from_fn(move |mut request: Request<Body>, next: Next| {

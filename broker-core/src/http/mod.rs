@@ -10,6 +10,7 @@ mod instances;
 mod limits;
 mod operator;
 mod osb;
+mod own;
 mod plans;
 mod reload;
 mod respond;

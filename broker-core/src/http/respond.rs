@@ -1,9 +1,11 @@
 //! How we answer: the one place that knows statuses.
 
 use axum::{
+    Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use serde_json::json;
 use std::error::Error as StdError;
 use tracing::{error, info, warn};
 
@@ -16,6 +18,8 @@ pub(super) enum Failure {
     Broker(BrokerError),
     /// The request can't even be read: a status of HTTP's own and a sentence.
     Unreadable(StatusCode, &'static str),
+    /// The platform has to name a pool that has a cluster: it understands this answer (contract 2.4).
+    NeedsCluster,
 }
 
 impl From<BrokerError> for Failure {
@@ -32,6 +36,11 @@ impl IntoResponse for Failure {
                 (status(&error), one_line(&error.to_string())).into_response()
             }
             Self::Unreadable(status, sentence) => (status, sentence).into_response(),
+            Self::NeedsCluster => {
+                let msg = "this service needs a cluster, name a pool that has one";
+                let body = json!({ "msg": msg, "missing_params": ["cluster"] });
+                (StatusCode::BAD_REQUEST, Json(body)).into_response()
+            }
         }
     }
 }

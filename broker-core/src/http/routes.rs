@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    http::StatusCode,
+    extract::Request,
     middleware::from_fn_with_state,
     routing::{get, post, put},
 };
@@ -15,10 +15,12 @@ use super::{
     bindings, instances,
     limits::{self, Limits, Places},
     operator::{self, Counted, Stopping},
-    osb, plans,
+    osb,
+    own::{self, Own},
+    plans,
     trace::{self, Trace},
 };
-use crate::lifecycle::Engine;
+use crate::{Routes, lifecycle::Engine};
 
 /// What the endpoints need beside the engine.
 pub(super) struct Around {
@@ -27,12 +29,15 @@ pub(super) struct Around {
     /// The longest a request may take.
     pub(super) limit: Duration,
     pub(super) stopping: CancellationToken,
+    /// The author's own operations.
+    pub(super) own: Routes,
 }
 
 /// All endpoints, of both dialects. Whoever has no credentials learns nothing, not even which paths there are.
 pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     let metrics = engine.metrics.clone();
     let places = Places::new(around.limits, metrics.clone());
+    let own = Own::new(around.own, &engine);
     let guarded = Router::new()
         .route("/resources/plans", get(plans::list))
         .route("/resources", post(instances::create))
@@ -45,8 +50,8 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .route("/resources/{name}/retry", post(instances::retry))
         .route("/resources/{name}/operations", get(operator::operations))
         .merge(osb::router())
-        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method"))
-        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(own::method_not_allowed)
+        .fallback(async move |request: Request| own::beyond(own, request).await)
         .layer(from_fn_with_state(places.clone(), limits::admit))
         // Asked by those who find out why there is no place for a request.
         .route("/metrics", get(operator::metrics).layer(Extension(Arc::new(Counted::default()))))

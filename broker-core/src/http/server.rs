@@ -21,7 +21,7 @@ use super::{
     tls::{Tls, TlsError},
 };
 use crate::{
-    Broker, Catalog, Secret, State,
+    Broker, Catalog, Routes, Secret, State,
     lifecycle::{Engine, Schemas, Timing},
 };
 
@@ -272,8 +272,15 @@ impl BrokerServer {
         }
         let address = listener.local_addr().map_err(ServeError::Serve)?;
         let catalog = self.broker.catalog();
+        if let Some(refusal) = catalog.refusal() {
+            return Err(ServeError::Catalog(refusal));
+        }
         let schemas = Schemas::of(&catalog).map_err(ServeError::Catalog)?;
-        Ok(BoundServer { server: self, catalog, schemas, listener, address, encrypted, files })
+        let own = self.broker.clone().routes();
+        if let Some(refusal) = own.refusal() {
+            return Err(ServeError::Routes(refusal));
+        }
+        Ok(BoundServer { server: self, catalog, schemas, own, listener, address, encrypted, files })
     }
 }
 
@@ -309,6 +316,7 @@ pub struct BoundServer {
     server: BrokerServer,
     catalog: Catalog,
     schemas: Schemas,
+    own: Routes,
     listener: TcpListener,
     address: SocketAddr,
     encrypted: Option<Current<Arc<ServerConfig>>>,
@@ -338,7 +346,8 @@ impl BoundServer {
         let engine = Engine::new(broker, self.catalog, self.schemas, state.store.clone(), timing);
         let (stopping, killed) = (CancellationToken::new(), CancellationToken::new());
         let limit = timing.answer_within + SLACK;
-        let router = routes::router(engine.clone(), Around { guard, limits, limit, stopping: stopping.clone() });
+        let around = Around { guard, limits, limit, stopping: stopping.clone(), own: self.own };
+        let router = routes::router(engine.clone(), around);
         let scheme = if self.encrypted.is_some() { "https" } else { "http" };
         let connections = Connections {
             router,
@@ -393,6 +402,9 @@ pub enum ServeError {
     /// A plan's schema can't be used; the sentence says which and why.
     #[error("the catalog is wrong: {0}")]
     Catalog(String),
+    /// An operation of the author's own is at a path that it can't have; the sentence says which and why.
+    #[error("the broker's own operations are wrong: {0}")]
+    Routes(String),
     /// Nobody could call it.
     #[error("the server accepts no credentials, name at least one user and password")]
     NoCredentials,

@@ -279,7 +279,8 @@ impl Engine {
         self.call_once(held, what, call()).await
     }
 
-    async fn call_once<T>(
+    /// As [`call`](Self::call), but gives up soon when the instance is to be removed.
+    pub(super) async fn call_once<T>(
         &self,
         held: &Held,
         what: &'static str,

@@ -55,7 +55,7 @@ impl Caller {
     pub(super) fn ask(self) -> Ask {
         let accepts_incomplete = self.query.accepts_incomplete == "true";
         let wait = accepts_incomplete.then_some(QUICK);
-        Ask { actor: self.actor, wait, accepts_incomplete, repeats: true }
+        Ask { actor: self.actor, wait, accepts_incomplete, repeats: true, pool: None }
     }
 
     /// Where identifiers of service and plan may be left out, those that are sent are this broker's (SPEC O-4).
