@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::zeroize::Zeroizing;
 use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
@@ -40,7 +41,8 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     pub(crate) fn accept(&mut self, username: &str, password: &Secret) {
-        self.0.push(digest(format!("{username}:{}", password.expose()).as_bytes()));
+        let pair = Zeroizing::new(format!("{username}:{}", password.expose()));
+        self.0.push(digest(pair.as_bytes()));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -130,7 +132,7 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Every list is compared with, so that the time tells nothing.
-    fn lets_in(&self, path: &str, headers: &HeaderMap) -> bool {
+    pub(super) fn lets_in(&self, path: &str, headers: &HeaderMap) -> bool {
         if path == "/metrics" && self.open_metrics {
             return true;
         }
@@ -150,12 +152,12 @@ fn presented(headers: &HeaderMap) -> Option<[u8; 32]> {
 }
 
 /// The `user:password` of a `Basic` header; the scheme's case does not matter.
-fn basic(header: &str) -> Option<Vec<u8>> {
+fn basic(header: &str) -> Option<Zeroizing<Vec<u8>>> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    STANDARD.decode(encoded.trim()).ok()
+    STANDARD.decode(encoded.trim()).ok().map(Zeroizing::new)
 }
 
 fn digest(pair: &[u8]) -> [u8; 32] {

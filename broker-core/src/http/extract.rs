@@ -125,7 +125,7 @@ async fn whole(body: axum::body::Body) -> Result<Vec<u8>, (StatusCode, &'static 
 }
 
 /// Parameters of the type, such as a charset, are ignored; a body without a type is a form.
-fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Fields, Failure> {
+pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Fields, Failure> {
     let kind = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_empty = body.iter().all(u8::is_ascii_whitespace);

@@ -31,7 +31,7 @@ pub(super) async fn follow(State(trace): State<Trace>, request: Request, next: N
     let Trace { limit, metrics } = trace;
     let _in_flight = metrics.in_flight();
     let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
-    let id = id_of(&request);
+    let id = id_of(request.headers());
     let what = format!("{} {}", request.method(), request.uri().path());
     let trace = trace_of(request.headers());
     let span = info_span!("request", id = id.to_str().unwrap_or_default(), trace);
@@ -70,9 +70,9 @@ fn trace_of(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The caller's id if it is short and plain, else a new one.
-fn id_of(request: &Request) -> HeaderValue {
+pub(super) fn id_of(headers: &HeaderMap) -> HeaderValue {
     let plain = |id: &&HeaderValue| id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic) && !id.is_empty();
-    let given = request.headers().get(REQUEST_ID).filter(plain);
+    let given = headers.get(REQUEST_ID).filter(plain);
     given.cloned().unwrap_or_else(|| {
         let id = Uuid::new_v4().to_string();
         HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("none"))
