@@ -5,7 +5,10 @@ use serde::Serialize;
 
 use crate::{
     BoxError, Consumer, InstanceName, OpaqueId, PlanName, State,
-    lifecycle::records::{InstanceRecord, Operation},
+    lifecycle::{
+        AT_ONCE,
+        records::{InstanceRecord, Operation},
+    },
 };
 
 /// Records to look at: [`State::inspect`] opens them beside a broker that runs.
@@ -60,6 +63,8 @@ pub struct OperationView {
     pub ended: Option<DateTime<Utc>>,
     /// Why it failed; none when it went well or goes on.
     pub failure: Option<String>,
+    /// What the broker's author said last about how far it was; of what goes on, nothing yet.
+    pub progress: Option<String>,
 }
 
 /// The records can't be read.
@@ -118,7 +123,8 @@ impl From<InstanceRecord> for InstanceView {
             team: record.instance.team,
             state: record.state.as_str(),
             since: record.since,
-            due: record.due,
+            // What is due at once has been so since its state was entered.
+            due: record.due.map(|due| if due == AT_ONCE { record.since } else { due }),
             reason: record.reason,
             operation: record.operation.into(),
         }
@@ -137,6 +143,7 @@ impl From<Operation> for OperationView {
             began: operation.began,
             ended: operation.ended,
             failure: operation.failure,
+            progress: operation.progress,
         }
     }
 }

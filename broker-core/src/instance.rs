@@ -1,6 +1,9 @@
 //! A service instance as an author sees it.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +43,9 @@ pub struct Instance {
     /// What the author returned last from [`provision`](crate::Broker::provision) or
     /// [`update`](crate::Broker::update); empty before that.
     pub notes: Notes,
+    /// Where [`progress`](Self::progress) is shown.
+    #[serde(skip)]
+    pub(crate) progress: Progress,
 }
 
 impl Instance {
@@ -56,7 +62,51 @@ impl Instance {
             tags: Vec::new(),
             secret: Secret::generate(),
             notes: Notes::new(),
+            progress: Progress::default(),
         }
+    }
+
+    /// Says how far a provision, update or deprovision of this instance is, in a line for its owner: shown as long as
+    /// the call takes, and kept in the operation log (SPEC L-11). The last line counts; it never waits and writes
+    /// nothing to disk, so it may be called as often as there is something to say. Holds no secret.
+    ///
+    /// In an author's tests, and in other calls, it is shown nowhere.
+    ///
+    /// ```
+    /// # use broker_core::Instance;
+    /// # let instance = Instance::new("cache".parse().unwrap(), "small".parse().unwrap());
+    /// instance.progress("copied 3 of 10 GB");
+    /// ```
+    pub fn progress(&self, line: impl AsRef<str>) {
+        self.progress.say(line.as_ref());
+    }
+}
+
+/// The longest line of progress, in characters.
+const LONGEST_LINE: usize = 200;
+
+/// A line that an author says and others read; nobody in an author's tests.
+#[derive(Clone, Default)]
+pub(crate) struct Progress(Option<Arc<Mutex<Option<String>>>>);
+
+impl Progress {
+    /// One that is read.
+    #[cfg(feature = "server")]
+    pub(crate) fn shown() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// The last line, if there is one.
+    #[cfg(feature = "server")]
+    pub(crate) fn last(&self) -> Option<String> {
+        self.0.as_ref().and_then(|line| line.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn say(&self, line: &str) {
+        let Some(shown) = &self.0 else { return };
+        let words: Vec<&str> = line.split(char::is_control).map(str::trim).filter(|part| !part.is_empty()).collect();
+        let line = words.join(" ").chars().take(LONGEST_LINE).collect();
+        *shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     }
 }
 

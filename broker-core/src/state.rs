@@ -17,7 +17,8 @@ use crate::{Secret, store::PostgresStore};
 
 /// Where a broker's records are kept: instances, bindings, what authors noted down.
 ///
-/// Records are sealed; whoever reads the files without the key learns names and states only (SPEC S-3).
+/// Records are sealed; whoever reads the files without the key learns names and states only, and who has instances of
+/// plans with limits (SPEC S-3).
 #[derive(Clone)]
 pub struct State {
     pub(crate) store: Arc<dyn Store>,

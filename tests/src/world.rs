@@ -273,7 +273,7 @@ impl World {
         let url = format!("http://{}{path}", self.router);
         match client().get(url).header("Host", host).send().await {
             Ok(answer) => Page { status: answer.status().as_u16(), body: answer.text().await.unwrap_or_default() },
-            Err(reason) => Page { status: 0, body: reason.to_string() },
+            Err(reason) => Page { status: 0, body: whole(&reason) },
         }
     }
 
@@ -411,6 +411,12 @@ fn write_files(folder: &Path, files: &[(&str, String)]) {
 
 fn path() -> String {
     std::env::var("PATH").unwrap_or_default()
+}
+
+/// An error with all its causes.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn client() -> reqwest::Client {

@@ -151,10 +151,11 @@ async fn units_come_and_go_without_a_failed_request() {
             let (world, stop, asked, failed) = (world.clone(), stop.clone(), asked.clone(), failed.clone());
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
                     let page = world.get("blog", "/").await;
                     asked.fetch_add(1, Ordering::Relaxed);
                     if page.status != 200 {
-                        failed.lock().unwrap().push(page);
+                        failed.lock().unwrap().push((begun.elapsed(), page));
                     }
                 }
             })

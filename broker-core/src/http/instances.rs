@@ -83,7 +83,9 @@ pub(super) async fn status(State(engine): State<Arc<Engine>>, Named(name): Named
     match engine.status(&name).await {
         Ok(Condition::Up) => StatusCode::NO_CONTENT.into_response(),
         Ok(Condition::Notice(line)) => (StatusCode::OK, one_line(&line)).into_response(),
-        Ok(Condition::Pending) => (StatusCode::ACCEPTED, "pending").into_response(),
+        Ok(Condition::Pending(line)) => {
+            (StatusCode::ACCEPTED, line.map_or_else(|| "pending".to_owned(), |line| one_line(&line))).into_response()
+        }
         Ok(Condition::Down(reason)) => (StatusCode::INTERNAL_SERVER_ERROR, one_line(&reason)).into_response(),
         Err(error @ BrokerError::UnknownInstance(_)) => Failure::from(error).into_response(),
         // Anything but the five statuses is an error for the platform, so trouble of our own is "down".

@@ -158,6 +158,30 @@ impl BrokerServer {
         self
     }
 
+    /// How long one bind or unbind of the author's may take (as long as [any call](Self::call_timeout) unless told
+    /// otherwise; SPEC L-5): where making an instance is slow and an account is quick, a server that hangs is noticed
+    /// sooner.
+    ///
+    /// ```
+    /// # use {broker_core::BrokerServer, std::time::Duration};
+    /// # fn settings(server: BrokerServer) -> BrokerServer {
+    /// server
+    ///     .call_timeout(Duration::from_secs(600))
+    ///     .bind_timeout(Duration::from_secs(20))
+    ///     .look_timeout(Duration::from_secs(2))
+    /// # }
+    /// ```
+    pub fn bind_timeout(mut self, duration: Duration) -> Self {
+        self.timing.bind_timeout = Some(duration);
+        self
+    }
+
+    /// How long the author's answer to a question for status or info may take (10 s unless told otherwise; SPEC L-5).
+    pub fn look_timeout(mut self, duration: Duration) -> Self {
+        self.timing.look_timeout = duration;
+        self
+    }
+
     /// How long a second caller waits for its turn before it is told what runs (5 s unless told
     /// otherwise; SPEC L-4).
     pub fn turn_within(mut self, duration: Duration) -> Self {
@@ -186,7 +210,8 @@ impl BrokerServer {
         self
     }
 
-    /// How long replaced credentials keep working after a rotation (1 hour unless told otherwise; SPEC B-8).
+    /// How long replaced credentials keep working after a rotation, where their
+    /// [plan](crate::Plan::rotation_grace) does not say it (1 hour unless told otherwise; SPEC B-8).
     pub fn rotation_grace(mut self, grace: Duration) -> Self {
         self.timing.rotation_grace = grace;
         self

@@ -80,7 +80,7 @@ impl Engine {
             self.let_go_binding(&instance.id, consumer).await;
             return outcome;
         }
-        let mut record = match self.binding_for(&instance, consumer, parameters, &ask).await? {
+        let mut record = match self.binding_for(&instance, consumer, parameters, &ask, &held).await? {
             Found::Same(record) => return Ok(Outcome::Already(record.env.unwrap_or_default())),
             Found::BeingMade(operation) => return Ok(Outcome::GoesOn(operation)),
             Found::ToGive(record) => *record,
@@ -127,6 +127,7 @@ impl Engine {
         consumer: &Consumer,
         parameters: Parameters,
         ask: &Ask,
+        held: &Held,
     ) -> Result<Found> {
         let mut fresh = Binding::new(consumer.clone());
         fresh.parameters = parameters;
@@ -135,7 +136,15 @@ impl Engine {
         let Some(mut known) = self.claim_binding(&instance.id, consumer).await? else {
             return Ok(Found::ToGive(Box::new(BindingRecord::new(instance, fresh, operation()))));
         };
-        let outlived = known.state == BindingState::Gone && self.is_past_grace(&known);
+        if known.state == BindingState::Bound && known.has_expired() {
+            self.end_expired(instance, known, held).await?;
+            let again = self.store.binding(&instance.id, consumer).await?;
+            let Some(gone) = again else {
+                return Ok(Found::ToGive(Box::new(BindingRecord::new(instance, fresh, operation()))));
+            };
+            known = gone;
+        }
+        let outlived = known.state == BindingState::Gone && (known.has_expired() || self.is_past_grace(&known));
         if outlived && known.retired.is_empty() {
             let revision = known.revision;
             let record = BindingRecord { revision, ..BindingRecord::new(instance, fresh, operation()) };
@@ -185,9 +194,18 @@ impl Engine {
             Called::Done(env) => {
                 record.env = Some(env.clone());
                 record.confirmed |= reply.is_awaited();
+                let was = record.state;
+                if was == BindingState::Binding {
+                    record.expires = self.expiry(instance, record.consumer());
+                }
                 record.live(BindingEvent::Given);
-                let written = self.save_binding_ended(&mut record, None).await;
-                self.binding_written(written, instance, &binding, reply).await?;
+                let is_first = was == BindingState::Binding;
+                match self.save_binding_ended(&mut record, None).await {
+                    Err(error) if is_first && !error.is_overtaken() => {
+                        return Err(self.take_back_unwritten(error, instance, record, held, reply).await);
+                    }
+                    written => self.binding_written(written, instance, &binding, reply).await?,
+                }
                 self.backoff.forget(&record.binding.id);
                 info!(instance.name = %instance.name, consumer = %binding.consumer, "bound instance `{}` to {}", instance.name, binding.consumer);
                 Ok(Outcome::Done(env))
@@ -201,6 +219,46 @@ impl Engine {
                     self.backoff.failed(&record.binding.id);
                 }
                 Err(error)
+            }
+        }
+    }
+
+    /// The records failed when the outcome was to be written, and may or may not have it. A caller who hears no must not
+    /// find credentials that work: as soon as the records answer, they are taken back.
+    async fn take_back_unwritten<T>(
+        &self,
+        error: BrokerError,
+        instance: &Instance,
+        record: BindingRecord,
+        held: &Held,
+        reply: &Reply<T>,
+    ) -> BrokerError {
+        let unheard = || not_ready(&instance.name);
+        if !reply.send(Err(error)) {
+            return unheard();
+        }
+        let known = self.binding_when_back(&instance.id, record.consumer()).await;
+        let is_ours =
+            |known: &BindingRecord| known.state == BindingState::Bound && known.operation.id == record.operation.id;
+        if let Some(mut known) = known.filter(is_ours) {
+            known.live(BindingEvent::RemovalAsked);
+            let taken = match self.save_binding(&mut known).await {
+                Ok(()) => self.take(instance, known, held).await,
+                Err(error) => Err(error),
+            };
+            if let Err(cause) = taken {
+                warn!(instance.name = %instance.name, error = &cause as &dyn std::error::Error, "a bind whose outcome was not written is not taken back yet");
+            }
+        }
+        unheard()
+    }
+
+    /// What the records have of a binding as soon as they answer; nothing when the engine stops before that.
+    async fn binding_when_back(&self, instance: &OpaqueId, consumer: &Consumer) -> Option<BindingRecord> {
+        loop {
+            match self.store.binding(instance, consumer).await {
+                Ok(found) => return found,
+                Err(error) => self.wait_for_records(&error).await?,
             }
         }
     }
@@ -386,6 +444,12 @@ impl Engine {
         error: BrokerError,
     ) -> Result<Outcome<()>> {
         let stored = self.store.binding(&instance.id, record.consumer()).await?;
+        // It was written that access is taken away, and only the answer to that was lost.
+        let is_done =
+            |stored: &BindingRecord| stored.state == BindingState::Gone && stored.operation.id == record.operation.id;
+        if stored.as_ref().is_some_and(is_done) {
+            return Ok(Outcome::Done(()));
+        }
         if stored.is_none_or(|stored| stored.state != BindingState::Unbinding) {
             return Err(error);
         }
@@ -433,6 +497,7 @@ impl Engine {
                 record.holder = None;
                 self.save_binding_with(&mut record, log).await
             }
+            BindingState::Bound if record.has_expired() => self.end_expired(instance, record, held).await,
             BindingState::Bound if self.is_unclaimed(&record) => {
                 record.live(BindingEvent::RemovalAsked);
                 self.save_binding(&mut record).await?;
@@ -440,6 +505,17 @@ impl Engine {
             }
             BindingState::Bound | BindingState::Gone => self.drop_retired(instance, record, held).await,
         }
+    }
+
+    /// Takes access away from credentials whose time is over (SPEC B-9).
+    async fn end_expired(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
+        info!(instance.name = %instance.name, consumer = %record.consumer(), "the credentials of {} at instance `{}` have expired", record.consumer(), instance.name);
+        let nobody = Ask::default();
+        let also = self.replace_binding_operation(&mut record, OperationKind::Unbind, &nobody);
+        record.live(BindingEvent::RemovalAsked);
+        record.holder = self.holder();
+        self.save_binding_with(&mut record, also).await?;
+        self.take(instance, record, held).await
     }
 
     /// Credentials that nobody got and nobody asked for again.

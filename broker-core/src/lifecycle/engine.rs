@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, OnceCell, Semaphore},
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,6 +24,7 @@ use super::{
     lease::Lease,
     locks::{Held, Key, Locks, Mode},
     parameters::Schemas,
+    progress::Lines,
     records::{BindingRecord, InstanceRecord, Operation},
     reply::Reply,
     states::{BindingState, InstanceState},
@@ -39,6 +40,8 @@ use crate::{
 pub(super) const LAST_STEP: Duration = Duration::from_millis(500);
 /// How many pieces of unfinished work are driven on at once.
 const DRIVEN_AT_ONCE: usize = 16;
+/// When unfinished work is due: whatever the clock says, now or after it was set back.
+pub(crate) const AT_ONCE: DateTime<Utc> = DateTime::UNIX_EPOCH;
 /// How often is looked whether another replica has let go of a record, or has one removed that is worked on here.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What runs where another replica was faster, and it is not known with what.
@@ -57,6 +60,8 @@ pub(crate) struct Timing {
     pub(crate) answer_within: Duration,
     /// One call of the author's.
     pub(crate) call_timeout: Duration,
+    /// One bind or unbind, if it is not as long as any call.
+    pub(crate) bind_timeout: Option<Duration>,
     /// A second caller's turn.
     pub(crate) turn_within: Duration,
     /// A question whose answer is shown to people: status and info.
@@ -88,6 +93,7 @@ impl Default for Timing {
         Self {
             answer_within: Duration::from_secs(240),
             call_timeout: Duration::from_secs(280),
+            bind_timeout: None,
             turn_within: Duration::from_secs(5),
             look_timeout: Duration::from_secs(10),
             finish_within: Duration::from_secs(30),
@@ -116,9 +122,15 @@ pub(crate) struct Engine {
     pub(super) lease: Lease,
     pub(super) backoff: Backoff,
     pub(super) driving: Arc<Semaphore>,
+    pub(super) driving_bindings: Arc<Semaphore>,
+    pub(super) progress: Lines,
     pub(super) stopping: CancellationToken,
     /// There is work for the next round, now.
     pub(super) wake: Notify,
+    /// Whether a plan has a limit.
+    pub(super) has_limits: bool,
+    /// Set when everything was counted that has to keep limits.
+    pub(super) counted: OnceCell<()>,
     /// When the operation log is pruned next.
     pub(super) log_pruned: Mutex<Option<Instant>>,
     killed: CancellationToken,
@@ -134,6 +146,8 @@ impl Engine {
         timing: Timing,
     ) -> Arc<Self> {
         Arc::new(Self {
+            has_limits: catalog.has_limits(),
+            counted: OnceCell::new(),
             metrics: Metrics::new(catalog.service.as_str()),
             catalog,
             schemas,
@@ -144,6 +158,8 @@ impl Engine {
             locks: Locks::new(timing.turn_within),
             backoff: Backoff::new(timing.reconcile_every.min(Duration::from_secs(1))),
             driving: Arc::new(Semaphore::new(DRIVEN_AT_ONCE)),
+            driving_bindings: Arc::new(Semaphore::new(DRIVEN_AT_ONCE)),
+            progress: Lines::default(),
             stopping: CancellationToken::new(),
             wake: Notify::new(),
             log_pruned: Mutex::default(),
@@ -218,7 +234,7 @@ impl Engine {
         what: &'static str,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        let limit = self.timing.call_timeout;
+        let limit = self.timing.limit_of(what);
         let call = timeout(limit, AssertUnwindSafe(call).catch_unwind());
         let ended = tokio::select! {
             ended = call => ended,
@@ -511,9 +527,21 @@ impl Engine {
     }
 
     /// Writes an instance's record and what belongs to the same step.
-    pub(super) async fn save_with(&self, record: &mut InstanceRecord, mut also: Vec<Write>) -> Result<()> {
+    pub(super) async fn save_with(&self, record: &mut InstanceRecord, also: Vec<Write>) -> Result<()> {
+        self.save_within(record, also, Vec::new()).await
+    }
+
+    /// As [`save_with`](Self::save_with), if limits are kept then.
+    pub(super) async fn save_within(
+        &self,
+        record: &mut InstanceRecord,
+        mut also: Vec<Write>,
+        limits: Vec<Write>,
+    ) -> Result<()> {
         record.due = self.due(record);
         also.push(Write::PutInstance(Box::new(record.clone())));
+        also.extend(self.places(record));
+        also.extend(limits);
         self.store.commit(also).await?;
         record.revision += 1;
         Ok(())
@@ -522,11 +550,17 @@ impl Engine {
     /// Ends the operation that is written down in the record, whose state says how.
     pub(super) async fn save_ended(&self, record: &mut InstanceRecord, failure: Option<&BrokerError>) -> Result<()> {
         record.holder = None;
-        record.operation.end(failure.map(ToString::to_string));
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let log = self.end_operation(&mut record.operation, failure.map(ToString::to_string));
         self.save_with(record, log).await?;
         self.metrics.operation_ended(record.operation.kind.as_str(), failure.is_none());
         Ok(())
+    }
+
+    /// An operation ends now: what goes into the log.
+    pub(super) fn end_operation(&self, operation: &mut Operation, failure: Option<String>) -> Vec<Write> {
+        operation.progress = self.progress.of(&operation.id).last();
+        operation.end(failure);
+        vec![Write::Log(Box::new(operation.clone()))]
     }
 
     /// Writes a binding's record, whose revision follows.
@@ -574,7 +608,7 @@ impl Engine {
     /// When the instance has to be looked after.
     pub(super) fn due(&self, record: &InstanceRecord) -> Option<DateTime<Utc>> {
         match record.state {
-            InstanceState::Provisioning | InstanceState::Updating | InstanceState::Deprovisioning => Some(record.since),
+            InstanceState::Provisioning | InstanceState::Updating | InstanceState::Deprovisioning => Some(AT_ONCE),
             InstanceState::Ready if record.confirmed => None,
             InstanceState::Ready => Some(later(record.since, self.timing.unconfirmed_for)),
             InstanceState::Gone => Some(record.since + GONE_FOR),
@@ -585,13 +619,23 @@ impl Engine {
     /// When the binding has to be looked after.
     pub(super) fn binding_due(&self, record: &BindingRecord) -> Option<DateTime<Utc>> {
         let own = match record.state {
-            BindingState::Bound if record.confirmed => None,
+            BindingState::Bound if record.confirmed => record.expires,
             BindingState::Bound | BindingState::Gone => Some(later(record.since, self.timing.grace)),
             BindingState::Binding | BindingState::Unbinding | BindingState::Rotating | BindingState::Restoring => {
-                Some(record.since)
+                Some(AT_ONCE)
             }
         };
         record.retired.iter().map(|retired| retired.until).chain(own).min()
+    }
+}
+
+impl Timing {
+    /// How long such a call of the author's may take.
+    fn limit_of(&self, call: &str) -> Duration {
+        match call {
+            "bind" | "unbind" => self.bind_timeout.unwrap_or(self.call_timeout),
+            _ => self.call_timeout,
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use super::{
     states::{InstanceEvent, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, PlanName, Result, Update, store::Write,
+    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, PlanName, Result, Update,
+    store::{StoreError, Write},
 };
 
 /// What a create asks for.
@@ -176,7 +177,8 @@ impl Engine {
         let operation = Operation::begin(OperationKind::Create, name.clone(), None, ask.actor.clone());
         let mut record = InstanceRecord::new(instance, operation);
         record.holder = self.holder();
-        self.save_with(&mut record, writes).await?;
+        let limits = self.limits_of_new(wish).await?;
+        self.save_within(&mut record, writes, limits).await?;
         Ok(Way::Free(Box::new(record)))
     }
 
@@ -187,7 +189,8 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
-        let instance = record.instance.clone();
+        let _line = self.progress.begin(&record.operation.id);
+        let instance = self.with_progress(&record);
         let work = self.call_while(held, "provision", || self.broker.provision(&instance));
         let outcome = reply.meanwhile(work, async || self.confirm_early(&mut record, reply).await).await;
         let name = &instance.name;
@@ -200,7 +203,12 @@ impl Engine {
                 record.instance.notes = notes;
                 record.confirmed |= reply.is_awaited();
                 record.live(InstanceEvent::Provisioned);
-                self.written(self.save_ended(&mut record, None).await, &instance, reply).await?;
+                match self.save_ended(&mut record, None).await {
+                    Err(error) if !error.is_overtaken() => {
+                        return Err(self.remove_unwritten(error, record, held, reply).await);
+                    }
+                    written => self.written(written, &instance, reply).await?,
+                }
                 self.backoff.forget(&instance.id);
                 info!(instance.name = %name, instance.id = %instance.id, plan.name = %instance.plan, "created instance `{name}`");
                 Ok(Outcome::Done(()))
@@ -229,6 +237,51 @@ impl Engine {
                 reply.send(Err(error));
             }
         }
+    }
+
+    /// The records failed when the outcome was to be written, and may or may not have it. A caller who hears no must not
+    /// leave an instance behind (SPEC I-2): as soon as the records answer, it is removed.
+    async fn remove_unwritten(
+        &self,
+        error: BrokerError,
+        record: InstanceRecord,
+        held: &Held,
+        reply: &Reply<Outcome<()>>,
+    ) -> BrokerError {
+        let name = &record.instance.name;
+        // A repeated try of what could not be made is no create: it may stay.
+        if record.operation.kind != OperationKind::Create || !reply.send(Err(error)) {
+            return not_ready(name);
+        }
+        let known = self.instance_when_back(name).await;
+        if let Some(mut known) = known.filter(|known| known.operation.id == record.operation.id) {
+            known.confirmed = false;
+            known.live(InstanceEvent::RemovalAsked);
+            let removed = match self.save(&mut known).await {
+                Ok(()) => self.take_down(known, held).await,
+                Err(error) => Err(error),
+            };
+            if let Err(cause) = removed {
+                warn!(instance.name = %name, error = &cause as &dyn std::error::Error, "a create whose outcome was not written is not taken back yet");
+            }
+        }
+        not_ready(name)
+    }
+
+    /// What the records have under a name as soon as they answer; nothing when the engine stops before that.
+    async fn instance_when_back(&self, name: &InstanceName) -> Option<InstanceRecord> {
+        loop {
+            match self.store.instance(name).await {
+                Ok(found) => return found,
+                Err(error) => self.wait_for_records(&error).await?,
+            }
+        }
+    }
+
+    /// A pause before the records are asked again; nothing when the engine stops.
+    pub(super) async fn wait_for_records(&self, error: &StoreError) -> Option<()> {
+        tracing::debug!("the records do not answer yet: {error}");
+        self.stopping.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await
     }
 
     /// A replica that was taken for dead finds its late outcome refused. What it made meanwhile is not in the
@@ -295,8 +348,7 @@ impl Engine {
         let name = record.instance.name.clone();
         warn!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` was not made, cleaning up");
         record.live(InstanceEvent::Refused);
-        record.operation.end(Some(error.to_string()));
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let log = self.end_operation(&mut record.operation, Some(error.to_string()));
         self.save_with(&mut record, log).await?;
         let mut error = Some(error);
         let cleaned = reply
@@ -322,9 +374,10 @@ impl Engine {
         let plan = plan.unwrap_or_else(|| record.instance.plan.clone());
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
         let wish = wishes.on(plan);
+        let limits = self.limits_of_change(&record, &wish).await?;
         if record.state == InstanceState::Failed {
             record.instance.follow(wish);
-            let outcome = self.try_again(record, OperationKind::Update, ask, &held, reply).await;
+            let outcome = self.try_again(record, OperationKind::Update, ask, limits, &held, reply).await;
             self.let_go(&name).await;
             return outcome;
         }
@@ -335,7 +388,7 @@ impl Engine {
         record.confirmed = true;
         record.reason = None;
         record.live(InstanceEvent::ChangeAsked);
-        self.begin_next(&mut record, OperationKind::Update, &ask).await?;
+        self.begin_next(&mut record, OperationKind::Update, &ask, limits).await?;
         if let Err(busy) = self.wait_for_bindings(&record).await {
             record.reason = Some(busy.to_string());
             self.end_change(record).await?;
@@ -355,7 +408,7 @@ impl Engine {
             let sentence = format!("instance \"{name}\" is {state}, only one that could not be made is tried again");
             return Err(BrokerError::Conflict(sentence));
         }
-        let outcome = self.try_again(record, OperationKind::Retry, ask, &held, reply).await;
+        let outcome = self.try_again(record, OperationKind::Retry, ask, Vec::new(), &held, reply).await;
         self.let_go(name).await;
         outcome
     }
@@ -365,20 +418,27 @@ impl Engine {
         mut record: InstanceRecord,
         kind: OperationKind,
         ask: Ask,
+        limits: Vec<Write>,
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
         record.reason = None;
         record.live(InstanceEvent::RetryAsked);
-        self.begin_next(&mut record, kind, &ask).await?;
+        self.begin_next(&mut record, kind, &ask, limits).await?;
         self.provision(record, held, reply).await
     }
 
     /// Writes down that an operation begins, and what became of one that it replaces.
-    async fn begin_next(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Result<()> {
+    async fn begin_next(
+        &self,
+        record: &mut InstanceRecord,
+        kind: OperationKind,
+        ask: &Ask,
+        limits: Vec<Write>,
+    ) -> Result<()> {
         let log = self.replace_operation(record, kind, ask);
         record.holder = self.holder();
-        let begun = self.save_with(record, log).await;
+        let begun = self.save_within(record, log, limits).await;
         begun.map_err(|error| self.outrun(&record.instance.name, error))
     }
 
@@ -405,7 +465,8 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
-        let instance = record.instance.clone();
+        let _line = self.progress.begin(&record.operation.id);
+        let instance = self.with_progress(&record);
         let Some(wish) = record.wish.clone() else {
             self.end_change(record).await?;
             return Ok(Outcome::Done(()));
@@ -453,8 +514,8 @@ impl Engine {
         record.wish = None;
         record.holder = None;
         record.live(InstanceEvent::ChangeEnded);
-        record.operation.end(record.reason.take());
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let failure = record.reason.take();
+        let log = self.end_operation(&mut record.operation, failure);
         self.save_with(&mut record, log).await?;
         self.backoff.forget(&record.instance.id);
         Ok(())
@@ -558,6 +619,7 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
+        let _line = self.progress.begin(&record.operation.id);
         let mut told = !record.confirmed;
         let name = record.instance.name.clone();
         let removed = self.take_apart(&record, held);
@@ -586,8 +648,7 @@ impl Engine {
         let name = record.instance.name.clone();
         let mut log = Vec::new();
         if record.operation.ended.is_none() {
-            record.operation.end(None);
-            log.push(Write::Log(Box::new(record.operation.clone())));
+            log = self.end_operation(&mut record.operation, None);
         }
         if told {
             log.push(Write::DeleteInstance(record.instance.name, record.instance.id));
@@ -604,13 +665,18 @@ impl Engine {
     /// Has the author take away every access, then the instance. A server that hangs takes no access away, but may
     /// well be removed together with it: what failed before that is asked for again after it.
     async fn take_apart(&self, record: &InstanceRecord, _held: &Held) -> Result<()> {
-        let instance = &record.instance;
+        let instance = &self.with_progress(record);
         let known = self.store.bindings(&instance.id).await?;
         known.iter().for_each(|known| self.backoff.forget(&known.binding.id));
         let bindings: Vec<&Binding> = known.iter().flat_map(BindingRecord::with_access).collect();
         let taken = self.take_all(instance, &bindings).await;
         self.call("deprovision", self.broker.deprovision(instance)).await?;
         if taken.is_err() { self.take_all(instance, &bindings).await } else { Ok(()) }
+    }
+
+    /// The instance as an author gets it who may say how far the work is.
+    fn with_progress(&self, record: &InstanceRecord) -> Instance {
+        Instance { progress: self.progress.of(&record.operation.id), ..record.instance.clone() }
     }
 
     pub(super) async fn take_all(&self, instance: &Instance, bindings: &[&Binding]) -> Result<()> {

@@ -10,7 +10,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{OpaqueId, Result, store::Store};
+use crate::{
+    OpaqueId, Result,
+    store::{Living, Store},
+};
 
 /// This process's life among the replicas of its broker.
 ///
@@ -120,11 +123,11 @@ impl Lease {
 
     async fn beat(&self) -> Result<()> {
         let begun = Instant::now();
-        let alive = self.store.beat(&self.replica, self.length).await?;
+        let Living { alive, was_dead } = self.store.beat(&self.replica, self.length).await?;
         let mut life = self.life();
         // A process that was stopped for a while finds its voice before it notices that it had lost it. Not after less:
         // nobody can have taken it for dead then.
-        if life.said.is_some() && life.is_silent(self.length) {
+        if was_dead || (life.said.is_some() && life.is_silent(self.length)) {
             life.lose();
         }
         life.alive = alive;

@@ -2,6 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
@@ -11,7 +12,9 @@ use super::{
     records::{BindingRecord, Operation},
     states::{BindingState, InstanceState},
 };
-use crate::{Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, Result, store::Counts};
+use crate::{
+    Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, PlanName, Result, store::Counts,
+};
 
 /// How far back an instance's log is shown.
 const OPERATIONS_SHOWN: usize = 100;
@@ -22,8 +25,8 @@ pub(crate) enum Condition {
     Up,
     /// Up, and a line to show.
     Notice(String),
-    /// Not ready yet.
-    Pending,
+    /// Not ready yet; how far it is, if the author says so.
+    Pending(Option<String>),
     /// Not working; the line says why.
     Down(String),
 }
@@ -44,8 +47,18 @@ pub(crate) struct BindingView {
     pub(crate) state: BindingState,
     /// What a bind is answered; none while there is no access.
     pub(crate) env: Option<EnvVars>,
+    /// When that ends, if it does.
+    pub(crate) expires: Option<Ends>,
     /// What was begun last.
     pub(crate) operation: Operation,
+}
+
+/// When credentials end (SPEC B-9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) expires_at: DateTime<Utc>,
+    /// When it is time for new ones.
+    pub(crate) renew_before: DateTime<Utc>,
 }
 
 impl Engine {
@@ -55,16 +68,39 @@ impl Engine {
         if record.state == InstanceState::Ready {
             self.confirm(&mut record).await;
         }
-        Ok(InstanceView { instance: record.instance, state: record.state, operation: record.operation })
+        let operation = self.with_line(record.operation);
+        Ok(InstanceView { instance: record.instance, state: record.state, operation })
     }
 
     /// A consumer's binding, as it is known: for a while also one that is over, or could not be made.
     pub(crate) async fn look_at_binding(&self, name: &InstanceName, consumer: &Consumer) -> Result<BindingView> {
-        let instance = self.known(name).await?.instance;
-        let record = self.store.binding(&instance.id, consumer).await?;
+        let Instance { id, plan, .. } = self.known(name).await?.instance;
+        let record = self.store.binding(&id, consumer).await?;
         let not_bound = || BrokerError::NotBound { instance: name.clone(), consumer: consumer.clone() };
-        let BindingRecord { binding, state, env, operation, .. } = record.ok_or_else(not_bound)?;
-        Ok(BindingView { binding, state, env, operation })
+        let record = record.ok_or_else(not_bound)?;
+        let is_over = record.has_expired();
+        let BindingRecord { binding, state, env, operation, expires, .. } = record;
+        let expires = expires.map(|expires_at| Ends { expires_at, renew_before: self.renew_before(&plan, expires_at) });
+        Ok(BindingView { binding, state, env: env.filter(|_| !is_over), expires, operation })
+    }
+
+    /// Whether there is a plan whose credentials end by themselves.
+    pub(crate) fn lets_credentials_end(&self) -> bool {
+        self.catalog.plans().iter().any(|plan| plan.rules.expiry.is_some())
+    }
+
+    fn renew_before(&self, plan: &PlanName, expires_at: DateTime<Utc>) -> DateTime<Utc> {
+        let expiry = self.catalog.find(plan).and_then(|plan| plan.rules.expiry);
+        let ahead = expiry.and_then(|expiry| TimeDelta::from_std(expiry.renew_before).ok()).unwrap_or_default();
+        expires_at.checked_sub_signed(ahead).unwrap_or(expires_at)
+    }
+
+    /// An operation with what the author says about how far it is.
+    fn with_line(&self, mut operation: Operation) -> Operation {
+        if operation.ended.is_none() {
+            operation.progress = self.progress.of(&operation.id).last();
+        }
+        operation
     }
 
     /// What was done to instances of that name and has ended, the latest first.
@@ -91,7 +127,9 @@ impl Engine {
     pub(crate) async fn status(self: &Arc<Self>, name: &InstanceName) -> Result<Condition> {
         let mut record = self.known(name).await?;
         match record.state {
-            InstanceState::Provisioning | InstanceState::Updating => Ok(Condition::Pending),
+            InstanceState::Provisioning | InstanceState::Updating => {
+                Ok(Condition::Pending(self.with_line(record.operation).progress))
+            }
             InstanceState::Failed => Ok(Condition::Down(record.failed().to_string())),
             InstanceState::Deprovisioning | InstanceState::Gone => {
                 Ok(Condition::Down(format!("instance \"{name}\" is being removed")))

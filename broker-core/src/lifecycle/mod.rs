@@ -14,16 +14,20 @@ mod lease;
 mod locks;
 mod look;
 mod parameters;
+mod progress;
+mod quota;
 mod reconcile;
 pub(crate) mod records;
 mod reply;
 mod rotation;
 pub(crate) mod states;
+#[cfg(all(test, feature = "testing"))]
+mod trouble;
 
 pub(crate) use ask::{Ask, Outcome};
-pub(crate) use engine::{Engine, Timing};
+pub(crate) use engine::{AT_ONCE, Engine, Timing};
 pub(crate) use instances::{Change, NewInstance, Wishes};
-pub(crate) use look::{Condition, InstanceView};
+pub(crate) use look::{BindingView, Condition, Ends, InstanceView};
 pub(crate) use parameters::Schemas;
 pub(crate) use records::{Actor, Operation, OperationKind};
 pub(crate) use states::{BindingState, InstanceState};

@@ -10,7 +10,10 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt as _, stream};
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -24,12 +27,18 @@ use crate::{BrokerError, Consumer, InstanceName, Result, Tenant, store::Write};
 
 /// How many records are read at a time.
 const PAGE: usize = 256;
+/// The most that a round takes up of what is due: names, in memory.
+const ROUND: usize = 4096;
 /// How many instances are checked at once.
 const CHECKED_AT_ONCE: usize = 16;
 /// The least time for the check of an instance, so that many of them don't keep the broker busy.
 const CHECK_PACE: Duration = Duration::from_millis(2);
 /// How often the operation log is pruned.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How many lines of it are looked at in one commit.
+const PRUNED_AT_ONCE: usize = 1000;
+/// Between two of those commits.
+const PRUNE_PAUSE: Duration = Duration::from_millis(5);
 
 impl Engine {
     /// Finishes what was begun, round after round, until the engine stops.
@@ -61,38 +70,70 @@ impl Engine {
         self.stopping.run_until_cancelled(pause).await;
     }
 
+    /// Instances and bindings apart: what hangs of the ones must not keep the others waiting.
     async fn drive_all(self: &Arc<Self>) -> Result<()> {
         self.lease.begin().await?;
-        let now = Utc::now();
-        let mut seen = 0;
+        let (instances, bindings) = futures::join!(self.drive_instances(), self.drive_bindings());
+        instances.and(bindings)?;
+        self.forget_old_operations().await
+    }
+
+    async fn drive_instances(self: &Arc<Self>) -> Result<()> {
+        let (now, mut seen, mut due) = (Utc::now(), 0, Vec::new());
         loop {
             let page = self.store.due_instances(now, seen, PAGE).await?;
             seen += page.len();
             let is_last = page.len() < PAGE;
             for record in page {
                 if self.backoff.is_due(&record.instance.id) && self.lease.may_take(record.holder.as_ref()).await? {
-                    self.drive_in_background(record.instance.name);
+                    due.push(record.instance.name);
                 }
             }
-            if is_last {
+            if is_last || due.len() >= ROUND {
                 break;
             }
         }
-        seen = 0;
+        self.go_on_at_once_after(due.len());
+        for name in due {
+            let Some(turn) = self.turn(&self.driving).await else { break };
+            self.drive_in_background(name, turn);
+        }
+        Ok(())
+    }
+
+    async fn drive_bindings(self: &Arc<Self>) -> Result<()> {
+        let (now, mut seen, mut due) = (Utc::now(), 0, Vec::new());
         loop {
             let page = self.store.due_bindings(now, seen, PAGE).await?;
             seen += page.len();
             let is_last = page.len() < PAGE;
             for record in page {
                 if self.backoff.is_due(&record.binding.id) && self.lease.may_take(record.holder.as_ref()).await? {
-                    self.drive_binding_in_background(record.instance_name, record.binding.consumer);
+                    due.push((record.instance_name, record.binding.consumer));
                 }
             }
-            if is_last {
+            if is_last || due.len() >= ROUND {
                 break;
             }
         }
-        self.forget_old_operations().await
+        self.go_on_at_once_after(due.len());
+        for (name, consumer) in due {
+            let Some(turn) = self.turn(&self.driving_bindings).await else { break };
+            self.drive_binding_in_background(name, consumer, turn);
+        }
+        Ok(())
+    }
+
+    /// A round that could not take up all that is due is followed by the next one without a pause.
+    fn go_on_at_once_after(&self, due: usize) {
+        if due >= ROUND {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for a free place among those that are driven on at once; none when the engine stops.
+    async fn turn(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        self.stopping.run_until_cancelled(places.clone().acquire_owned()).await?.ok()
     }
 
     /// Once in a while: what the operation log need not hold any more goes.
@@ -111,7 +152,11 @@ impl Engine {
         }
         let keep = TimeDelta::from_std(self.timing.log_for).unwrap_or(TimeDelta::MAX);
         let before = Utc::now().checked_sub_signed(keep).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        Ok(self.store.forget_operations(before).await?)
+        while self.store.forget_operations(before, PRUNED_AT_ONCE).await? > 0 && !self.stopping.is_cancelled() {
+            // Commits of requests go first.
+            tokio::time::sleep(PRUNE_PAUSE).await;
+        }
+        Ok(())
     }
 
     fn needs_driving(&self, record: &InstanceRecord) -> bool {
@@ -122,8 +167,7 @@ impl Engine {
         self.binding_due(record).is_some_and(|due| due <= Utc::now())
     }
 
-    fn drive_in_background(self: &Arc<Self>, name: InstanceName) {
-        let Ok(turn) = self.driving.clone().try_acquire_owned() else { return };
+    fn drive_in_background(self: &Arc<Self>, name: InstanceName, turn: OwnedSemaphorePermit) {
         let engine = self.clone();
         self.own(async move {
             let _turn = turn;
@@ -176,8 +220,12 @@ impl Engine {
         }
     }
 
-    fn drive_binding_in_background(self: &Arc<Self>, name: InstanceName, consumer: Consumer) {
-        let Ok(turn) = self.driving.clone().try_acquire_owned() else { return };
+    fn drive_binding_in_background(
+        self: &Arc<Self>,
+        name: InstanceName,
+        consumer: Consumer,
+        turn: OwnedSemaphorePermit,
+    ) {
         let engine = self.clone();
         self.own(async move {
             let _turn = turn;

@@ -77,6 +77,9 @@ pub(crate) struct BindingRecord {
     pub(crate) next: Option<Binding>,
     /// What it was, and until when that works.
     pub(crate) retired: Vec<Retired>,
+    /// When its own credentials end, if they do (SPEC B-9).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<DateTime<Utc>>,
     /// What was begun last.
     pub(crate) operation: Operation,
     /// The replica that works on it now (SPEC L-8).
@@ -111,6 +114,7 @@ impl BindingRecord {
             env: None,
             next: None,
             retired: Vec::new(),
+            expires: None,
             since: operation.began,
             operation,
             holder: None,
@@ -126,6 +130,11 @@ impl BindingRecord {
             self.state = next;
             self.since = Utc::now();
         }
+    }
+
+    /// Whether the time of its credentials is over.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= Utc::now())
     }
 
     /// Who is bound.
@@ -159,6 +168,9 @@ pub(crate) struct Operation {
     /// Why it failed, in a sentence for the instance's owner; none when it went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
+    /// What the author said last about how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) progress: Option<String>,
 }
 
 /// What is done to an instance.
@@ -212,6 +224,7 @@ impl Operation {
             began: Utc::now(),
             ended: None,
             failure: None,
+            progress: None,
         }
     }
 

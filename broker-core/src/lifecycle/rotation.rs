@@ -1,8 +1,8 @@
 //! New credentials for a consumer, while the old ones go on working for a while (SPEC B-8).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use super::{
@@ -78,6 +78,8 @@ impl Engine {
         match given {
             Called::Done(env) => {
                 let until = later(Utc::now(), self.rotation_grace(instance));
+                let until = record.expires.map_or(until, |expires| until.min(expires));
+                record.expires = self.expiry(instance, record.consumer());
                 let old = std::mem::replace(&mut record.binding, next);
                 record.retired.push(Retired { binding: old, until });
                 (record.next, record.env) = (None, Some(env.clone()));
@@ -127,8 +129,19 @@ impl Engine {
     }
 
     /// How long replaced credentials of an instance go on working.
-    fn rotation_grace(&self, _: &Instance) -> std::time::Duration {
-        self.timing.rotation_grace
+    fn rotation_grace(&self, instance: &Instance) -> Duration {
+        let plan = self.catalog.find(&instance.plan);
+        plan.and_then(|plan| plan.rules.rotation_grace).unwrap_or(self.timing.rotation_grace)
+    }
+
+    /// When credentials end that are given now (SPEC B-9). An app or a job never asks for new ones, so its stay.
+    pub(super) fn expiry(&self, instance: &Instance, consumer: &Consumer) -> Option<DateTime<Utc>> {
+        match consumer {
+            Consumer::Binding(_) => {}
+            Consumer::App(_) | Consumer::Job(_) => return None,
+        }
+        let expiry = self.catalog.find(&instance.plan)?.rules.expiry?;
+        Some(later(Utc::now(), expiry.lifetime))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 
-use super::{Store, StoreError, Write};
+use super::{Limit, Place, Store, StoreError, Write};
 use crate::{
     Binding, Consumer, Instance, OpaqueId,
     lifecycle::{
@@ -24,6 +24,7 @@ pub(super) async fn check(store: &dyn Store) {
     finds_what_is_due(store).await;
     lets_one_of_many_win(store).await;
     commits_on_condition(store).await;
+    keeps_within_limits(store).await;
     remembers_what_was_done(store).await;
 }
 
@@ -33,6 +34,7 @@ pub(super) async fn check_shared(one: &dyn Store, other: &dyn Store) {
     tells_who_lives(one, other).await;
     lets_one_replica_win(one, other).await;
     keeps_binds_from_held_instances(one, other).await;
+    keeps_limits_over_replicas(one, other).await;
 }
 
 #[cfg(feature = "postgres")]
@@ -40,12 +42,15 @@ async fn tells_who_lives(one: &dyn Store, other: &dyn Store) {
     let (ours, theirs) = (OpaqueId::generate(), OpaqueId::generate());
     let lease = Duration::from_secs(60);
 
-    assert!(!one.beat(&ours, lease).await.unwrap().contains(&theirs));
-    assert!(other.beat(&theirs, lease).await.unwrap().contains(&ours));
-    assert!(one.beat(&ours, lease).await.unwrap().contains(&theirs));
+    assert!(!one.beat(&ours, lease).await.unwrap().alive.contains(&theirs));
+    assert!(other.beat(&theirs, lease).await.unwrap().alive.contains(&ours));
+    let lived = one.beat(&ours, lease).await.unwrap();
+    assert!(lived.alive.contains(&theirs) && !lived.was_dead);
 
-    let alive = one.beat(&ours, Duration::ZERO).await.unwrap();
-    assert!(!alive.contains(&theirs), "who was silent for longer than a lease is dead");
+    let late = one.beat(&ours, Duration::ZERO).await.unwrap();
+    assert!(!late.alive.contains(&theirs), "who was silent for longer than a lease is dead");
+    assert!(late.was_dead, "and hears of it");
+    assert!(!one.beat(&OpaqueId::generate(), Duration::ZERO).await.unwrap().was_dead, "who is new was not");
 }
 
 #[cfg(feature = "postgres")]
@@ -224,6 +229,62 @@ async fn commits_on_condition(store: &dyn Store) {
     store.commit(vec![delete(&record.instance)]).await.unwrap();
 }
 
+/// A new instance on the plan `small`, of which there may be so many.
+fn within(name: &str, team: &str, limit: Limit) -> (Vec<Write>, Instance) {
+    let record = an_instance(name);
+    let Instance { name, id, plan, .. } = record.instance.clone();
+    let places = vec![Place { plan, team: team.to_owned() }];
+    let taken = Write::Places { name, id, revision: None, places };
+    (vec![put(&record), taken, Write::Within(limit)], record.instance)
+}
+
+fn at_most(most: u32, team: Option<&str>) -> Limit {
+    Limit { plan: "small".parse().unwrap(), team: team.map(str::to_owned), most }
+}
+
+async fn keeps_within_limits(store: &dyn Store) {
+    let begun: Vec<_> = (0..10).map(|number| within(&format!("limited-{number}"), "data", at_most(3, None))).collect();
+    let outcomes = join_all(begun.iter().map(|(writes, _)| store.commit(writes.clone()))).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 3);
+    let refusal = outcomes.into_iter().find_map(Result::err).unwrap();
+    let sentence = "plan \"small\" has 3 instances and may not have more, remove one or choose another plan";
+    assert_eq!(refusal.to_string(), sentence);
+    assert_eq!(store.instances(None, 100).await.unwrap().len(), 3, "a refused commit left a part behind");
+
+    let of_team = |name: &str, team: &str| store.commit(within(name, team, at_most(1, Some(team))).0);
+    of_team("of-web", "web").await.unwrap();
+    assert!(matches!(of_team("also-of-web", "web").await, Err(StoreError::Full(_))));
+    let one = store.instances(None, 1).await.unwrap().remove(0);
+    let Instance { name, id, .. } = one.instance.clone();
+    let stale = Write::Places { name: name.clone(), id: id.clone(), revision: Some(99), places: Vec::new() };
+    store.commit(vec![stale]).await.unwrap();
+    let fifth = || within("fifth", "data", at_most(4, None)).0;
+    assert!(matches!(store.commit(fifth()).await, Err(StoreError::Full(_))));
+    store.commit(vec![delete(&one.instance)]).await.unwrap();
+    store.commit(fifth()).await.unwrap();
+
+    let left = store.instances(None, 100).await.unwrap();
+    store.commit(left.iter().map(|record| delete(&record.instance)).collect()).await.unwrap();
+}
+
+#[cfg(feature = "postgres")]
+async fn keeps_limits_over_replicas(one: &dyn Store, other: &dyn Store) {
+    let begin = |store, number: usize| {
+        let (writes, _) = within(&format!("replicated-{number}"), "data", at_most(5, None));
+        Store::commit(store, writes)
+    };
+    let forth = join_all((0..15).map(|number| begin(one, number)));
+    let back = join_all((15..30).map(|number| begin(other, number)));
+
+    let (ours, theirs) = futures::join!(forth, back);
+
+    assert_eq!(ours.iter().chain(&theirs).filter(|outcome| outcome.is_ok()).count(), 5);
+    assert!(ours.into_iter().chain(theirs).all(|outcome| matches!(outcome, Ok(()) | Err(StoreError::Full(_)))));
+    let made = one.instances(None, 100).await.unwrap();
+    assert_eq!(made.len(), 5);
+    one.commit(made.iter().map(|record| delete(&record.instance)).collect()).await.unwrap();
+}
+
 async fn remembers_what_was_done(store: &dyn Store) {
     let name = "history".parse().unwrap();
     let mut record = an_instance("history");
@@ -242,9 +303,12 @@ async fn remembers_what_was_done(store: &dyn Store) {
     logged.reverse();
     assert_eq!(store.operations(&name, 10).await.unwrap(), logged, "the latest first, also after the instance is gone");
     assert_eq!(store.operations(&name, 1).await.unwrap(), logged[..1]);
-    store.forget_operations(Utc::now() - TimeDelta::hours(1)).await.unwrap();
+    let forget = async |before, limit| store.forget_operations(before, limit).await.unwrap();
+    assert_eq!(forget(Utc::now() - TimeDelta::hours(1), 10).await, 0);
     assert_eq!(store.operations(&name, 10).await.unwrap().len(), 2);
-    store.forget_operations(Utc::now() + TimeDelta::hours(1)).await.unwrap();
+    assert_eq!(forget(Utc::now() + TimeDelta::hours(1), 1).await, 1);
+    assert_eq!(store.operations(&name, 10).await.unwrap(), logged[..1], "the oldest goes first");
+    assert_eq!(forget(Utc::now() + TimeDelta::hours(1), 10).await, 1);
     assert!(store.operations(&name, 10).await.unwrap().is_empty());
 }
 

@@ -1,7 +1,7 @@
 //! Records in memory.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     ops::Bound,
     sync::{Mutex, MutexGuard},
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Counts, Store, StoreError, Write};
+use super::{Counts, Living, Place, Store, StoreError, Write};
 use crate::{
     Consumer, InstanceName, OpaqueId,
     lifecycle::{
@@ -29,6 +29,7 @@ struct Tables {
     names: HashMap<OpaqueId, InstanceName>,
     bindings: BTreeMap<(OpaqueId, Consumer), BindingRecord>,
     operations: Vec<Operation>,
+    places: BTreeMap<OpaqueId, Vec<Place>>,
 }
 
 /// How to take back a write that was applied.
@@ -36,6 +37,7 @@ enum Undo {
     Instance(InstanceName, Option<Box<InstanceRecord>>),
     Binding((OpaqueId, Consumer), Option<Box<BindingRecord>>),
     Log,
+    Places(OpaqueId, Vec<Place>),
 }
 
 impl MemoryStore {
@@ -56,6 +58,7 @@ impl Tables {
             Write::DeleteInstance(name, id) => {
                 let theirs: Vec<_> = self.bindings_of(&id).map(|record| record.consumer().clone()).collect();
                 undo.extend(theirs.into_iter().map(|consumer| self.set_binding((id.clone(), consumer), None)));
+                undo.push(self.set_places(id.clone(), Vec::new()));
                 if self.names.get(&id) == Some(&name) {
                     undo.push(self.set_instance(name, None));
                 }
@@ -84,6 +87,21 @@ impl Tables {
                 self.operations.push(*operation);
                 undo.push(Undo::Log);
             }
+            Write::Places { name, id, revision, places } => {
+                let found = self.instances.get(&name).filter(|record| record.instance.id == id);
+                if found.is_some_and(|record| revision.is_none_or(|revision| record.revision == revision)) {
+                    undo.push(self.set_places(id, places));
+                }
+            }
+            Write::Within(limit) => {
+                let counts = |place: &Place| {
+                    place.plan == limit.plan && limit.team.as_ref().is_none_or(|team| place.team == *team)
+                };
+                let taken = self.places.values().filter(|places| places.iter().any(counts)).count();
+                if taken > limit.most as usize {
+                    return Err(StoreError::Full(limit.to_string()));
+                }
+            }
         }
         Ok(())
     }
@@ -107,11 +125,17 @@ impl Tables {
         Undo::Binding(key, before.map(Box::new))
     }
 
+    fn set_places(&mut self, id: OpaqueId, places: Vec<Place>) -> Undo {
+        let before = if places.is_empty() { self.places.remove(&id) } else { self.places.insert(id.clone(), places) };
+        Undo::Places(id, before.unwrap_or_default())
+    }
+
     fn take_back(&mut self, undo: Undo) {
         match undo {
             Undo::Instance(name, before) => drop(self.set_instance(name, before)),
             Undo::Binding(key, before) => drop(self.set_binding(key, before)),
             Undo::Log => drop(self.operations.pop()),
+            Undo::Places(id, before) => drop(self.set_places(id, before)),
         }
     }
 
@@ -192,9 +216,12 @@ impl Store for MemoryStore {
         Ok(theirs.take(limit).cloned().collect())
     }
 
-    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        self.tables().operations.retain(|operation| operation.ended.is_none_or(|ended| ended >= before));
-        Ok(())
+    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        let operations = &mut self.tables().operations;
+        let (all, oldest) = (operations.len(), limit.min(operations.len()));
+        let is_over = |operation: &mut Operation| operation.ended.is_some_and(|ended| ended < before);
+        operations.extract_if(..oldest, is_over).for_each(drop);
+        Ok(all - operations.len())
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -204,8 +231,8 @@ impl Store for MemoryStore {
         Ok(Counts { instances: count(instances), bindings: count(bindings) })
     }
 
-    async fn beat(&self, replica: &OpaqueId, _: Duration) -> Result<HashSet<OpaqueId>, StoreError> {
-        Ok(HashSet::from([replica.clone()]))
+    async fn beat(&self, replica: &OpaqueId, _: Duration) -> Result<Living, StoreError> {
+        Ok(Living::alone(replica))
     }
 
     fn is_shared(&self) -> bool {

@@ -5,6 +5,8 @@ pub(crate) mod contract;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(all(test, feature = "postgres"))]
+mod released;
 mod reseal;
 mod sqlite;
 
@@ -14,13 +16,13 @@ pub(crate) use postgres::PostgresStore;
 pub(crate) use reseal::reseal;
 pub(crate) use sqlite::SqliteStore;
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    BoxError, BrokerError, Consumer, InstanceName, OpaqueId,
+    BoxError, BrokerError, Consumer, InstanceName, OpaqueId, PlanName,
     lifecycle::records::{BindingRecord, InstanceRecord, Operation},
 };
 
@@ -64,18 +66,35 @@ pub(crate) trait Store: Send + Sync {
     /// Up to `limit` operations on instances of that name that have ended, the latest first.
     async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError>;
 
-    /// Forgets operations that ended before a moment.
-    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Of the `limit` operations that were logged first, forgets those that ended before a moment, and says how many:
+    /// a log of any length is pruned in small commits.
+    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError>;
 
     /// How many instances and bindings there are in each state.
     async fn counts(&self) -> Result<Counts, StoreError>;
 
     /// Says that a replica lives, and tells which ones do: those that said so within `lease`, by the store's
     /// clock. A store of one process has only that one.
-    async fn beat(&self, replica: &OpaqueId, lease: Duration) -> Result<HashSet<OpaqueId>, StoreError>;
+    async fn beat(&self, replica: &OpaqueId, lease: Duration) -> Result<Living, StoreError>;
 
     /// Whether several replicas may use it at once.
     fn is_shared(&self) -> bool;
+}
+
+/// Which replicas live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Living {
+    pub(crate) alive: HashSet<OpaqueId>,
+    /// Whether the one that asks was silent for so long that the others may have taken it for dead: a machine that
+    /// sleeps does not notice that by its own clock.
+    pub(crate) was_dead: bool,
+}
+
+impl Living {
+    /// In a store of one process.
+    fn alone(replica: &OpaqueId) -> Self {
+        Self { alive: HashSet::from([replica.clone()]), was_dead: false }
+    }
 }
 
 /// One change of a commit.
@@ -92,6 +111,43 @@ pub(crate) enum Write {
     RequireReady(InstanceName, OpaqueId, OpaqueId),
     /// An operation that has ended goes into the log.
     Log(Box<Operation>),
+    /// What an instance takes of plans that have limits, from now on; nothing happens when it is not there, or not at
+    /// the revision that is named.
+    Places {
+        name: InstanceName,
+        id: OpaqueId,
+        revision: Option<i64>,
+        places: Vec<Place>,
+    },
+    /// No change, but a condition: with the writes before it, a limit is kept. Otherwise the commit is refused.
+    Within(Limit),
+}
+
+/// A place that an instance takes of a plan that has limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) plan: PlanName,
+    pub(crate) team: String,
+}
+
+/// How many instances of a plan there may be, or how many a team may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) plan: PlanName,
+    pub(crate) team: Option<String>,
+    pub(crate) most: u32,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plan, team, most } = self;
+        let instances = if *most == 1 { "instance" } else { "instances" };
+        match team {
+            Some(team) => write!(f, "team \"{team}\" has {most} {instances} of plan \"{plan}\"")?,
+            None => write!(f, "plan \"{plan}\" has {most} {instances}")?,
+        }
+        f.write_str(" and may not have more, remove one or choose another plan")
+    }
 }
 
 /// How many there are, by state as [`as_str`](crate::lifecycle::states::InstanceState::as_str) spells it.
@@ -106,13 +162,19 @@ pub(crate) struct Counts {
 pub(crate) enum StoreError {
     #[error("the record of {0} was changed by another operation")]
     Conflict(String),
+    /// A limit would be exceeded: the sentence is for the platform's user.
+    #[error("{0}")]
+    Full(String),
     #[error("the store failed: {0}")]
     Failed(#[source] BoxError),
 }
 
 impl From<StoreError> for BrokerError {
     fn from(error: StoreError) -> Self {
-        Self::Store(Box::new(error))
+        match error {
+            StoreError::Full(sentence) => Self::BadRequest(sentence),
+            error => Self::Store(Box::new(error)),
+        }
     }
 }
 

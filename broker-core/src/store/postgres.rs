@@ -4,7 +4,7 @@
 //! commit: many small commits cost one round trip and one write to the server's disk. Nothing is cached here: another
 //! replica may have changed it.
 
-use std::{collections::HashSet, str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::{
     PgPool, Row as _,
+    migrate::MigrateError,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 use tokio::{
@@ -20,7 +21,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Counts, Store, StoreError, Write, consumer_key};
+use super::{Counts, Living, Store, StoreError, Write, consumer_key};
 use crate::{
     Consumer, InstanceName, OpaqueId, SealingKey, Secret,
     lifecycle::records::{BindingRecord, InstanceRecord, Operation},
@@ -65,7 +66,7 @@ impl PostgresStore {
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(WITHIN);
         let pool = timely(pool.connect_with(options)).await?;
         let migrations = sqlx::migrate!("src/store/migrations/postgres");
-        migrations.run(&pool).await.map_err(|error| StoreError::Failed(Box::new(error)))?;
+        migrations.run(&pool).await.map_err(not_brought_up_to_date)?;
         prove(&pool, &key).await?;
         let (writer, requests) = mpsc::channel(4 * BATCH);
         tokio::spawn(write(pool.clone(), requests));
@@ -108,6 +109,15 @@ impl PostgresStore {
                 "do": "log", "name": operation.instance, "due": operation.ended.unwrap_or_else(Utc::now),
                 "body": serde_json::to_string(&operation)?,
             }),
+            Write::Places { name, id, revision, places } => {
+                let places: Vec<Value> =
+                    places.into_iter().map(|place| json!({ "plan": place.plan, "team": place.team })).collect();
+                json!({ "do": "places", "name": name, "id": id, "revision": revision, "places": places })
+            }
+            Write::Within(limit) => json!({
+                "do": "within", "plan": limit.plan, "team": limit.team, "most": limit.most,
+                "refusal": limit.to_string(),
+            }),
         })
     }
 
@@ -140,6 +150,16 @@ fn not_a_url() -> StoreError {
     StoreError::Failed(sentence.into())
 }
 
+fn not_brought_up_to_date(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+            let sentence = "the records were written by a newer version of the broker, which this one can't read";
+            StoreError::Failed(sentence.into())
+        }
+        error => StoreError::Failed(Box::new(error)),
+    }
+}
+
 /// What the server says, if it says it in time.
 async fn timely<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
     let limit = WITHIN + Duration::from_secs(1);
@@ -166,7 +186,9 @@ async fn write(pool: PgPool, mut requests: mpsc::Receiver<Request>) {
             batch.drain(..).map(|Request { changes, answer }| (Value::Array(changes), answer)).unzip();
         let outcomes = commit_batch(&pool, &Value::Array(changes)).await;
         let outcomes = match outcomes {
-            Ok(done) => done.into_iter().map(|done| if done { Ok(()) } else { Err(conflict()) }).collect(),
+            Ok(outcomes) => {
+                outcomes.into_iter().map(|refusal| refusal.map_or(Ok(()), |why| Err(refused(why)))).collect()
+            }
             Err(error) => {
                 let text = error.to_string();
                 answers.iter().map(|_| Err(StoreError::Failed(text.clone().into()))).collect::<Vec<_>>()
@@ -179,15 +201,16 @@ async fn write(pool: PgPool, mut requests: mpsc::Receiver<Request>) {
     }
 }
 
-fn conflict() -> StoreError {
-    StoreError::Conflict("an instance or binding".to_owned())
+/// An empty text is that it was overtaken.
+fn refused(why: String) -> StoreError {
+    if why.is_empty() { StoreError::Conflict("an instance or binding".to_owned()) } else { StoreError::Full(why) }
 }
 
 /// One statement, one transaction. Two replicas' batches may wait for each other, which the server ends by refusing one.
-async fn commit_batch(pool: &PgPool, commits: &Value) -> Result<Vec<bool>, StoreError> {
+async fn commit_batch(pool: &PgPool, commits: &Value) -> Result<Vec<Option<String>>, StoreError> {
     let mut tries = 1;
     loop {
-        let statement = sqlx::query_scalar("SELECT commit_batch($1)").bind(commits);
+        let statement = sqlx::query_scalar("SELECT commit_all($1)").bind(commits);
         match timely(statement.fetch_one(pool)).await {
             Err(StoreError::Failed(cause)) if tries < TRIES && is_deadlock(cause.as_ref()) => {
                 warn!("a batch of commits met one of another replica, it is sent again");
@@ -281,9 +304,13 @@ impl Store for PostgresStore {
         rows.iter().map(|row| Ok(serde_json::from_str(row.try_get("body")?)?)).collect()
     }
 
-    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        let query = sqlx::query("DELETE FROM operation WHERE ended < $1").bind(before);
-        timely(query.execute(&self.pool)).await.map(drop)
+    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        let query = sqlx::query(
+            "DELETE FROM operation WHERE ended < $1 \
+             AND number IN (SELECT number FROM operation ORDER BY number LIMIT $2)",
+        );
+        let gone = timely(query.bind(before).bind(as_limit(limit)).execute(&self.pool)).await?;
+        Ok(usize::try_from(gone.rows_affected()).unwrap_or(usize::MAX))
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -301,18 +328,23 @@ impl Store for PostgresStore {
         })
     }
 
-    async fn beat(&self, replica: &OpaqueId, lease: Duration) -> Result<HashSet<OpaqueId>, StoreError> {
+    async fn beat(&self, replica: &OpaqueId, lease: Duration) -> Result<Living, StoreError> {
         let say = sqlx::query(
             "INSERT INTO replica (id, seen) VALUES ($1, clock_timestamp()) \
-             ON CONFLICT (id) DO UPDATE SET seen = clock_timestamp()",
+             ON CONFLICT (id) DO UPDATE SET seen = clock_timestamp() \
+             RETURNING coalesce((SELECT seen < clock_timestamp() - make_interval(secs => $2) FROM replica \
+             WHERE id = $1), false)",
         );
-        timely(say.bind(replica.as_str()).execute(&self.pool)).await?;
+        // What the inner question sees is what was there before.
+        let said = timely(say.bind(replica.as_str()).bind(lease.as_secs_f64()).fetch_one(&self.pool)).await?;
+        let was_dead = said.try_get(0)?;
         let list = sqlx::query("SELECT id FROM replica WHERE seen > clock_timestamp() - make_interval(secs => $1)");
         let rows = timely(list.bind(lease.as_secs_f64()).fetch_all(&self.pool)).await?;
         let forget = sqlx::query("DELETE FROM replica WHERE seen < clock_timestamp() - interval '1 day'");
         timely(forget.execute(&self.pool)).await?;
         let ids = rows.iter().map(|row| row.try_get::<&str, _>("id").map(str::parse::<OpaqueId>));
-        ids.filter_map(|id| id.map(Result::ok).transpose()).collect::<Result<_, _>>().map_err(StoreError::from)
+        let alive = ids.filter_map(|id| id.map(Result::ok).transpose()).collect::<Result<_, _>>()?;
+        Ok(Living { alive, was_dead })
     }
 
     fn is_shared(&self) -> bool {

@@ -9,7 +9,6 @@
 //! run beside the writer; they see everything that was acknowledged before they began.
 
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -22,7 +21,7 @@ use quick_cache::{Weighter, sync::Cache};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Counts, Store, StoreError, Write, consumer_key};
+use super::{Counts, Limit, Living, Place, Store, StoreError, Write, consumer_key};
 use crate::{
     Consumer, InstanceName, OpaqueId, SealingKey,
     lifecycle::records::{BindingRecord, InstanceRecord, Operation},
@@ -37,7 +36,8 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// What the row that proves the key says.
 const PROOF: &[u8] = b"this key opens these records";
 /// The tables, step by step. A step that was released is never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/sqlite/0001_records.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/sqlite/0001_records.sql"), include_str!("migrations/sqlite/0002_places.sql")];
 
 /// Records in a SQLite file, sealed.
 pub(crate) struct SqliteStore {
@@ -52,7 +52,7 @@ enum Request {
     Commit(Vec<RowWrite>, Answer<()>),
     Instance(InstanceName, Answer<Option<InstanceRecord>>),
     Binding(OpaqueId, Consumer, Answer<Option<BindingRecord>>),
-    ForgetOperations(DateTime<Utc>, Answer<()>),
+    ForgetOperations(DateTime<Utc>, usize, Answer<usize>),
 }
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -65,14 +65,16 @@ enum RowWrite {
     NoBinding(OpaqueId, Consumer),
     Ready(InstanceName, OpaqueId),
     Log { operation: Box<Operation>, body: String },
+    Places { name: InstanceName, id: OpaqueId, revision: Option<i64>, places: Vec<Place> },
+    Within(Limit),
 }
 
 impl RowWrite {
     /// Whether it may be refused.
     fn is_conditional(&self) -> bool {
         match self {
-            Self::Instance { .. } | Self::Binding { .. } | Self::Ready(..) => true,
-            Self::NoInstance(..) | Self::NoBinding(..) | Self::Log { .. } => false,
+            Self::Instance { .. } | Self::Binding { .. } | Self::Ready(..) | Self::Within(..) => true,
+            Self::NoInstance(..) | Self::NoBinding(..) | Self::Log { .. } | Self::Places { .. } => false,
         }
     }
 }
@@ -138,6 +140,8 @@ impl SqliteStore {
             // There is no other replica: the process has the folder's lock.
             Write::RequireReady(name, id, _) => RowWrite::Ready(name, id),
             Write::Log(operation) => RowWrite::Log { body: serde_json::to_string(&operation)?, operation },
+            Write::Places { name, id, revision, places } => RowWrite::Places { name, id, revision, places },
+            Write::Within(limit) => RowWrite::Within(limit),
         })
     }
 
@@ -319,7 +323,11 @@ impl Writer {
                     self.cache.bindings.insert(key, Kept { record: Some(Arc::new(*record)), bytes: body.len() });
                 }
                 RowWrite::NoBinding(instance, consumer) => drop(self.cache.bindings.remove(&(instance, consumer))),
-                RowWrite::NoInstance(..) | RowWrite::Ready(..) | RowWrite::Log { .. } => {}
+                RowWrite::NoInstance(..)
+                | RowWrite::Ready(..)
+                | RowWrite::Log { .. }
+                | RowWrite::Places { .. }
+                | RowWrite::Within(..) => {}
             }
         }
     }
@@ -328,10 +336,11 @@ impl Writer {
         match question {
             Request::Instance(name, answer) => drop(answer.send(self.instance(name))),
             Request::Binding(instance, consumer, answer) => drop(answer.send(self.binding(instance, consumer))),
-            Request::ForgetOperations(before, answer) => {
-                let gone =
-                    self.connection.execute("DELETE FROM operation WHERE ended < ?", [before.timestamp_millis()]);
-                drop(answer.send(gone.map(drop).map_err(StoreError::from)));
+            Request::ForgetOperations(before, limit, answer) => {
+                const DELETE: &str = "DELETE FROM operation WHERE ended < ? \
+                    AND number IN (SELECT number FROM operation ORDER BY number LIMIT ?)";
+                let gone = self.connection.execute(DELETE, params![before.timestamp_millis(), as_limit(limit)]);
+                drop(answer.send(gone.map_err(StoreError::from)));
             }
             // Commits are not answered here.
             Request::Commit(rows, answer) => self.commit(vec![(rows, answer)]),
@@ -411,7 +420,44 @@ fn apply(connection: &Connection, row: &RowWrite, freed: &mut Freed) -> Result<(
             connection.prepare_cached(INSERT)?.execute(params![operation.instance.as_str(), ended, body])?;
             Ok(())
         }
+        RowWrite::Places { name, id, revision, places } => put_places(connection, name, id, *revision, places),
+        RowWrite::Within(limit) => keep_within(connection, limit),
     }
+}
+
+fn put_places(
+    connection: &Connection,
+    name: &InstanceName,
+    id: &OpaqueId,
+    revision: Option<i64>,
+    places: &[Place],
+) -> Result<(), StoreError> {
+    const FIND: &str = "SELECT 1 FROM instance WHERE name = ?1 AND id = ?2 AND (?3 IS NULL OR revision = ?3)";
+    const INSERT: &str = "INSERT INTO place (instance_id, plan, team) VALUES (?, ?, ?)";
+    if !connection.prepare_cached(FIND)?.exists(params![name.as_str(), id.as_str(), revision])? {
+        return Ok(());
+    }
+    delete_places(connection, id)?;
+    for place in places {
+        connection.prepare_cached(INSERT)?.execute([id.as_str(), place.plan.as_str(), &place.team])?;
+    }
+    Ok(())
+}
+
+fn delete_places(connection: &Connection, id: &OpaqueId) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM place WHERE instance_id = ?")?.execute([id.as_str()])?;
+    Ok(())
+}
+
+fn keep_within(connection: &Connection, limit: &Limit) -> Result<(), StoreError> {
+    const OF_PLAN: &str = "SELECT count(DISTINCT instance_id) FROM place WHERE plan = ?";
+    const OF_TEAM: &str = "SELECT count(DISTINCT instance_id) FROM place WHERE plan = ? AND team = ?";
+    let plan = limit.plan.as_str();
+    let taken: u32 = match &limit.team {
+        None => connection.prepare_cached(OF_PLAN)?.query_row([plan], |row| row.get(0))?,
+        Some(team) => connection.prepare_cached(OF_TEAM)?.query_row([plan, team], |row| row.get(0))?,
+    };
+    if taken > limit.most { Err(StoreError::Full(limit.to_string())) } else { Ok(()) }
 }
 
 fn put_instance(connection: &Connection, record: &InstanceRecord, body: &[u8]) -> Result<(), StoreError> {
@@ -444,6 +490,7 @@ fn delete_instance(
     connection
         .prepare_cached("DELETE FROM instance WHERE name = ? AND id = ?")?
         .execute([name.as_str(), id.as_str()])?;
+    delete_places(connection, id)?;
     freed.instances.push(name.clone());
     Ok(())
 }
@@ -684,8 +731,8 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn forget_operations(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        self.ask(|answer| Request::ForgetOperations(before, answer)).await
+    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        self.ask(|answer| Request::ForgetOperations(before, limit, answer)).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -701,8 +748,8 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn beat(&self, replica: &OpaqueId, _: Duration) -> Result<HashSet<OpaqueId>, StoreError> {
-        Ok(HashSet::from([replica.clone()]))
+    async fn beat(&self, replica: &OpaqueId, _: Duration) -> Result<Living, StoreError> {
+        Ok(Living::alone(replica))
     }
 
     fn is_shared(&self) -> bool {
@@ -778,6 +825,73 @@ mod tests {
         for reader in readers {
             reader.await.unwrap();
         }
+    }
+
+    #[tokio::test] // SPEC S-1
+    async fn a_full_disk_fails_commits_and_loses_nothing_that_was_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = (folder.path().join("state.db"), SealingKey::generate());
+        let mut connection = connect(&path).unwrap();
+        migrate(&mut connection).unwrap();
+        prove(&connection, &key).unwrap();
+        // To SQLite, a database that may not grow is a disk that is full.
+        connection.pragma_update(None, "max_page_count", 60).unwrap();
+        let store = SqliteStore::start(&path, key, connection, Records::new(0), connect).unwrap();
+        let mut written = Vec::new();
+        let failure = loop {
+            let mut record = contract::an_instance(&format!("large-{}", written.len()));
+            record.instance.description = "x".repeat(20_000);
+            match store.commit(put(&record)).await {
+                Ok(()) => written.push(record.instance),
+                Err(error) => break error,
+            }
+            assert!(written.len() < 100, "the disk is never full");
+        };
+
+        assert!(failure.to_string().contains("full"), "{failure}");
+        let together = (0..5).map(|number| {
+            let mut record = contract::an_instance(&format!("together-{number}"));
+            record.instance.description = "x".repeat(20_000);
+            store.commit(put(&record))
+        });
+        assert!(futures::future::join_all(together).await.iter().all(Result::is_err));
+        assert_eq!(store.instances(None, 100).await.unwrap().len(), written.len());
+        let gone = written.pop().unwrap();
+        store.commit(vec![Write::DeleteInstance(gone.name, gone.id)]).await.unwrap();
+        store.commit(put(&contract::an_instance("small"))).await.unwrap();
+        assert!(store.instance(&"small".parse().unwrap()).await.unwrap().is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread")] // SPEC L-10
+    async fn a_long_log_is_pruned_while_commits_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let store = SqliteStore::open(&path, SealingKey::generate()).await.unwrap();
+        let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) \
+            INSERT INTO operation (instance, ended, body) SELECT 'old', CASE WHEN i > 20000 THEN 4e12 ELSE 1 END, '' FROM n";
+        Connection::open(&path).unwrap().execute(fill, []).unwrap();
+
+        let prune = async {
+            let mut forgotten = 0;
+            loop {
+                match store.forget_operations(Utc::now(), 1000).await.unwrap() {
+                    0 => return forgotten,
+                    some => forgotten += some,
+                }
+            }
+        };
+        let mut slowest = Duration::ZERO;
+        let work = async {
+            for number in 0..50 {
+                let begun = std::time::Instant::now();
+                store.commit(put(&contract::an_instance(&format!("busy-{number}")))).await.unwrap();
+                slowest = slowest.max(begun.elapsed());
+            }
+        };
+        let (forgotten, ()) = futures::join!(prune, work);
+
+        assert_eq!(forgotten, 20_000);
+        assert!(slowest < Duration::from_secs(1), "a commit waited {slowest:?} for the log");
     }
 
     #[tokio::test] // SPEC S-6

@@ -7,6 +7,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use tracing::info;
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     BindingId, BrokerError, Consumer, EnvVars, InstanceName, Parameters,
-    lifecycle::{BindingState, Engine, OperationKind, Outcome},
+    lifecycle::{BindingState, BindingView, Ends, Engine, OperationKind, Outcome},
 };
 
 /// What the path names.
@@ -55,11 +56,29 @@ pub(super) async fn bind(
     let parameters = body.parameters.unwrap_or(inherited);
     let ask = caller.ask();
     info!(instance.name = %name, user = ask.actor.user, "asked to bind instance `{name}` to {consumer}");
-    Ok(match engine.bind(name, consumer, parameters, ask).await? {
-        Outcome::Done(env) => done(StatusCode::CREATED, credentials(&env)),
-        Outcome::Already(env) => done(StatusCode::OK, credentials(&env)),
-        Outcome::GoesOn(operation) => accepted(&operation),
-    })
+    let outcome = engine.bind(name.clone(), consumer.clone(), parameters, ask).await?;
+    let (status, env) = match outcome {
+        Outcome::Done(env) => (StatusCode::CREATED, env),
+        Outcome::Already(env) => (StatusCode::OK, env),
+        Outcome::GoesOn(operation) => return Ok(accepted(&operation)),
+    };
+    let mut body = credentials(&env);
+    if engine.lets_credentials_end() {
+        let view = engine.look_at_binding(&name, &consumer).await?;
+        body["metadata"] = metadata(&view);
+    }
+    Ok(done(status, body))
+}
+
+/// When credentials end, if they do (SPEC B-9).
+fn metadata(view: &BindingView) -> Value {
+    let moment = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    match view.expires {
+        Some(Ends { expires_at, renew_before }) => {
+            json!({ "expires_at": moment(expires_at), "renew_before": moment(renew_before) })
+        }
+        None => json!({}),
+    }
 }
 
 /// A binding that another one takes the place of: that one has its parameters, and credentials of its own (SPEC O-9).
@@ -93,10 +112,13 @@ pub(super) async fn fetch(
     caller.check_hints(engine.catalog())?;
     let view = engine.look_at_binding(&name, &consumer).await?;
     let is_bound = matches!(view.state, BindingState::Bound | BindingState::Rotating);
-    let Some(env) = view.env.filter(|_| is_bound) else {
+    let Some(env) = view.env.as_ref().filter(|_| is_bound) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "the binding is not there, or not yet"));
     };
-    let mut body = credentials(&env);
+    let mut body = credentials(env);
+    if view.expires.is_some() {
+        body["metadata"] = metadata(&view);
+    }
     body["parameters"] = view.binding.parameters.into();
     Ok(done(StatusCode::OK, body))
 }

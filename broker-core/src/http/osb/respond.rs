@@ -72,7 +72,10 @@ pub(super) fn done(status: StatusCode, body: Value) -> Response {
 pub(super) fn state_of(operation: &Operation, more: Value) -> Response {
     let kind = operation.kind.as_str();
     let (state, description) = match (&operation.ended, &operation.failure) {
-        (None, _) => ("in progress", format!("{} is running", operation.described())),
+        (None, _) => {
+            let running = || format!("{} is running", operation.described());
+            ("in progress", operation.progress.clone().unwrap_or_else(running))
+        }
         (Some(_), None) => ("succeeded", format!("the {kind} is done")),
         (Some(_), Some(failure)) => ("failed", failure.clone()),
     };
