@@ -18,7 +18,10 @@ use std::{
 };
 use subtle::ConstantTimeEq as _;
 
-use super::reload::Current;
+use super::{
+    limits::{self, Places},
+    reload::Current,
+};
 use crate::Secret;
 
 /// More than this is no list of credentials.
@@ -164,10 +167,20 @@ fn digest(pair: &[u8]) -> [u8; 32] {
     Sha256::digest(pair).into()
 }
 
-/// Lets nobody past without credentials, whatever the path (SPEC T-1).
-pub(super) async fn require(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    if guard.lets_in(request.uri().path(), request.headers()) {
-        return next.run(request).await;
+/// What stands between a caller and the endpoints: one layer, since each costs every request something.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    pub(super) guard: Arc<Guard>,
+    pub(super) places: Arc<Places>,
+}
+
+/// Lets nobody past without credentials, whatever the path (SPEC T-1), and then as many as there are places for.
+pub(super) async fn require(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
+    let Entrance { guard, places } = entrance;
+    let path = request.uri().path();
+    if guard.lets_in(path, request.headers()) {
+        // Asked by those who find out why there is no place for a request.
+        return if path == "/metrics" { next.run(request).await } else { limits::admit(&places, request, next).await };
     }
     let challenge = HeaderValue::from_static("Basic realm=\"service broker\", charset=\"UTF-8\"");
     let sentence = "you are not authorized: the user name or the password is wrong or missing";
