@@ -72,7 +72,7 @@ pub struct OperationView {
 /// The records can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the records: {0}")]
-pub struct InspectError(#[source] BoxError);
+pub struct InspectError(BoxError);
 
 impl Inspection {
     pub(crate) fn new(state: State) -> Self {
@@ -91,6 +91,13 @@ impl Inspection {
     ) -> Result<Vec<InstanceView>, InspectError> {
         let records = self.state.store.instances(after, limit).await.map_err(failed)?;
         Ok(records.into_iter().map(InstanceView::from).collect())
+    }
+
+    /// How many instances and bindings there are, in words.
+    pub(crate) async fn counted(&self) -> Result<String, InspectError> {
+        let counts = self.state.store.counts().await.map_err(failed)?;
+        let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, number)| number).sum::<u64>();
+        Ok(format!("{} instances, {} bindings", sum(&counts.instances), sum(&counts.bindings)))
     }
 
     /// The instance of that name.

@@ -9,6 +9,8 @@
 //! * **The framework repeats.** Each call may come again with the same identifiers and secrets, so
 //!   an author writes "make it so" and gets crash recovery from that alone.
 //!
+//! The module [`tutorial`] goes from `cargo new` to a broker that passes `broker-check`.
+//!
 //! The rules of the wire are in `SPEC.md`; documentation cites them by number, as in (SPEC I-2).
 
 #[cfg(feature = "server")]
@@ -56,6 +58,8 @@ mod status;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[doc = include_str!("../TUTORIAL.md")]
+pub mod tutorial {}
 #[cfg(any(feature = "client", feature = "server"))]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -70,6 +74,8 @@ pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
+#[cfg(feature = "server")]
+pub(crate) use http::Credentials;
 #[cfg(feature = "server")]
 pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, Tls, TlsError};
 #[cfg(feature = "server")]

@@ -23,6 +23,7 @@ pub enum Verdict {
 
 /// A case, and how it ended.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The case.
     pub case: Case,
@@ -35,6 +36,7 @@ pub struct Outcome {
 /// What came of the cases.
 #[derive(Clone, Debug, Default)]
 #[must_use]
+#[non_exhaustive]
 pub struct Report {
     /// The cases, in the order they were run.
     pub outcomes: Vec<Outcome>,

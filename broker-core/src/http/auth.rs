@@ -45,6 +45,10 @@ impl Credentials {
         self.0.push(digest(pair.as_bytes()));
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -99,7 +103,7 @@ pub enum CredentialsError {
     #[error("{} names nobody, write a line `user:password` into it", .0.display())]
     Empty(PathBuf),
     /// Everybody on the machine can read or change it.
-    #[error("{} is open to every user of this machine, take that away: chmod o= FILE", .0.display())]
+    #[error("{file} is open to every user of this machine, take that away: chmod o= {file}", file = .0.display())]
     Open(PathBuf),
     /// A line is something else.
     #[error("line {line} of {} is not `user:password`", file.display())]
@@ -120,6 +124,8 @@ pub(super) struct Guard {
     pub(super) listed: Option<Current<Credentials>>,
     /// Those who may look at what operators look at, and at nothing else.
     pub(super) operators: Credentials,
+    /// Those of them in a file, as it is now.
+    pub(super) listed_operators: Option<Current<Credentials>>,
     /// Whether everybody may see the measurements.
     pub(super) open_metrics: bool,
 }
@@ -131,8 +137,10 @@ impl Guard {
             return true;
         }
         let Some(presented) = presented(headers) else { return false };
-        let listed = self.listed.as_ref().is_some_and(|listed| listed.get().accepts(&presented));
-        let is_operator = self.operators.accepts(&presented);
+        let is_in =
+            |list: &Option<Current<Credentials>>| list.as_ref().is_some_and(|list| list.get().accepts(&presented));
+        let listed = is_in(&self.listed);
+        let is_operator = self.operators.accepts(&presented) | is_in(&self.listed_operators);
         self.named.accepts(&presented) | listed | (is_operator & matches!(path, "/metrics" | "/openapi.json"))
     }
 }

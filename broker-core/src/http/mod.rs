@@ -8,6 +8,7 @@ mod extract;
 pub(crate) mod fuzzing;
 mod instances;
 mod limits;
+pub(crate) mod openapi;
 mod operator;
 mod osb;
 mod own;
@@ -19,6 +20,7 @@ mod server;
 mod tls;
 mod trace;
 
+pub(crate) use auth::Credentials;
 pub use auth::CredentialsError;
 pub use reload::Reload;
 pub use server::{BoundServer, BrokerServer, ServeError};

@@ -65,6 +65,7 @@ pub struct BrokerServer {
     state: State,
     guard: Guard,
     credentials_file: Option<PathBuf>,
+    operator_credentials_file: Option<PathBuf>,
     tls: Option<Tls>,
     limits: Limits,
     timing: Timing,
@@ -79,6 +80,7 @@ impl BrokerServer {
             state,
             guard: Guard::default(),
             credentials_file: None,
+            operator_credentials_file: None,
             tls: None,
             limits: Limits::default(),
             timing: Timing::default(),
@@ -103,6 +105,13 @@ impl BrokerServer {
     /// Accepts this user name and password for `/metrics` and `/openapi.json` only (SPEC T-6).
     pub fn accept_operator(mut self, username: &str, password: &Secret) -> Self {
         self.guard.operators.accept(username, password);
+        self
+    }
+
+    /// Accepts the pairs in a file for `/metrics` and `/openapi.json` only: a file like that of
+    /// [`credentials_file`](Self::credentials_file), read again in the same way (SPEC T-6).
+    pub fn operator_credentials_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.operator_credentials_file = Some(file.into());
         self
     }
 
@@ -258,6 +267,12 @@ impl BrokerServer {
             let watched = Watched::new(vec![file.clone()]);
             let current = Current::new(Credentials::read(file)?);
             self.guard.listed = Some(current.clone());
+            files.push(File::Credentials(file.clone(), watched, current));
+        }
+        if let Some(file) = &self.operator_credentials_file {
+            let watched = Watched::new(vec![file.clone()]);
+            let current = Current::new(Credentials::read(file)?);
+            self.guard.listed_operators = Some(current.clone());
             files.push(File::Credentials(file.clone(), watched, current));
         }
         if self.guard.named.is_empty() && self.guard.listed.is_none() {
@@ -416,7 +431,7 @@ pub enum ServeError {
     Tls(#[from] TlsError),
     /// The socket failed while serving.
     #[error("serving failed: {0}")]
-    Serve(#[source] io::Error),
+    Serve(io::Error),
 }
 
 impl ServeError {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, Plan, Result, Secret,
-    Tenant,
+    Tenant, cli::Findings,
 };
 use broker_hosting::{Host, Hosting, Recent, RunAs, ServerId, addresses_of, kept_secret};
 use mysql_async::Opts;
@@ -72,6 +72,33 @@ impl MysqlBroker {
             gone: Mutex::default(),
             look: Mutex::default(),
         })
+    }
+
+    /// What every broker of this kind offers.
+    #[must_use]
+    pub fn offer() -> Catalog {
+        Catalog::new("mysql".parse().expect("a valid name")).plan(Plan::new(
+            "shared",
+            "A database of its own on a server shared with others: memory, CPU and disk are not isolated",
+        ))
+    }
+
+    /// Looks at the programs or the server that the configuration names; nothing is started or changed.
+    pub async fn check(config: &Config, findings: &mut Findings) {
+        match config.shared_url().and_then(|url| url.map(|url| link::at_url(&url)).transpose()) {
+            Ok(Some(opts)) => {
+                let server = format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port());
+                findings.add_result("server", Server::given(&opts, config).await.map(|_| server));
+            }
+            Ok(None) => {
+                findings.found("server", "the broker starts one");
+                findings.add_result("mariadbd", Installed::find(config).map(|_| &config.mariadbd));
+            }
+            Err(problem) => findings.problem("server", format!("{problem:#}")),
+        }
+        let addresses = addresses_of(&config.advertise_host, &config.bind).await;
+        let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
+        findings.add_result("advertise-host", addresses);
     }
 
     async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
@@ -265,10 +292,7 @@ async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<()> {
 #[async_trait]
 impl Broker for MysqlBroker {
     fn catalog(&self) -> Catalog {
-        Catalog::new("mysql".parse().expect("a valid name")).plan(Plan::new(
-            "shared",
-            "A database of its own on a server shared with others: memory, CPU and disk are not isolated",
-        ))
+        Self::offer()
     }
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {

@@ -23,7 +23,7 @@ pub(super) fn service_id(catalog: &Catalog) -> String {
 }
 
 /// A plan's identifier, from the service's name and its own.
-pub(super) fn plan_id(catalog: &Catalog, plan: &Plan) -> String {
+pub(in crate::http) fn plan_id(catalog: &Catalog, plan: &Plan) -> String {
     let service = Uuid::new_v5(&NAMESPACE, catalog.service.as_str().as_bytes());
     Uuid::new_v5(&service, plan.name.as_str().as_bytes()).to_string()
 }

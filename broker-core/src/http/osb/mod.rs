@@ -17,6 +17,7 @@ use axum::{
 };
 
 use crate::lifecycle::Engine;
+pub(super) use catalog::plan_id;
 
 /// How long a caller who can wait for the rest is kept waiting for a broker that may be quick (SPEC O-3).
 const QUICK: Duration = Duration::from_secs(1);

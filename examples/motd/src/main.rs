@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, Catalog, EnvVars, Instance, Notes, Plan, Result,
     cli::{self, About},
+    env_vars,
 };
 
 /// What the operator can set.
@@ -16,12 +17,8 @@ struct Config {
     word: String,
 }
 
-struct Motd {
-    word: String,
-}
-
 #[async_trait]
-impl Broker for Motd {
+impl Broker for Config {
     fn catalog(&self) -> Catalog {
         Catalog::new("motd".parse().expect("a valid name")).plan(Plan::new("kind", "one kind word a day"))
     }
@@ -31,12 +28,12 @@ impl Broker for Motd {
     }
 
     async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> {
-        Ok(EnvVars::default().with("MOTD", self.word.as_str()))
+        Ok(env_vars! { "MOTD" => self.word.as_str() })
     }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let about = About { service: "motd", version: env!("CARGO_PKG_VERSION"), about: "Hands out kind words." };
-    cli::run(about, async |config: Config| Ok(Motd { word: config.word })).await
+    cli::run(about, async |config: Config| Ok(config)).await
 }
