@@ -190,10 +190,10 @@ impl Server {
     }
 
     /// The server as it is; none when it is the broker's own and down.
-    fn if_up(&self) -> Result<Option<Arc<Link>>> {
+    async fn if_up(&self) -> Result<Option<Arc<Link>>> {
         match self {
             Self::Given { link, .. } => Ok(Some(Arc::clone(link))),
-            Self::Own(own) => own.if_up(),
+            Self::Own(own) => own.if_up().await,
         }
     }
 }
@@ -217,6 +217,7 @@ impl OwnServer {
             ports: config.ports.clone(),
             addresses: addresses_of(&config.advertise_host, &config.bind).await?,
             run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
+            containers: None,
         };
         let installed = Installed::find(config)?;
         let host = Host::open(hosting).await?;
@@ -232,8 +233,8 @@ impl OwnServer {
         Ok(self.link(running.port))
     }
 
-    fn if_up(&self) -> Result<Option<Arc<Link>>> {
-        if self.host.is_running(&self.id).map_err(BrokerError::unavailable)? {
+    async fn if_up(&self) -> Result<Option<Arc<Link>>> {
+        if self.host.is_running(&self.id).await.map_err(BrokerError::unavailable)? {
             Ok(self.port()?.map(|port| self.link(port)))
         } else {
             Ok(None)
@@ -321,7 +322,7 @@ impl Broker for MysqlBroker {
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
-        let Some(link) = self.server.if_up()? else {
+        let Some(link) = self.server.if_up().await? else {
             return Ok(Health::Down("its server is down and will be started again".to_owned()));
         };
         Ok(match timeout(ASK_WITHIN, link.has(&Database::of(instance))).await {
@@ -338,7 +339,7 @@ impl Broker for MysqlBroker {
             items.push(InfoItem::new("Address", format!("{}:{port}", bracketed(&host))));
         }
         items.push(InfoItem::new("Database", database.as_str()));
-        if let Some(link) = self.server.if_up()?
+        if let Some(link) = self.server.if_up().await?
             && let Ok(Ok(bytes)) = timeout(ASK_WITHIN, link.size(&database)).await
         {
             items.push(InfoItem::new("Size", mebibytes(bytes)));

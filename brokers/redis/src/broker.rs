@@ -65,6 +65,7 @@ impl RedisBroker {
             ports: config.ports.clone(),
             addresses: addresses_of(&config.advertise_host, &config.bind).await?,
             run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("redis")),
+            containers: None,
         };
         let host = Arc::new(Host::open(hosting).await?);
         let shared = match (&given, &installed) {
@@ -154,10 +155,10 @@ impl RedisBroker {
 fn catalog(config: &Config, has_dedicated: bool) -> Catalog {
     let catalog = Catalog::new("redis".parse().expect("a valid name"));
     let catalog = match has_dedicated {
-        true => catalog.plan(Plan::new(DEDICATED, dedicated_description(config.maxmemory))),
+        true => catalog.plan(Plan::new(DEDICATED, dedicated_description(config.maxmemory)).fixed()),
         false => catalog,
     };
-    catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION))
+    catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION).fixed())
 }
 
 #[async_trait]
