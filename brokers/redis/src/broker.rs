@@ -155,10 +155,10 @@ impl RedisBroker {
 fn catalog(config: &Config, has_dedicated: bool) -> Catalog {
     let catalog = Catalog::new("redis".parse().expect("a valid name"));
     let catalog = match has_dedicated {
-        true => catalog.plan(Plan::new(DEDICATED, dedicated_description(config.maxmemory))),
+        true => catalog.plan(Plan::new(DEDICATED, dedicated_description(config.maxmemory)).fixed()),
         false => catalog,
     };
-    catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION))
+    catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION).fixed())
 }
 
 #[async_trait]
