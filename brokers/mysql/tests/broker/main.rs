@@ -3,6 +3,7 @@
 mod accounts;
 mod backups;
 mod conformance;
+mod containers;
 mod dedicated;
 mod isolation;
 mod moves;
