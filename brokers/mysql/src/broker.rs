@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, PlanName, Result,
-    Routes, Secret, Tenant, Update, cli::Findings,
+    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId, PlanName,
+    Result, Routes, Secret, Tenant, Update, cli::Findings,
 };
 use broker_hosting::{Recent, addresses_of};
 use tokio::{sync::Mutex, time::timeout};
@@ -288,6 +288,13 @@ impl Broker for MysqlBroker {
         Ok(items)
     }
 
+    async fn metrics(&self) -> Result<Vec<Metric>> {
+        let Some(link) = self.servers.shared().if_up().await? else {
+            return Ok(vec![Metric::gauge("server_up", SERVER_UP, 0.0).label("server", "shared")]);
+        };
+        measured(&link).await
+    }
+
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         let instance = &tenant.instance;
         if self.gone.lock().await.contains(&instance.id) {
@@ -309,6 +316,24 @@ impl Broker for MysqlBroker {
     fn routes(self: Arc<Self>) -> Routes {
         operations::routes(&self)
     }
+}
+
+const SERVER_UP: &str = "Whether the server answers";
+
+/// What operators see of the shared server.
+async fn measured(link: &Link) -> Result<Vec<Metric>> {
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
+    let number = |value: u64| value as f64;
+    let connections = number(link.counter("THREADS_CONNECTED").await?);
+    let statements = number(link.counter("QUESTIONS").await?);
+    let databases = number(u64::try_from(link.databases().await?.len()).unwrap_or(u64::MAX));
+    let metrics = [
+        Metric::gauge("server_up", SERVER_UP, 1.0),
+        Metric::gauge("server_connections", "Connections that are open", connections),
+        Metric::gauge("server_databases", "Databases of instances", databases),
+        Metric::counter("server_statements", "Statements since the server started", statements),
+    ];
+    Ok(metrics.into_iter().map(|metric| metric.label("server", "shared")).collect())
 }
 
 /// The character set that an instance asks for.

@@ -225,6 +225,18 @@ impl Link {
         Ok(size.unwrap_or_default())
     }
 
+    /// A number of the server's own, by its name in `SHOW GLOBAL STATUS`.
+    pub(crate) async fn counter(&self, name: &str) -> Result<u64, Fault> {
+        let select = "SELECT CAST(VARIABLE_VALUE AS UNSIGNED) FROM information_schema.GLOBAL_STATUS \
+            WHERE VARIABLE_NAME = ?";
+        let select = match self.dialect().await? {
+            Dialect::MariaDb => select.to_owned(),
+            Dialect::MySql => select.replace("information_schema.GLOBAL_STATUS", "performance_schema.global_status"),
+        };
+        let value: Option<u64> = self.first(&select, (name,)).await?;
+        Ok(value.unwrap_or_default())
+    }
+
     /// The server's settings that let tenants reach the machine or evade limits, in words for its operator.
     pub(crate) async fn weaknesses(&self) -> Result<Vec<&'static str>, Fault> {
         let mut found = Vec::new();

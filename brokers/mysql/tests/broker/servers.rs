@@ -1,6 +1,6 @@
 //! The broker's own server, and servers it is given.
 
-use broker_core::{Broker as _, Health, Secret};
+use broker_core::{Broker as _, Health, Secret, testing::TestBroker};
 use mysql_broker::MysqlBroker;
 
 use crate::support::{Client, Grounds, Shared, instance, look_after, tenancy, tenant};
@@ -108,4 +108,22 @@ async fn a_missing_program_is_named() {
 
     assert_eq!(refusal, "the program no-such-mariadbd is not installed: install its package, or give its path");
     assert!(!grounds.root().exists());
+}
+
+#[tokio::test] // SPEC M-12
+async fn operators_see_what_the_shared_server_does() {
+    let grounds = Grounds::new();
+    let broker = TestBroker::start(grounds.broker().await).await;
+    broker.form("POST", "/resources", "name=db&team=main").await.is(201);
+
+    let metrics = broker.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
+
+    for line in [
+        "mysql_server_up{server=\"shared\"} 1",
+        "mysql_server_databases{server=\"shared\"} 1",
+        "mysql_server_connections{server=\"shared\"} ",
+        "mysql_server_statements_total{server=\"shared\"} ",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
 }
