@@ -19,7 +19,8 @@ async fn killed_during(call: &'static str, broker: TestBroker, fake: &FakeBroker
     let sent = tokio::spawn(request.send());
     eventually("the author is at work", async || fake.count(call) > before).await;
     broker.kill().await;
-    assert!(sent.await.unwrap().is_err(), "nobody was told yes");
+    let answer = sent.await.unwrap();
+    assert!(answer.is_err(), "nobody was told yes, but: {answer:?}");
 }
 
 #[tokio::test]
