@@ -1,6 +1,6 @@
 //! `cargo bench -p broker-core --bench process`: how large a broker's binary is, how fast it starts, what memory it holds.
 //!
-//! Build the example first: `cargo build --release -p broker-core --example motd`.
+//! Build the example first: `cargo build --release -p motd-broker`.
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! `cargo bench -p broker-core --bench scale`: what a broker costs with many records, beside one with few.
 //!
-//! The example broker `motd` runs as a process, on stores that were filled over HTTP: an instance has three bindings.
-//! Build it first: `cargo build --release -p broker-core --example motd`. `-- --instances N` fills with fewer, and
+//! The example broker `motd-broker` runs as a process, on stores that were filled over HTTP: an instance has three bindings.
+//! Build it first: `cargo build --release -p motd-broker`. `-- --instances N` fills with fewer, and
 //! `-- --keep FOLDER` leaves what was filled there, and takes it up again.
 
 mod support;

@@ -1,8 +1,13 @@
 //! The trait that an author implements.
 
+#[cfg(feature = "server")]
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Result, Update};
+#[cfg(feature = "server")]
+use crate::Routes;
+use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Update};
 
 /// A service that a platform can offer: one method for each thing it may be asked.
 ///
@@ -82,6 +87,19 @@ pub trait Broker: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Where the instance's owner looks after it: a URL, which holds no secret. Asked often, and already while the
+    /// instance is made, since some platforms keep what they are told then: best made of [`Instance::id`].
+    fn dashboard(&self, instance: &Instance) -> Option<String> {
+        let _ = instance;
+        None
+    }
+
+    /// What the author measures, for `/metrics`: numbers about the service, such as the memory of its servers, never a
+    /// name of a user's or a secret. Asked at most every five seconds, and left out when it takes longer than three.
+    async fn metrics(&self) -> Result<Vec<Metric>> {
+        Ok(Vec::new())
+    }
+
     /// Brings the server in line with what the framework remembers of one instance: called for each ready
     /// instance at start and then every few seconds, several instances at once. A server that lost its accounts
     /// in a restart gets them back here, so it should notice cheaply that nothing was lost. An instance or a
@@ -90,6 +108,13 @@ pub trait Broker: Send + Sync + 'static {
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         let _ = tenant;
         Ok(())
+    }
+
+    /// Operations of the author's own, beside those of the contract; asked once, when the server starts. By default
+    /// there are none.
+    #[cfg(feature = "server")]
+    fn routes(self: Arc<Self>) -> Routes {
+        Routes::new()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Environment variables: what an app gets from a binding.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,24 @@ use crate::{InvalidName, Secret};
 /// An environment variable's name: `[A-Za-z_][A-Za-z0-9_]*` (SPEC N-7).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct EnvName(String);
+pub struct EnvName(Cow<'static, str>);
 
 impl EnvName {
+    /// A name in the source, refused by the compiler where it is made in a `const`; see [`env_vars!`](crate::env_vars).
+    ///
+    /// ```
+    /// # use broker_core::EnvName;
+    /// const HOST: EnvName = EnvName::constant("REDIS_HOST");
+    /// ```
+    ///
+    /// # Panics
+    /// When `name` is not a valid name.
+    #[must_use]
+    pub const fn constant(name: &'static str) -> Self {
+        assert!(is_env_name(name), "an environment variable's name has letters, digits and _ only, and no digit first");
+        Self(Cow::Borrowed(name))
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -19,14 +34,25 @@ impl EnvName {
     }
 }
 
+/// SPEC N-7, also before the program runs.
+const fn is_env_name(raw: &str) -> bool {
+    let bytes = raw.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !(bytes[at].is_ascii_alphabetic() || bytes[at] == b'_' || at > 0 && bytes[at].is_ascii_digit()) {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty()
+}
+
 impl TryFrom<String> for EnvName {
     type Error = InvalidName;
 
     fn try_from(raw: String) -> Result<Self, InvalidName> {
-        let well_formed = raw.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && raw.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if well_formed {
-            Ok(Self(raw))
+        if is_env_name(&raw) {
+            Ok(Self(Cow::Owned(raw)))
         } else {
             Err(InvalidName::new(format!(
                 "Invalid environment variable name {raw:?}: it starts with a letter or \"_\" and goes on with letters, digits or \"_\""
@@ -45,7 +71,7 @@ impl std::str::FromStr for EnvName {
 
 impl From<EnvName> for String {
     fn from(name: EnvName) -> Self {
-        name.0
+        name.0.into_owned()
     }
 }
 
@@ -106,6 +132,30 @@ impl EnvVars {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Variables whose names are looked at by the compiler: one that no shell can hold does not compile (SPEC N-7).
+///
+/// Values are anything that becomes a [`Secret`].
+///
+/// ```
+/// use broker_core::{Secret, env_vars};
+///
+/// let env = env_vars! { "REDIS_HOST" => "10.0.0.9", "REDIS_PASSWORD" => Secret::generate() };
+/// assert_eq!(env.len(), 2);
+/// ```
+///
+/// ```compile_fail
+/// let env = broker_core::env_vars! { "REDIS-HOST" => "10.0.0.9" };
+/// ```
+#[macro_export]
+macro_rules! env_vars {
+    ($($name:literal => $value:expr),+ $(,)?) => {{
+        let mut env = $crate::EnvVars::default();
+        // A constant of its own, since only those are looked at by `cargo check` too.
+        $(env.insert({ const NAME: $crate::EnvName = $crate::EnvName::constant($name); NAME }, $value);)+
+        env
+    }};
 }
 
 impl<const N: usize> From<[(&str, &str); N]> for EnvVars {

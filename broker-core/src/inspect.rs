@@ -47,12 +47,14 @@ pub struct InstanceView {
 pub struct OperationView {
     /// Its identifier, as logs have it.
     pub id: OpaqueId,
-    /// What was done: `create`, `update`, `remove`, `bind`, `unbind`, `rotate`, `retry`.
+    /// What was done: `create`, `update`, `remove`, `bind`, `unbind`, `rotate`, `retry`, `call`.
     pub kind: &'static str,
     /// The instance it was done to.
     pub instance: InstanceName,
     /// Whose access it was about, if it was about one.
     pub consumer: Option<Consumer>,
+    /// Method and path of a call of the author's own; none for everything else.
+    pub request: Option<String>,
     /// The user who asked, as the platform says; may be empty.
     pub user: String,
     /// The platform's event or request identity; may be empty.
@@ -70,7 +72,7 @@ pub struct OperationView {
 /// The records can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the records: {0}")]
-pub struct InspectError(#[source] BoxError);
+pub struct InspectError(BoxError);
 
 impl Inspection {
     pub(crate) fn new(state: State) -> Self {
@@ -89,6 +91,13 @@ impl Inspection {
     ) -> Result<Vec<InstanceView>, InspectError> {
         let records = self.state.store.instances(after, limit).await.map_err(failed)?;
         Ok(records.into_iter().map(InstanceView::from).collect())
+    }
+
+    /// How many instances and bindings there are, in words.
+    pub(crate) async fn counted(&self) -> Result<String, InspectError> {
+        let counts = self.state.store.counts().await.map_err(failed)?;
+        let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, number)| number).sum::<u64>();
+        Ok(format!("{} instances, {} bindings", sum(&counts.instances), sum(&counts.bindings)))
     }
 
     /// The instance of that name.
@@ -138,6 +147,7 @@ impl From<Operation> for OperationView {
             kind: operation.kind.as_str(),
             instance: operation.instance,
             consumer: operation.consumer,
+            request: operation.request,
             user: operation.actor.user,
             event: operation.actor.event,
             began: operation.began,

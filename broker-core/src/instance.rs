@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, OpaqueId, PlanName, Secret};
+use crate::{InstanceName, OpaqueId, PlanName, Pool, Secret};
 
 /// Parameters as the user gave them: a JSON object. Form encoding has only strings in it.
 pub type Parameters = serde_json::Map<String, serde_json::Value>;
@@ -46,6 +46,13 @@ pub struct Instance {
     /// Where [`progress`](Self::progress) is shown.
     #[serde(skip)]
     pub(crate) progress: Progress,
+    /// The version of its plan's [`maintenance`](crate::Plan::maintenance) that it is on, if the plan had one.
+    #[serde(default)]
+    pub maintenance: Option<String>,
+    /// Where on the platform it belongs, of a multi-cluster service: as of its create, its last update, or the last
+    /// bind of an app. None for every other service.
+    #[serde(default)]
+    pub pool: Option<Pool>,
 }
 
 impl Instance {
@@ -63,6 +70,8 @@ impl Instance {
             secret: Secret::generate(),
             notes: Notes::new(),
             progress: Progress::default(),
+            maintenance: None,
+            pool: None,
         }
     }
 
@@ -126,6 +135,9 @@ pub struct Update {
     pub description: String,
     /// The labels from now on.
     pub tags: Vec<String>,
+    /// The maintenance version wanted: another one than [`Instance::maintenance`] asks for an upgrade.
+    #[serde(default)]
+    pub maintenance: Option<String>,
 }
 
 impl Update {
@@ -138,6 +150,7 @@ impl Update {
             team: instance.team.clone(),
             description: instance.description.clone(),
             tags: instance.tags.clone(),
+            maintenance: instance.maintenance.clone(),
         }
     }
 }
@@ -154,6 +167,8 @@ impl fmt::Debug for Instance {
             .field("tags", &self.tags)
             .field("secret", &self.secret)
             .field("notes", &Names(&self.notes))
+            .field("maintenance", &self.maintenance)
+            .field("pool", &self.pool)
             .finish()
     }
 }
@@ -166,6 +181,7 @@ impl fmt::Debug for Update {
             .field("team", &self.team)
             .field("description", &self.description)
             .field("tags", &self.tags)
+            .field("maintenance", &self.maintenance)
             .finish()
     }
 }

@@ -9,8 +9,14 @@
 //! * **The framework repeats.** Each call may come again with the same identifiers and secrets, so
 //!   an author writes "make it so" and gets crash recovery from that alone.
 //!
+//! The module [`tutorial`] goes from `cargo new` to a broker that passes `broker-check`.
+//!
 //! The rules of the wire are in `SPEC.md`; documentation cites them by number, as in (SPEC I-2).
 
+#[cfg(feature = "server")]
+mod author;
+#[cfg(feature = "server")]
+mod author_metrics;
 mod binding;
 mod broker;
 #[cfg(feature = "server")]
@@ -21,6 +27,9 @@ pub mod client;
 pub mod conformance;
 mod env;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]
@@ -29,9 +38,15 @@ mod instance;
 #[cfg(feature = "server")]
 mod lifecycle;
 #[cfg(feature = "server")]
+mod line;
+mod measure;
+#[cfg(feature = "server")]
 mod metrics;
 mod name;
 mod plan;
+mod pool;
+#[cfg(feature = "server")]
+mod routes;
 #[cfg(feature = "server")]
 mod schema;
 mod seal;
@@ -43,6 +58,8 @@ mod status;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[doc = include_str!("../TUTORIAL.md")]
+pub mod tutorial {}
 #[cfg(any(feature = "client", feature = "server"))]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -50,17 +67,26 @@ pub mod testing;
 )]
 mod wire;
 
+/// The version of axum that [`Routes`] takes handlers of.
+#[cfg(feature = "server")]
+pub use axum;
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
+pub(crate) use http::Credentials;
+#[cfg(feature = "server")]
 pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, Tls, TlsError};
 #[cfg(feature = "server")]
 pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
 pub use instance::{Instance, Notes, Parameters, Update};
+pub use measure::Metric;
 pub use name::{AppName, BindingId, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
-pub use plan::{Catalog, Plan};
+pub use plan::{Catalog, Maintenance, Plan};
+pub use pool::{Cluster, Pool};
+#[cfg(feature = "server")]
+pub use routes::{Caller, Routes};
 pub use seal::{SealError, SealingKey};
 pub use secret::Secret;
 #[cfg(feature = "server")]

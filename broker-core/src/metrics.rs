@@ -7,12 +7,15 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
 
-use crate::store::Counts;
+use crate::{Metric, author_metrics::AuthorMetrics, store::Counts};
 
 /// Upper bounds in seconds: of requests and of the author's calls, which may take minutes.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 60.0, 300.0];
@@ -20,6 +23,8 @@ const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /// The measurements of one server. Nothing here is global: a process may have several.
 pub(crate) struct Metrics {
     registry: Registry,
+    authors: AuthorMetrics,
+    authors_registry: Registry,
     requests: Family<Request, Counter>,
     request_seconds: Family<Route, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
@@ -74,8 +79,11 @@ impl Metrics {
     /// For the broker of a service; the version is that of this framework.
     pub(crate) fn new(service: &str) -> Arc<Self> {
         let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
+        let authors = AuthorMetrics::default();
         let mut metrics = Self {
             registry: Registry::with_prefix("broker"),
+            authors_registry: authors.registry(service),
+            authors,
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
@@ -153,14 +161,17 @@ impl Metrics {
         self.operations.get_or_create(&Call { operation: kind, outcome }).inc();
     }
 
-    /// All of it in the text format, with what was counted in the records.
-    pub(crate) fn text(&self, counts: Counts) -> Result<String, fmt::Error> {
+    /// All of it in the text format, with what was counted in the records and what the author measured.
+    pub(crate) fn text(&self, counts: Counts, authors: Vec<Metric>) -> Result<String, fmt::Error> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         set(&self.instances, &counted.instances, &counts.instances);
         set(&self.bindings, &counted.bindings, &counts.bindings);
         *counted = counts;
+        self.authors.set(authors);
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.authors_registry)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }
@@ -219,9 +230,9 @@ mod tests {
     fn a_state_that_is_empty_now_is_counted_as_none() {
         let metrics = Metrics::new("fake");
         let count = |state: &str| Counts { instances: vec![(state.to_owned(), 2)], bindings: Vec::new() };
-        metrics.text(count("provisioning")).unwrap();
+        metrics.text(count("provisioning"), Vec::new()).unwrap();
 
-        let text = metrics.text(count("ready")).unwrap();
+        let text = metrics.text(count("ready"), Vec::new()).unwrap();
 
         assert!(text.contains("broker_instances{state=\"ready\"} 2\n"), "{text}");
         assert!(text.contains("broker_instances{state=\"provisioning\"} 0\n"), "{text}");
@@ -235,7 +246,7 @@ mod tests {
             metrics.request("/resources", method, 405, Duration::from_millis(1));
         }
 
-        let text = metrics.text(Counts::default()).unwrap();
+        let text = metrics.text(Counts::default(), Vec::new()).unwrap();
         assert!(text.contains("method=\"other\",status=\"405\"} 2"), "{text}");
     }
 }

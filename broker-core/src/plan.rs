@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{PlanName, ServiceName};
 
@@ -19,9 +20,37 @@ pub struct Plan {
     pub schema: Option<serde_json::Value>,
     /// As [`schema`](Self::schema), of the parameters that a bind takes.
     pub bind_schema: Option<serde_json::Value>,
+    /// Whether it costs money.
+    #[serde(default)]
+    pub paid: bool,
+    /// Whether its instances refuse to be bound.
+    #[serde(default)]
+    pub unbindable: bool,
+    /// Whether its instances stay on it.
+    #[serde(default)]
+    pub fixed: bool,
+    /// How long a platform asks whether slow work has ended; none leaves that to the platform.
+    #[serde(default)]
+    pub poll_for: Option<Duration>,
+    /// What an instance that is made now runs on.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
+    /// What catalogs show beside name and description.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
     /// What the framework does for this plan.
     #[serde(skip)]
     pub(crate) rules: Rules,
+}
+
+/// A version of what a plan's instances run on, such as a server's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Maintenance {
+    /// By the rules of Semantic Versioning 2.
+    pub version: String,
+    /// What an update to it brings, and what it interrupts.
+    pub description: String,
 }
 
 impl Plan {
@@ -32,7 +61,19 @@ impl Plan {
     #[must_use]
     pub fn new(name: &str, description: impl Into<String>) -> Self {
         let name = name.parse().unwrap_or_else(|refusal| panic!("{refusal}"));
-        Self { name, description: description.into(), schema: None, bind_schema: None, rules: Rules::default() }
+        Self {
+            name,
+            description: description.into(),
+            schema: None,
+            bind_schema: None,
+            paid: false,
+            unbindable: false,
+            fixed: false,
+            poll_for: None,
+            maintenance: None,
+            metadata: Map::new(),
+            rules: Rules::default(),
+        }
     }
 
     /// Reads the parameters of create and update by a JSON Schema.
@@ -58,10 +99,69 @@ impl Plan {
         self
     }
 
-    /// The schemas where Open Service Broker puts them, if there are any.
+    /// Costs so much per unit of time or use, such as `.cost(4.5, "eur", "MONTHLY")`; several costs add up.
+    #[must_use]
+    pub fn cost(mut self, amount: f64, currency: &str, unit: &str) -> Self {
+        self.paid = true;
+        let cost = serde_json::json!({ "amount": { currency: amount }, "unit": unit });
+        match self.metadata.entry("costs").or_insert_with(|| Value::Array(Vec::new())) {
+            Value::Array(costs) => costs.push(cost),
+            other => *other = Value::Array(vec![cost]),
+        }
+        self
+    }
+
+    /// What catalogs show beside name and description, by the names that platforms know: `displayName`, `bullets`.
+    #[must_use]
+    pub fn metadata(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.metadata.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Has instances that are there to be made and removed, not to be bound: a bind is refused (SPEC B-20).
+    #[must_use]
+    pub fn unbindable(mut self) -> Self {
+        self.unbindable = true;
+        self
+    }
+
+    /// Has instances that stay on this plan: a change to another one is refused (SPEC I-20).
+    #[must_use]
+    pub fn fixed(mut self) -> Self {
+        self.fixed = true;
+        self
+    }
+
+    /// Has platforms ask for so long whether slow work has ended; in whole seconds.
+    #[must_use]
+    pub fn poll_for(mut self, duration: Duration) -> Self {
+        self.poll_for = Some(duration);
+        self
+    }
+
+    /// Names the version of what instances run on. New instances are on it; an update brings older ones there, and
+    /// has [`Update::maintenance`](crate::Update::maintenance) say so (SPEC I-21).
+    ///
+    /// ```
+    /// # use broker_core::Plan;
+    /// let plan = Plan::new("small", "256 MB").maintenance("7.2.1", "Redis 7.2.1; connections are closed once");
+    /// ```
+    #[must_use]
+    pub fn maintenance(mut self, version: &str, description: &str) -> Self {
+        self.maintenance = Some(Maintenance { version: version.to_owned(), description: description.to_owned() });
+        self
+    }
+
+    /// The version that an instance made now is on.
+    #[cfg(feature = "server")]
+    pub(crate) fn version(&self) -> Option<&str> {
+        self.maintenance.as_ref().map(|maintenance| maintenance.version.as_str())
+    }
+
+    /// The schemas where Open Service Broker puts them, if there are any. It wants each to name its version (SPEC O-14).
     #[cfg(feature = "server")]
     pub(crate) fn schemas(&self) -> Option<serde_json::Value> {
-        let parameters = |schema: &serde_json::Value| serde_json::json!({ "parameters": schema });
+        let parameters = |schema: &serde_json::Value| serde_json::json!({ "parameters": versioned(schema) });
         let mut schemas = serde_json::Map::new();
         if let Some(schema) = self.schema.as_ref().map(parameters) {
             schemas.insert("service_instance".to_owned(), serde_json::json!({ "create": schema, "update": schema }));
@@ -71,6 +171,16 @@ impl Plan {
         }
         (!schemas.is_empty()).then_some(serde_json::Value::Object(schemas))
     }
+}
+
+/// A schema that names its version; the newest one unless its author says otherwise.
+#[cfg(feature = "server")]
+fn versioned(schema: &serde_json::Value) -> serde_json::Value {
+    let mut schema = schema.clone();
+    if let Some(members) = schema.as_object_mut() {
+        members.entry("$schema").or_insert_with(|| "https://json-schema.org/draft/2020-12/schema".into());
+    }
+    schema
 }
 
 /// A service and its plans.
@@ -87,6 +197,14 @@ impl Plan {
 pub struct Catalog {
     /// The service's name; also the user name that a platform presents when its manifest names none.
     pub service: ServiceName,
+    /// What the service is, in a sentence.
+    pub description: String,
+    /// Words by which apps find services of its kind.
+    pub tags: Vec<String>,
+    /// What catalogs show beside that.
+    pub metadata: Map<String, Value>,
+    /// Whether an instance needs a cluster of the platform's, see [`needs_cluster`](Self::needs_cluster).
+    pub(crate) needs_cluster: bool,
     plans: Vec<Plan>,
 }
 
@@ -94,13 +212,58 @@ impl Catalog {
     /// A service that has no plans yet.
     #[must_use]
     pub fn new(service: ServiceName) -> Self {
-        Self { service, plans: Vec::new() }
+        let description = format!("{service} by plan");
+        Self { service, description, tags: Vec::new(), metadata: Map::new(), needs_cluster: false, plans: Vec::new() }
     }
 
     /// Adds a plan. The first one is the default.
     #[must_use]
     pub fn plan(mut self, plan: Plan) -> Self {
         self.plans.push(plan);
+        self
+    }
+
+    /// What the service is, in a sentence for those who choose one.
+    #[must_use]
+    pub fn description(mut self, sentence: impl Into<String>) -> Self {
+        self.description = sentence.into();
+        self
+    }
+
+    /// A word by which apps find services of its kind, such as `redis` or `cache`.
+    #[must_use]
+    pub fn tag(mut self, word: impl Into<String>) -> Self {
+        self.tags.push(word.into());
+        self
+    }
+
+    /// What catalogs show beside that, by the names that platforms know: `displayName`, `longDescription`,
+    /// `documentationUrl`, `supportUrl`, `imageUrl`, `providerDisplayName`.
+    #[must_use]
+    pub fn metadata(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.metadata.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Why it can't be served, in a sentence for the author.
+    #[cfg(feature = "server")]
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.plans.iter().enumerate().find_map(|(place, plan)| {
+            let name = &plan.name;
+            if self.plans[..place].iter().any(|other| other.name == *name) {
+                return Some(format!("there are two plans named \"{name}\""));
+            }
+            let version = plan.version().filter(|version| !is_semantic(version))?;
+            Some(format!("the maintenance version \"{version}\" of plan \"{name}\" is not of the form 1.2.3"))
+        })
+    }
+
+    /// Says that every instance needs a cluster of the platform's, which is then in
+    /// [`Instance::pool`](crate::Instance::pool): creates and the list of plans without one are refused so that the
+    /// platform asks its user for a pool (SPEC T-21). Only tsuru names clusters.
+    #[must_use]
+    pub fn needs_cluster(mut self) -> Self {
+        self.needs_cluster = true;
         self
     }
 
@@ -198,5 +361,45 @@ impl Plan {
     pub fn at_most_per_team(mut self, instances: u32) -> Self {
         self.rules.at_most_per_team = Some(instances);
         self
+    }
+}
+
+/// By Semantic Versioning 2: `1.2.3`, perhaps `-rc.1`, perhaps `+build.5`.
+#[cfg(feature = "server")]
+fn is_semantic(version: &str) -> bool {
+    let is_number = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+    };
+    let is_word =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let (version, build) = version.split_once('+').map_or((version, None), |(version, build)| (version, Some(build)));
+    let (core, stage) = version.split_once('-').map_or((version, None), |(core, stage)| (core, Some(stage)));
+    let is_stage = |part: &str| is_word(part) && (!part.bytes().all(|byte| byte.is_ascii_digit()) || is_number(part));
+    core.split('.').count() == 3
+        && core.split('.').all(is_number)
+        && stage.is_none_or(|stage| stage.split('.').all(is_stage))
+        && build.is_none_or(|build| build.split('.').all(is_word))
+}
+
+#[cfg(all(test, feature = "server"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_semantic_versions_are_versions() {
+        for version in ["1.2.3", "0.0.0", "7.2.1-rc.1+build.05", "1.0.0-alpha-x", "1.0.0+001"] {
+            assert!(is_semantic(version), "{version}");
+        }
+        for version in ["", "1", "1.2", "1.2.3.4", "01.2.3", "v1.2.3", "1.2.3-", "1.2.3-01", "1.2.3+", "1.2.3 "] {
+            assert!(!is_semantic(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn a_catalog_that_contradicts_itself_is_refused() {
+        let catalog = || Catalog::new("motd".parse().unwrap()).plan(Plan::new("kind", "kind"));
+        assert_eq!(catalog().refusal(), None);
+        assert!(catalog().plan(Plan::new("kind", "again")).refusal().unwrap().contains("two plans"));
+        assert!(catalog().plan(Plan::new("new", "new").maintenance("7.2", "")).refusal().unwrap().contains("7.2"));
     }
 }

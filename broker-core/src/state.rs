@@ -13,7 +13,7 @@ use crate::{
     store::{self, MemoryStore, SqliteStore, Store},
 };
 #[cfg(feature = "postgres")]
-use crate::{Secret, store::PostgresStore};
+use crate::{Secret, store::PostgresStore, store::reseal_postgres::Resealing};
 
 /// Where a broker's records are kept: instances, bindings, what authors noted down.
 ///
@@ -98,8 +98,57 @@ impl State {
     #[cfg(feature = "postgres")]
     pub async fn connect(url: &Secret, key_file: &Path) -> Result<Self, StateError> {
         let key = SealingKey::load_or_create(key_file).map_err(|cause| StateError::file(key_file, cause))?;
-        let store = PostgresStore::connect(url, key).await.map_err(|cause| StateError::Server(Box::new(cause)))?;
+        let store = PostgresStore::connect(url, key).await.map_err(StateError::server)?;
         Ok(Self { store: Arc::new(store), _lock: None })
+    }
+}
+
+/// Looking after records that a broker may be using.
+impl State {
+    /// Whether a broker process has the folder.
+    pub(crate) fn is_in_use(folder: &Path) -> bool {
+        let lock = fs::File::open(folder.join("state.lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    }
+
+    /// Whether there are records in a PostgreSQL database; asking makes none.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn has_records(url: &Secret) -> Result<bool, StateError> {
+        PostgresStore::has_tables(url).await.map_err(StateError::server)
+    }
+
+    /// Opens the records in a PostgreSQL database to look at them, also while replicas run on them (SPEC S-9).
+    ///
+    /// # Errors
+    /// When the database can't be reached, there are no records in it, or the key does not fit them.
+    #[cfg(feature = "postgres")]
+    pub async fn inspect_database(url: &Secret, key_file: &Path) -> Result<Inspection, StateError> {
+        let key = SealingKey::load(key_file).map_err(|cause| StateError::file(key_file, cause))?;
+        let store = PostgresStore::look(url, key).await.map_err(StateError::server)?;
+        Ok(Inspection::new(Self { store: Arc::new(store), _lock: None }))
+    }
+
+    /// Seals all records in a PostgreSQL database with a new key and forgets the old one (SPEC S-8). No replica may run:
+    /// it is refused while one said within `lease` that it lives. Other replicas need the new key file before they are
+    /// started again; one that is started with the old key is refused.
+    ///
+    /// As [`rotate_key`](Self::rotate_key), it can be interrupted anywhere and is finished by a repeat.
+    ///
+    /// # Errors
+    /// When a replica or another rotation runs, the database can't be reached or has no records, or the key file can't
+    /// be read or written.
+    #[cfg(feature = "postgres")]
+    pub async fn rotate_database_key(
+        url: &Secret,
+        key_file: &Path,
+        lease: std::time::Duration,
+    ) -> Result<(), StateError> {
+        let in_file = |cause| StateError::file(key_file, cause);
+        let key = SealingKey::load(key_file).map_err(in_file)?;
+        let mut resealing = Resealing::begin(url, &key, lease).await.map_err(StateError::server)?;
+        let ring = SealingKey::begin_rotation(key_file).map_err(in_file)?;
+        resealing.all(&ring).await.map_err(StateError::server)?;
+        SealingKey::finish_rotation(key_file).map_err(in_file)
     }
 }
 
@@ -156,6 +205,11 @@ pub enum StateError {
 }
 
 impl StateError {
+    #[cfg(feature = "postgres")]
+    fn server(cause: store::StoreError) -> Self {
+        Self::Server(Box::new(cause))
+    }
+
     fn file(path: &Path, cause: io::Error) -> Self {
         Self::File { path: path.to_owned(), cause }
     }

@@ -317,3 +317,42 @@ async fn a_schema_that_cannot_be_used_keeps_the_broker_from_starting() {
         "{refusal}"
     );
 }
+
+#[tokio::test] // contract 4.1, 4.13
+async fn every_path_takes_its_own_methods_and_no_other() {
+    let broker = with_cache().await;
+    let known: [(&str, &[&str]); 8] = [
+        ("/resources/plans", &["GET", "HEAD"]),
+        ("/resources", &["POST"]),
+        ("/resources/cache", &["GET", "HEAD", "PUT", "DELETE"]),
+        ("/resources/cache/bind-app", &["POST", "DELETE"]),
+        ("/resources/cache/bind", &["POST", "DELETE"]),
+        ("/resources/cache/binds/jobs/nightly", &["PUT", "DELETE"]),
+        ("/resources/cache/status", &["GET", "HEAD"]),
+        ("/resources/cache/operations", &["GET", "HEAD"]),
+    ];
+    for (path, methods) in known {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
+            if methods.contains(&method) {
+                continue;
+            }
+            let answer = broker.ask(method, path).await;
+            answer.is(405);
+            let allowed = answer.headers["allow"].to_str().unwrap();
+            assert!(methods.iter().all(|method| allowed.contains(method)), "{path}: {allowed}");
+        }
+        // The platform drops the slash at the end before it sends anything: nothing is there.
+        broker.ask("GET", &format!("{path}/")).await.is(404);
+    }
+    broker.status("cache").await.is(204);
+}
+
+#[tokio::test] // contract 4.4, 4.12
+async fn a_head_is_answered_as_its_get_without_a_body() {
+    let broker = with_cache().await;
+    for path in ["/resources/plans", "/resources/cache", "/resources/cache/status"] {
+        let (get, head) = (broker.ask("GET", path).await, broker.ask("HEAD", path).await);
+        assert_eq!((get.status, ""), (head.status, head.body.as_str()), "{path}");
+        assert_eq!(get.headers.get("content-type"), head.headers.get("content-type"), "{path}");
+    }
+}

@@ -20,15 +20,15 @@ pub struct Program {
     pub ready_after: Duration,
 }
 
-/// Where `cargo build --release -p broker-core --example motd` puts it.
+/// Where `cargo build --release -p motd-broker` puts it.
 ///
 /// # Panics
 /// When it was not built.
 pub fn binary() -> PathBuf {
     let own = std::env::current_exe().expect("a path");
     let folder = own.ancestors().nth(2).expect("the folder of the profile");
-    let binary = folder.join("examples/motd");
-    assert!(binary.exists(), "build the example first: cargo build --release -p broker-core --example motd");
+    let binary = folder.join("motd-broker");
+    assert!(binary.exists(), "build the example first: cargo build --release -p motd-broker");
     binary
 }
 

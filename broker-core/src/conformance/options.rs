@@ -7,6 +7,7 @@ use crate::Secret;
 
 /// A broker, and what a checker may know about it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// Its base URL.
     pub url: String,

@@ -23,6 +23,7 @@ pub enum Verdict {
 
 /// A case, and how it ended.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The case.
     pub case: Case,
@@ -32,9 +33,18 @@ pub struct Outcome {
     pub took: Duration,
 }
 
+impl Outcome {
+    /// Whether the broker does not do what is asked.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed { .. })
+    }
+}
+
 /// What came of the cases.
 #[derive(Clone, Debug, Default)]
 #[must_use]
+#[non_exhaustive]
 pub struct Report {
     /// The cases, in the order they were run.
     pub outcomes: Vec<Outcome>,
@@ -61,7 +71,7 @@ impl Report {
     /// How many failed, of a level or of all.
     #[must_use]
     pub fn failed(&self, level: Option<Level>) -> usize {
-        let failed = self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed { .. }));
+        let failed = self.outcomes.iter().filter(|outcome| outcome.failed());
         failed.filter(|outcome| level.is_none_or(|level| outcome.case.level == level)).count()
     }
 

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::zeroize::Zeroizing;
 use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
@@ -43,7 +44,12 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     pub(crate) fn accept(&mut self, username: &str, password: &Secret) {
-        self.0.push(digest(format!("{username}:{}", password.expose()).as_bytes()));
+        let pair = Zeroizing::new(format!("{username}:{}", password.expose()));
+        self.0.push(digest(pair.as_bytes()));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -100,7 +106,7 @@ pub enum CredentialsError {
     #[error("{} names nobody, write a line `user:password` into it", .0.display())]
     Empty(PathBuf),
     /// Everybody on the machine can read or change it.
-    #[error("{} is open to every user of this machine, take that away: chmod o= FILE", .0.display())]
+    #[error("{file} is open to every user of this machine, take that away: chmod o= {file}", file = .0.display())]
     Open(PathBuf),
     /// A line is something else.
     #[error("line {line} of {} is not `user:password`", file.display())]
@@ -121,19 +127,23 @@ pub(super) struct Guard {
     pub(super) listed: Option<Current<Credentials>>,
     /// Those who may look at what operators look at, and at nothing else.
     pub(super) operators: Credentials,
+    /// Those of them in a file, as it is now.
+    pub(super) listed_operators: Option<Current<Credentials>>,
     /// Whether everybody may see the measurements.
     pub(super) open_metrics: bool,
 }
 
 impl Guard {
     /// Every list is compared with, so that the time tells nothing.
-    fn lets_in(&self, path: &str, headers: &HeaderMap) -> bool {
+    pub(super) fn lets_in(&self, path: &str, headers: &HeaderMap) -> bool {
         if path == "/metrics" && self.open_metrics {
             return true;
         }
         let Some(presented) = presented(headers) else { return false };
-        let listed = self.listed.as_ref().is_some_and(|listed| listed.get().accepts(&presented));
-        let is_operator = self.operators.accepts(&presented);
+        let is_in =
+            |list: &Option<Current<Credentials>>| list.as_ref().is_some_and(|list| list.get().accepts(&presented));
+        let listed = is_in(&self.listed);
+        let is_operator = self.operators.accepts(&presented) | is_in(&self.listed_operators);
         self.named.accepts(&presented) | listed | (is_operator & matches!(path, "/metrics" | "/openapi.json"))
     }
 }
@@ -145,12 +155,12 @@ fn presented(headers: &HeaderMap) -> Option<[u8; 32]> {
 }
 
 /// The `user:password` of a `Basic` header; the scheme's case does not matter.
-fn basic(header: &str) -> Option<Vec<u8>> {
+fn basic(header: &str) -> Option<Zeroizing<Vec<u8>>> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    STANDARD.decode(encoded.trim()).ok()
+    STANDARD.decode(encoded.trim()).ok().map(Zeroizing::new)
 }
 
 fn digest(pair: &[u8]) -> [u8; 32] {

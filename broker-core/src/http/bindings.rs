@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use tracing::info;
 
 use super::{
-    extract::{Body, Named, NamedJob},
+    extract::{Body, InPool, Named, NamedJob},
     respond::Failure,
 };
 use crate::{
@@ -22,23 +22,27 @@ type Bound = (StatusCode, Json<EnvVars>);
 pub(super) async fn bind_app(
     State(engine): State<Arc<Engine>>,
     Named(name): Named,
+    InPool(pool): InPool,
     Body(body): Body<BindApp>,
 ) -> Result<Bound, Failure> {
     engine.exists(&name).await?;
-    bind(&engine, name, app(body.app)?, body.parameters, Actor { user: body.user, event: body.event }).await
+    let actor = Actor { user: body.user, event: body.event };
+    bind(&engine, name, app(body.app)?, body.parameters, Ask { actor, pool, ..Ask::default() }).await
 }
 
 /// `POST /resources/{name}/bind`: as `bind-app`, or a unit of an app that is bound already (contract 4.16).
 pub(super) async fn bind_fallback(
     State(engine): State<Arc<Engine>>,
     Named(name): Named,
+    InPool(pool): InPool,
     Body(body): Body<BindApp>,
 ) -> Result<Bound, Failure> {
     engine.exists(&name).await?;
     if !body.unit_host.is_empty() {
         return Ok((StatusCode::CREATED, Json(EnvVars::default())));
     }
-    bind(&engine, name, app(body.app)?, body.parameters, Actor { user: body.user, event: body.event }).await
+    let actor = Actor { user: body.user, event: body.event };
+    bind(&engine, name, app(body.app)?, body.parameters, Ask { actor, pool, ..Ask::default() }).await
 }
 
 /// `DELETE /resources/{name}/bind-app` (SPEC B-4)
@@ -70,7 +74,8 @@ pub(super) async fn bind_job(
     NamedJob(name, job): NamedJob,
     Body(body): Body<BindJob>,
 ) -> Result<Bound, Failure> {
-    bind(&engine, name, named_alike(job, &body.job)?, None, Actor { user: body.user, event: body.event }).await
+    let actor = Actor { user: body.user, event: body.event };
+    bind(&engine, name, named_alike(job, &body.job)?, None, Ask { actor, ..Ask::default() }).await
 }
 
 /// `DELETE /resources/{name}/binds/jobs/{job}` (SPEC B-4)
@@ -102,11 +107,10 @@ async fn bind(
     name: InstanceName,
     consumer: Consumer,
     parameters: Option<Parameters>,
-    actor: Actor,
+    ask: Ask,
 ) -> Result<Bound, Failure> {
-    let Actor { user, event } = &actor;
+    let Actor { user, event } = &ask.actor;
     info!(instance.name = %name, event, user, "asked to bind instance `{name}` to {consumer}");
-    let ask = Ask { actor, ..Ask::default() };
     let env = bound(engine.bind(name, consumer, parameters.unwrap_or_default(), ask).await?)?;
     Ok((StatusCode::CREATED, Json(env)))
 }

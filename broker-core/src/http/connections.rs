@@ -35,6 +35,9 @@ const HEAD: usize = 32 * 1024;
 const AGREE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a stopping server waits for the first request on a connection that was just made.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);
+/// How long an answer may lie here because the client does not read it.
+#[cfg(target_os = "linux")]
+const READ_WITHIN: Duration = Duration::from_secs(30);
 /// A pause when the system has no more sockets to give.
 const NO_SOCKETS: Duration = Duration::from_millis(100);
 
@@ -74,6 +77,11 @@ impl Connections {
         // Answers are small: none waits for the next.
         if let Err(error) = stream.set_nodelay(true) {
             debug!("a connection sends as it likes: {error}");
+        }
+        // A client that asks and never reads would keep its place for ever.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(READ_WITHIN)) {
+            debug!("a connection waits for its client as long as it likes: {error}");
         }
         let Some(tls) = &self.tls else { return self.speak(stream).await };
         let acceptor = TlsAcceptor::from(Arc::clone(&*tls.get()));

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::respond::Failure;
 use crate::{
-    BrokerError, InstanceName, InvalidName, JobName,
+    BrokerError, InstanceName, InvalidName, JobName, Pool,
     wire::{
         BindApp, BindJob, ChangeInstance, CreateInstance, Fields, Malformed, RemoveInstance, Rotate, UnbindApp,
         UnbindJob,
@@ -34,6 +34,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let name = segment(parts, state, "name").await?;
         Ok(Self(InstanceName::made_by_platform(&name).map_err(BrokerError::InvalidName)?))
+    }
+}
+
+/// The pool that the platform names with a call that its proxy never forwards (SPEC T-20).
+pub(super) struct InPool(pub(super) Option<Pool>);
+
+impl<S: Send + Sync> FromRequestParts<S> for InPool {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Ok(Self(Pool::read(&parts.headers)?))
     }
 }
 
@@ -115,7 +126,7 @@ async fn whole(body: axum::body::Body) -> Result<Vec<u8>, (StatusCode, &'static 
 }
 
 /// Parameters of the type, such as a charset, are ignored; a body without a type is a form.
-fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Fields, Failure> {
+pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Fields, Failure> {
     let kind = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_empty = body.iter().all(u8::is_ascii_whitespace);

@@ -11,11 +11,11 @@ use axum::{
 use tracing::info;
 
 use super::{
-    extract::{Body, Named},
+    extract::{Body, InPool, Named},
     respond::{Failure, one_line},
 };
 use crate::{
-    BrokerError, InfoItem, InstanceName, PlanName,
+    BrokerError, InfoItem, InstanceName, PlanName, Pool,
     lifecycle::{Actor, Ask, Change, Condition, Engine, NewInstance, Outcome, Wishes},
     wire::{ChangeInstance, CreateInstance, RemoveInstance},
 };
@@ -23,13 +23,15 @@ use crate::{
 /// `POST /resources` (SPEC I-1)
 pub(super) async fn create(
     State(engine): State<Arc<Engine>>,
+    InPool(pool): InPool,
     Body(body): Body<CreateInstance>,
 ) -> Result<StatusCode, Failure> {
     let CreateInstance { name, team, description, plan, tags, event, user, parameters } = body;
     let name = named(name)?;
+    require_cluster(&engine, pool.as_ref())?;
     info!(instance.name = %name, event, user, "asked to create instance `{name}`");
     let wishes = Wishes { team, description, tags, parameters: parameters.unwrap_or_default() };
-    engine.create(NewInstance { name, plan: plan_named(plan)?, wishes }, ask(user, event)).await?;
+    engine.create(NewInstance { name, plan: plan_named(plan)?, wishes }, Ask { pool, ..ask(user, event) }).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -37,12 +39,15 @@ pub(super) async fn create(
 pub(super) async fn update(
     State(engine): State<Arc<Engine>>,
     Named(name): Named,
+    InPool(pool): InPool,
     Body(body): Body<ChangeInstance>,
 ) -> Result<StatusCode, Failure> {
     let ChangeInstance { description, team, plan, tags, event, user, parameters } = body;
     info!(instance.name = %name, event, user, "asked to update instance `{name}`");
     let wishes = Wishes { team, description, tags, parameters: parameters.unwrap_or_default() };
-    engine.update(Change { name, plan: plan_named(plan)?, wishes }, ask(user, event)).await?;
+    engine
+        .update(Change { name, plan: plan_named(plan)?, upgrades: true, wishes }, Ask { pool, ..ask(user, event) })
+        .await?;
     Ok(StatusCode::OK)
 }
 
@@ -94,6 +99,12 @@ pub(super) async fn status(State(engine): State<Arc<Engine>>, Named(name): Named
             (StatusCode::INTERNAL_SERVER_ERROR, answer.into_body()).into_response()
         }
     }
+}
+
+/// Some services can't do without a cluster (SPEC T-21).
+pub(super) fn require_cluster(engine: &Engine, pool: Option<&Pool>) -> Result<(), Failure> {
+    let is_named = pool.is_some_and(|pool| pool.cluster.is_some());
+    if engine.catalog().needs_cluster && !is_named { Err(Failure::NeedsCluster) } else { Ok(()) }
 }
 
 /// For this dialect, what goes on is a success: the status tells when it is done (contract 4.12).

@@ -4,10 +4,14 @@ mod auth;
 mod bindings;
 mod connections;
 mod extract;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod instances;
 mod limits;
+pub(crate) mod openapi;
 mod operator;
 mod osb;
+mod own;
 mod plans;
 mod reload;
 mod respond;
@@ -16,6 +20,7 @@ mod server;
 mod tls;
 mod trace;
 
+pub(crate) use auth::Credentials;
 pub use auth::CredentialsError;
 pub use reload::Reload;
 pub use server::{BoundServer, BrokerServer, ServeError};

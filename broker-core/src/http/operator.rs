@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::{extract::Named, respond::Failure};
 use crate::{
-    BrokerError,
+    BrokerError, Metric,
     lifecycle::{Engine, Operation},
     store::Counts,
 };
@@ -27,22 +27,34 @@ const PROBED_WITHIN: Duration = Duration::from_secs(3);
 /// How long instances and bindings stay as they were counted, however often somebody asks.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
 
-/// How many instances and bindings there were, and when.
+/// What was counted and measured, and when.
 #[derive(Debug, Default)]
-pub(super) struct Counted(Mutex<Option<(Instant, Counts)>>);
+pub(super) struct Counted {
+    records: Kept<Counts>,
+    authors: Kept<Vec<Metric>>,
+}
 
-impl Counted {
+#[derive(Debug)]
+struct Kept<T>(Mutex<Option<(Instant, T)>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Kept<T> {
     /// One counts, the others wait for it.
-    async fn counts(&self, engine: &Engine) -> Result<Counts, BrokerError> {
+    async fn get(&self, count: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
         let mut last = self.0.lock().await;
-        if let Some((when, counts)) = &*last
+        if let Some((when, counted)) = &*last
             && when.elapsed() < COUNTED_FOR
         {
-            return Ok(counts.clone());
+            return Ok(counted.clone());
         }
-        let counts = engine.counts().await?;
-        *last = Some((Instant::now(), counts.clone()));
-        Ok(counts)
+        let counted = count.await?;
+        *last = Some((Instant::now(), counted.clone()));
+        Ok(counted)
     }
 }
 
@@ -64,7 +76,7 @@ pub(super) async fn metrics(
     Extension(counted): Extension<Arc<Counted>>,
 ) -> Result<Response, Failure> {
     // Records that can't be read are no reason to hide everything else: that is when operators look.
-    let counts = match timeout(PROBED_WITHIN, counted.counts(&engine)).await {
+    let counts = match timeout(PROBED_WITHIN, counted.records.get(engine.counts())).await {
         Ok(Ok(counts)) => counts,
         Ok(Err(error)) => {
             warn!(error = &error as &dyn std::error::Error, "instances and bindings cannot be counted");
@@ -75,7 +87,8 @@ pub(super) async fn metrics(
             Counts::default()
         }
     };
-    let text = engine.metrics.text(counts).map_err(BrokerError::failed)?;
+    let authors = counted.authors.get(async { Ok(engine.author_metrics(PROBED_WITHIN).await) }).await?;
+    let text = engine.metrics.text(counts, authors).map_err(BrokerError::failed)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

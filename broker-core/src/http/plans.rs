@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Serialize;
 
+use super::{extract::InPool, instances::require_cluster, respond::Failure};
 use crate::{Plan, lifecycle::Engine};
 
 /// A plan as it travels; `schemas` is where Open Service Broker puts them (contract 4.2).
@@ -23,6 +24,10 @@ impl From<&Plan> for Offered {
 }
 
 /// `GET /resources/plans` (SPEC I-3)
-pub(super) async fn list(State(engine): State<Arc<Engine>>) -> Json<Vec<Offered>> {
-    Json(engine.catalog().plans().iter().map(Offered::from).collect())
+pub(super) async fn list(
+    State(engine): State<Arc<Engine>>,
+    InPool(pool): InPool,
+) -> Result<Json<Vec<Offered>>, Failure> {
+    require_cluster(&engine, pool.as_ref())?;
+    Ok(Json(engine.catalog().plans().iter().map(Offered::from).collect()))
 }

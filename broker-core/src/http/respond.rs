@@ -1,9 +1,11 @@
 //! How we answer: the one place that knows statuses.
 
 use axum::{
+    Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use serde_json::json;
 use std::error::Error as StdError;
 use tracing::{error, info, warn};
 
@@ -16,6 +18,8 @@ pub(super) enum Failure {
     Broker(BrokerError),
     /// The request can't even be read: a status of HTTP's own and a sentence.
     Unreadable(StatusCode, &'static str),
+    /// The platform has to name a pool that has a cluster: it understands this answer (contract 2.4).
+    NeedsCluster,
 }
 
 impl From<BrokerError> for Failure {
@@ -32,6 +36,11 @@ impl IntoResponse for Failure {
                 (status(&error), one_line(&error.to_string())).into_response()
             }
             Self::Unreadable(status, sentence) => (status, sentence).into_response(),
+            Self::NeedsCluster => {
+                let msg = "this service needs a cluster, name a pool that has one";
+                let body = json!({ "msg": msg, "missing_params": ["cluster"] });
+                (StatusCode::BAD_REQUEST, Json(body)).into_response()
+            }
         }
     }
 }
@@ -52,8 +61,9 @@ pub(super) fn status(error: &BrokerError) -> StatusCode {
 
 /// Writes down what the caller is not shown.
 pub(super) fn log(error: &BrokerError) {
-    let causes = causes(error);
-    match status(error) {
+    let status = status(error);
+    let (error, causes) = (one_line(&error.to_string()), causes(error));
+    match status {
         StatusCode::INTERNAL_SERVER_ERROR => error!("refused: {error}{causes}"),
         StatusCode::SERVICE_UNAVAILABLE => warn!("refused: {error}{causes}"),
         _ => info!("refused: {error}"),
@@ -65,17 +75,14 @@ fn causes(error: &BrokerError) -> String {
     let mut text = String::new();
     let mut next = error.source();
     while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
+        text.push_str(&format!(": {}", one_line(&cause.to_string())));
         next = cause.source();
     }
     text
 }
 
 /// Users see it in one line, whatever an author put into it.
-pub(super) fn one_line(sentence: &str) -> String {
-    let words: Vec<&str> = sentence.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    words.join(" ")
-}
+pub(super) use crate::line::one_line;
 
 #[cfg(test)]
 mod tests {
@@ -90,10 +97,5 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
         assert_eq!(body, "the service failed, its operator finds the cause in the broker's log");
-    }
-
-    #[test] // SPEC E-1
-    fn a_text_of_several_lines_becomes_one() {
-        assert_eq!(one_line("a\n  b\r\n\nc\n"), "a b c");
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    http::StatusCode,
+    extract::Request,
     middleware::from_fn_with_state,
     routing::{get, post, put},
 };
@@ -14,11 +14,14 @@ use super::{
     auth::{self, Entrance, Guard},
     bindings, instances,
     limits::{Limits, Places},
+    openapi,
     operator::{self, Counted, Stopping},
-    osb, plans,
+    osb,
+    own::{self, Own},
+    plans,
     trace::{self, Trace},
 };
-use crate::lifecycle::Engine;
+use crate::{Routes, lifecycle::Engine};
 
 /// What the endpoints need beside the engine.
 pub(super) struct Around {
@@ -27,12 +30,15 @@ pub(super) struct Around {
     /// The longest a request may take.
     pub(super) limit: Duration,
     pub(super) stopping: CancellationToken,
+    /// The author's own operations.
+    pub(super) own: Routes,
 }
 
 /// All endpoints, of both dialects. Whoever has no credentials learns nothing, not even which paths there are.
 pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     let metrics = engine.metrics.clone();
     let places = Places::new(around.limits, metrics.clone());
+    let own = Own::new(around.own, &engine);
     let guarded = Router::new()
         .route("/resources/plans", get(plans::list))
         .route("/resources", post(instances::create))
@@ -44,9 +50,10 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .route("/resources/{name}/rotate", post(bindings::rotate))
         .route("/resources/{name}/retry", post(instances::retry))
         .route("/resources/{name}/operations", get(operator::operations))
+        .route("/openapi.json", get(openapi::show))
         .merge(osb::router())
-        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method"))
-        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(own::method_not_allowed)
+        .fallback(async move |request: Request| own::beyond(own, request).await)
         .route("/metrics", get(operator::metrics).layer(Extension(Arc::new(Counted::default()))))
         .with_state(engine.clone())
         .layer(from_fn_with_state(Entrance { guard: Arc::new(around.guard), places: places.clone() }, auth::require));
@@ -55,4 +62,66 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     open.with_state(engine)
         .merge(guarded)
         .layer(from_fn_with_state(Trace { limit: around.limit, metrics, places }, trace::follow))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use axum::{body::Body, http::Request};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{
+        Broker as _, Secret, State,
+        lifecycle::{Schemas, Timing},
+        testing::FakeBroker,
+    };
+
+    fn served() -> Router {
+        let broker = FakeBroker::new();
+        let catalog = broker.catalog();
+        let schemas = Schemas::of(&catalog).unwrap();
+        let store = State::in_memory().store.clone();
+        let engine = Engine::new(Arc::new(broker), catalog, schemas, store, Timing::default());
+        let mut guard = Guard::default();
+        guard.named.accept("fake", &Secret::from("s3cret"));
+        let (limits, limit) = (Limits::default(), Duration::from_secs(10));
+        let stopping = CancellationToken::new();
+        router(engine, Around { guard, limits, limit, stopping, own: Routes::new() })
+    }
+
+    /// Which methods a path takes, as its refusal of one that no path takes has them.
+    async fn methods(router: &Router, path: &str) -> BTreeSet<String> {
+        let path = path.replace(['{', '}'], "x");
+        let request = Request::builder().method("REPORT").uri(path).header("authorization", "Basic ZmFrZTpzM2NyZXQ=");
+        let request = request.header("x-broker-api-version", "2.17").body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let allowed = answer.headers().get("allow").map(|value| value.to_str().unwrap().to_lowercase());
+        let allowed = allowed.unwrap_or_default();
+        // Whoever answers GET answers HEAD.
+        allowed.split(',').filter(|method| !method.is_empty() && *method != "head").map(str::to_owned).collect()
+    }
+
+    #[tokio::test] // SPEC T-8
+    async fn the_document_has_every_route_and_no_other() {
+        let router = served();
+        // The router's own list of its paths: it tells them nowhere else.
+        let printed = format!("{router:?}");
+        let is_fallback = |path: &str| path == "/" || path.contains("__private__axum_fallback");
+        let paths = printed.split('"').filter(|text| text.starts_with('/') && !is_fallback(text));
+        let paths: BTreeSet<&str> = paths.collect();
+        let mut routes = BTreeMap::new();
+        for path in paths {
+            routes.insert(path.to_owned(), methods(&router, path).await);
+        }
+
+        let document = openapi::document(&FakeBroker::new().catalog());
+
+        let described = document["paths"].as_object().unwrap().iter();
+        let described: BTreeMap<String, BTreeSet<String>> = described
+            .map(|(path, calls)| (path.clone(), calls.as_object().unwrap().keys().cloned().collect()))
+            .collect();
+        assert_eq!(routes, described);
+    }
 }

@@ -21,7 +21,7 @@ use super::{
     tls::{Tls, TlsError},
 };
 use crate::{
-    Broker, Catalog, Secret, State,
+    Broker, Catalog, Routes, Secret, State,
     lifecycle::{Engine, Schemas, Timing},
 };
 
@@ -65,6 +65,7 @@ pub struct BrokerServer {
     state: State,
     guard: Guard,
     credentials_file: Option<PathBuf>,
+    operator_credentials_file: Option<PathBuf>,
     tls: Option<Tls>,
     limits: Limits,
     timing: Timing,
@@ -79,6 +80,7 @@ impl BrokerServer {
             state,
             guard: Guard::default(),
             credentials_file: None,
+            operator_credentials_file: None,
             tls: None,
             limits: Limits::default(),
             timing: Timing::default(),
@@ -103,6 +105,13 @@ impl BrokerServer {
     /// Accepts this user name and password for `/metrics` and `/openapi.json` only (SPEC T-6).
     pub fn accept_operator(mut self, username: &str, password: &Secret) -> Self {
         self.guard.operators.accept(username, password);
+        self
+    }
+
+    /// Accepts the pairs in a file for `/metrics` and `/openapi.json` only: a file like that of
+    /// [`credentials_file`](Self::credentials_file), read again in the same way (SPEC T-6).
+    pub fn operator_credentials_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.operator_credentials_file = Some(file.into());
         self
     }
 
@@ -260,6 +269,12 @@ impl BrokerServer {
             self.guard.listed = Some(current.clone());
             files.push(File::Credentials(file.clone(), watched, current));
         }
+        if let Some(file) = &self.operator_credentials_file {
+            let watched = Watched::new(vec![file.clone()]);
+            let current = Current::new(Credentials::read(file)?);
+            self.guard.listed_operators = Some(current.clone());
+            files.push(File::Credentials(file.clone(), watched, current));
+        }
         if self.guard.named.is_empty() && self.guard.listed.is_none() {
             return Err(ServeError::NoCredentials);
         }
@@ -272,8 +287,15 @@ impl BrokerServer {
         }
         let address = listener.local_addr().map_err(ServeError::Serve)?;
         let catalog = self.broker.catalog();
+        if let Some(refusal) = catalog.refusal() {
+            return Err(ServeError::Catalog(refusal));
+        }
         let schemas = Schemas::of(&catalog).map_err(ServeError::Catalog)?;
-        Ok(BoundServer { server: self, catalog, schemas, listener, address, encrypted, files })
+        let own = self.broker.clone().routes();
+        if let Some(refusal) = own.refusal() {
+            return Err(ServeError::Routes(refusal));
+        }
+        Ok(BoundServer { server: self, catalog, schemas, own, listener, address, encrypted, files })
     }
 }
 
@@ -309,6 +331,7 @@ pub struct BoundServer {
     server: BrokerServer,
     catalog: Catalog,
     schemas: Schemas,
+    own: Routes,
     listener: TcpListener,
     address: SocketAddr,
     encrypted: Option<Current<Arc<ServerConfig>>>,
@@ -338,7 +361,8 @@ impl BoundServer {
         let engine = Engine::new(broker, self.catalog, self.schemas, state.store.clone(), timing);
         let (stopping, killed) = (CancellationToken::new(), CancellationToken::new());
         let limit = timing.answer_within + SLACK;
-        let router = routes::router(engine.clone(), Around { guard, limits, limit, stopping: stopping.clone() });
+        let around = Around { guard, limits, limit, stopping: stopping.clone(), own: self.own };
+        let router = routes::router(engine.clone(), around);
         let scheme = if self.encrypted.is_some() { "https" } else { "http" };
         let connections = Connections {
             router,
@@ -393,6 +417,9 @@ pub enum ServeError {
     /// A plan's schema can't be used; the sentence says which and why.
     #[error("the catalog is wrong: {0}")]
     Catalog(String),
+    /// An operation of the author's own is at a path that it can't have; the sentence says which and why.
+    #[error("the broker's own operations are wrong: {0}")]
+    Routes(String),
     /// Nobody could call it.
     #[error("the server accepts no credentials, name at least one user and password")]
     NoCredentials,
@@ -404,7 +431,7 @@ pub enum ServeError {
     Tls(#[from] TlsError),
     /// The socket failed while serving.
     #[error("serving failed: {0}")]
-    Serve(#[source] io::Error),
+    Serve(io::Error),
 }
 
 impl ServeError {

@@ -102,7 +102,6 @@ fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
 pub struct TlsError {
     file: PathBuf,
     what: &'static str,
-    #[source]
     cause: BoxError,
 }
 

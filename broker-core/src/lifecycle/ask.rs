@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::records::Actor;
-use crate::OpaqueId;
+use crate::{OpaqueId, Pool};
 
 /// How an operation is asked for.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Ask {
     /// Whether a repeat of what is there already is a success, as Open Service Broker has it. For tsuru, the name
     /// of an instance that it knows of is taken.
     pub(crate) repeats: bool,
+    /// The pool that the platform names, where nobody else can name one.
+    pub(crate) pool: Option<Pool>,
 }
 
 /// What came of an operation, other than an error.

@@ -73,7 +73,8 @@ impl Engine {
         let _own = self.lock_binding(name, consumer, "a bind").await?;
         let mut instance = self.claim_known(name).await?;
         instance.bindable()?;
-        self.confirm_held(&mut instance).await?;
+        self.require_bindable(&instance.instance)?;
+        self.confirm_held(&mut instance, &ask).await?;
         let instance = instance.instance;
         if let Some(record) = self.begin_bind(&instance, consumer, &parameters, &ask).await? {
             let outcome = self.give(&instance, record, &held, reply).await;
@@ -98,6 +99,15 @@ impl Engine {
         let outcome = self.give(&instance, record, &held, reply).await;
         self.let_go_binding(&instance.id, consumer).await;
         outcome
+    }
+
+    /// Some plans have instances that nobody binds to (SPEC B-20).
+    fn require_bindable(&self, instance: &Instance) -> Result<()> {
+        let plan = &instance.plan;
+        if self.catalog.find(plan).is_some_and(|plan| plan.unbindable) {
+            return Err(BrokerError::bad_request(format!("instances on plan \"{plan}\" cannot be bound")));
+        }
+        Ok(())
     }
 
     /// Writes the intent of a first bind. Most binds are: whether this one is, the write itself tells.
@@ -533,7 +543,7 @@ impl Engine {
         let key = (record.instance.name.clone(), None);
         if !record.confirmed
             && let Some(_held) = self.locks.try_take(&key, Mode::Shared, "a question")
-            && let Err(error) = self.confirm_held(record).await
+            && let Err(error) = self.confirm_held(record, &Ask::default()).await
         {
             tracing::debug!(error = &error as &dyn std::error::Error, "not confirmed this time");
         }
@@ -541,8 +551,9 @@ impl Engine {
 
     /// As [`confirm`](Self::confirm), by somebody who has the lock. One that another bind confirms at the same
     /// moment is confirmed.
-    async fn confirm_held(&self, record: &mut InstanceRecord) -> Result<()> {
-        if record.confirmed {
+    async fn confirm_held(&self, record: &mut InstanceRecord, ask: &Ask) -> Result<()> {
+        let is_elsewhere = record.follow_pool(ask);
+        if record.confirmed && !is_elsewhere {
             return Ok(());
         }
         record.confirmed = true;

@@ -14,12 +14,12 @@ use super::{
     states::{InstanceEvent, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, PlanName, Result, Update,
+    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, Plan, PlanName, Result, Update,
     store::{StoreError, Write},
 };
 
 /// What a create asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct NewInstance {
     pub(crate) name: InstanceName,
     pub(crate) plan: Option<PlanName>,
@@ -27,15 +27,17 @@ pub(crate) struct NewInstance {
 }
 
 /// What an update asks for: no plan means the plan it is on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Change {
     pub(crate) name: InstanceName,
     pub(crate) plan: Option<PlanName>,
+    /// Whether the instance moves to the plan's present maintenance version.
+    pub(crate) upgrades: bool,
     pub(crate) wishes: Wishes,
 }
 
 /// What creates and updates have in common.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Wishes {
     pub(crate) team: String,
     pub(crate) description: String,
@@ -44,9 +46,9 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
-    fn on(self, plan: PlanName) -> Update {
+    fn on(self, plan: PlanName, maintenance: Option<String>) -> Update {
         let Self { team, description, tags, parameters } = self;
-        Update { plan, parameters, team, description, tags }
+        Update { plan, parameters, team, description, tags, maintenance }
     }
 }
 
@@ -79,9 +81,9 @@ impl Engine {
 
     async fn run_create(&self, new: NewInstance, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
         let NewInstance { name, plan, mut wishes } = new;
-        let plan = self.plan(plan.as_ref())?.name.clone();
+        let Plan { name: plan, maintenance, .. } = self.plan(plan.as_ref())?.clone();
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
-        let wish = wishes.on(plan);
+        let wish = wishes.on(plan, maintenance.map(|maintenance| maintenance.version));
         let held = match self.locks.try_take(&(name.clone(), None), Mode::Exclusive, "a create") {
             Some(held) => held,
             None => match self.answer_to_repeat(&name, &wish, &ask).await? {
@@ -144,12 +146,14 @@ impl Engine {
             }
             InstanceState::Deprovisioning if known.confirmed => Err(still_being_removed(name)),
             _ if known.confirmed => known.repeated(wish, ask),
-            InstanceState::Ready if Update::of(&known.instance) == *wish => {
+            InstanceState::Ready if known.instance.is_as_wished(wish) => {
                 known.confirmed = reply.is_awaited();
+                known.follow_pool(ask);
                 self.save(&mut known).await?;
                 Ok(Way::Made)
             }
-            InstanceState::Provisioning if Update::of(&known.instance) == *wish => {
+            InstanceState::Provisioning if known.instance.is_as_wished(wish) => {
+                known.follow_pool(ask);
                 known.holder = self.holder();
                 self.save(&mut known).await?;
                 Ok(Way::Free(Box::new(known)))
@@ -174,6 +178,7 @@ impl Engine {
     async fn begin(&self, name: &InstanceName, wish: &Update, ask: &Ask, writes: Vec<Write>) -> Result<Way> {
         let mut instance = Instance::new(name.clone(), wish.plan.clone());
         instance.follow(wish.clone());
+        instance.pool.clone_from(&ask.pool);
         let operation = Operation::begin(OperationKind::Create, name.clone(), None, ask.actor.clone());
         let mut record = InstanceRecord::new(instance, operation);
         record.holder = self.holder();
@@ -363,7 +368,7 @@ impl Engine {
     }
 
     async fn run_update(&self, change: Change, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
-        let Change { name, plan, mut wishes } = change;
+        let Change { name, plan, upgrades, mut wishes } = change;
         self.known(&name).await?;
         if let Some(asked) = &plan {
             self.plan(Some(asked))?;
@@ -371,9 +376,15 @@ impl Engine {
         let held = self.lock(&name, Mode::Exclusive, "an update").await?;
         let mut record = self.claim_known(&name).await?;
         record.changeable()?;
+        let is_elsewhere = record.follow_pool(&ask);
         let plan = plan.unwrap_or_else(|| record.instance.plan.clone());
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
-        let wish = wishes.on(plan);
+        let is_moved = plan != record.instance.plan;
+        if is_moved && record.state != InstanceState::Failed {
+            self.require_free_to_move(&record.instance)?;
+        }
+        let version = if upgrades || is_moved { self.version_of(&plan) } else { record.instance.maintenance.clone() };
+        let wish = wishes.on(plan, version);
         let limits = self.limits_of_change(&record, &wish).await?;
         if record.state == InstanceState::Failed {
             record.instance.follow(wish);
@@ -382,6 +393,9 @@ impl Engine {
             return outcome;
         }
         if record.state == InstanceState::Ready && record.confirmed && Update::of(&record.instance) == wish {
+            if is_elsewhere {
+                self.save(&mut record).await.map_err(|error| self.outrun(&name, error))?;
+            }
             return Ok(Outcome::Already(()));
         }
         record.wish = Some(wish);
@@ -397,6 +411,22 @@ impl Engine {
         let outcome = self.change(record, &held, reply).await;
         self.let_go(&name).await;
         outcome
+    }
+
+    /// An instance on a fixed plan stays there (SPEC I-20).
+    fn require_free_to_move(&self, instance: &Instance) -> Result<()> {
+        let is_fixed = self.catalog.find(&instance.plan).is_some_and(|plan| plan.fixed);
+        if !is_fixed {
+            return Ok(());
+        }
+        let plan = &instance.plan;
+        let sentence = format!("an instance on plan \"{plan}\" cannot change its plan, create a new instance");
+        Err(BrokerError::bad_request(sentence))
+    }
+
+    /// The version that a plan's new instances are on.
+    pub(super) fn version_of(&self, plan: &PlanName) -> Option<String> {
+        self.catalog.find(plan)?.version().map(str::to_owned)
     }
 
     async fn run_retry(&self, name: &InstanceName, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
@@ -445,11 +475,12 @@ impl Engine {
     fn replace_operation(&self, record: &mut InstanceRecord, kind: OperationKind, ask: &Ask) -> Vec<Write> {
         let next = Operation::begin(kind, record.instance.name.clone(), None, ask.actor.clone());
         let mut before = std::mem::replace(&mut record.operation, next);
-        if before.ended.is_some() {
-            return Vec::new();
+        let mut log = record.cut_off_call();
+        if before.ended.is_none() {
+            before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
+            log.push(Write::Log(Box::new(before)));
         }
-        before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
-        vec![Write::Log(Box::new(before))]
+        log
     }
 
     /// The instance that this replica may work on, if there is such an instance.
@@ -711,7 +742,7 @@ impl InstanceRecord {
     /// What a create of the same name finds that the platform has in its books already.
     fn repeated(&self, wish: &Update, ask: &Ask) -> Result<Way> {
         let taken = || BrokerError::AlreadyExists(self.instance.name.clone());
-        if !ask.repeats || Update::of(&self.instance) != *wish {
+        if !ask.repeats || !self.instance.is_as_wished(wish) {
             return Err(taken());
         }
         match self.state {
@@ -723,6 +754,15 @@ impl InstanceRecord {
             }
             InstanceState::Failed | InstanceState::Deprovisioning | InstanceState::Gone => Err(taken()),
         }
+    }
+
+    /// Takes over the pool that the platform names. Returns whether that changes anything.
+    pub(super) fn follow_pool(&mut self, ask: &Ask) -> bool {
+        let is_elsewhere = ask.pool.is_some() && self.instance.pool != ask.pool;
+        if is_elsewhere {
+            self.instance.pool.clone_from(&ask.pool);
+        }
+        is_elsewhere
     }
 
     /// The removal that a repeated one joins while somebody works on it.
@@ -753,12 +793,19 @@ impl InstanceRecord {
 impl Instance {
     /// Becomes what was wished for.
     fn follow(&mut self, wish: Update) {
-        let Update { plan, parameters, team, description, tags } = wish;
+        let Update { plan, parameters, team, description, tags, maintenance } = wish;
         (self.plan, self.parameters, self.team, self.description, self.tags) =
             (plan, parameters, team, description, tags);
+        self.maintenance = maintenance;
+    }
+
+    /// Whether it is what a create wishes for. Its maintenance version is the one of the day it was made.
+    fn is_as_wished(&self, wish: &Update) -> bool {
+        Update { maintenance: wish.maintenance.clone(), ..Update::of(self) } == *wish
     }
 }
 
+/// It is being made or changed.
 pub(super) fn not_ready(name: &InstanceName) -> BrokerError {
     BrokerError::NotReady(format!("instance \"{name}\" is not ready yet, try again when its status is up"))
 }

@@ -13,7 +13,8 @@ use super::{
     states::{BindingState, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, PlanName, Result, store::Counts,
+    Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, Metric, PlanName, Result,
+    store::Counts,
 };
 
 /// How far back an instance's log is shown.
@@ -166,7 +167,54 @@ impl Engine {
             | InstanceState::Deprovisioning
             | InstanceState::Gone => return Ok(Vec::new()),
         }
-        self.look("info", self.broker.info(&record.instance)).await
+        let mut items = self.look("info", self.broker.info(&record.instance)).await?;
+        for more in self.more_info(&record.instance) {
+            // What the author says under that label goes first.
+            if items.iter().all(|item| item.label != more.label) {
+                items.push(more);
+            }
+        }
+        Ok(items)
+    }
+
+    /// What the framework knows beside it: the dashboard, and whether an update brings a newer version.
+    fn more_info(&self, instance: &Instance) -> Vec<InfoItem> {
+        let dashboard = self.dashboard(instance).map(|url| InfoItem::new("Dashboard", url));
+        let plan = self.catalog.find(&instance.plan).and_then(|plan| plan.maintenance.as_ref());
+        let newer = plan.filter(|newest| instance.maintenance.as_ref() != Some(&newest.version));
+        let update = newer.map(|newest| {
+            let present = instance.maintenance.as_deref().unwrap_or("an older version");
+            let line = format!("{} is there, the instance is on {present}: update it to get it", newest.version);
+            InfoItem::new(
+                "Update",
+                if newest.description.is_empty() { line } else { format!("{line} ({})", newest.description) },
+            )
+        });
+        dashboard.into_iter().chain(update).collect()
+    }
+
+    /// Where the instance's owner looks after it, if the author has such a place.
+    pub(crate) fn dashboard(&self, instance: &Instance) -> Option<String> {
+        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| self.broker.dashboard(instance)));
+        let url = asked.unwrap_or_else(|_| {
+            warn!(instance.name = %instance.name, "the author's dashboard panicked");
+            None
+        })?;
+        if url.starts_with("https://") || url.starts_with("http://") {
+            return Some(url);
+        }
+        warn!(instance.name = %instance.name, "the author's dashboard is no URL of http or https, it is left out");
+        None
+    }
+
+    /// What the author measures; nothing when it can't be had in time.
+    pub(crate) async fn author_metrics(self: &Arc<Self>, within: std::time::Duration) -> Vec<Metric> {
+        let asked = self.look("metrics", async {
+            let answer = timeout(within, self.broker.metrics()).await;
+            answer.unwrap_or_else(|_| Err(BrokerError::unavailable("metrics were not answered in time")))
+        });
+        // That they are missing was written down.
+        asked.await.unwrap_or_default()
     }
 
     async fn look<T>(&self, what: &'static str, question: impl Future<Output = Result<T>> + Send) -> Result<T> {

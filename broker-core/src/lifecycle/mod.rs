@@ -8,6 +8,7 @@
 mod ask;
 mod backoff;
 mod bindings;
+mod calls;
 mod engine;
 mod instances;
 mod lease;

@@ -319,8 +319,8 @@ impl Engine {
         outcome
     }
 
-    /// As [`check`](Self::check), with nobody else at it.
-    async fn check_held(&self, record: &InstanceRecord, held: &Held) -> Result<()> {
+    /// An instance with the bindings that nothing is being done to.
+    pub(super) async fn tenant_of(&self, record: &InstanceRecord) -> Result<Tenant> {
         let mut bindings = Vec::new();
         for known in self.store.bindings(&record.instance.id).await? {
             let is_bound = known.state == BindingState::Bound && !self.binding_needs_driving(&known);
@@ -329,7 +329,12 @@ impl Engine {
                 bindings.extend(known.retired.into_iter().map(|retired| retired.binding));
             }
         }
-        let tenant = Tenant { instance: record.instance.clone(), bindings };
+        Ok(Tenant { instance: record.instance.clone(), bindings })
+    }
+
+    /// As [`check`](Self::check), with nobody else at it.
+    async fn check_held(&self, record: &InstanceRecord, held: &Held) -> Result<()> {
+        let tenant = self.tenant_of(record).await?;
         let mut call = pin!(self.call("reconcile", self.broker.reconcile(&tenant)));
         tokio::select! {
             outcome = &mut call => return outcome,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Binding, Consumer, EnvVars, Instance, InstanceName, OpaqueId, Update,
     lifecycle::states::{BindingEvent, BindingState, InstanceEvent, InstanceState},
+    line::one_line,
 };
 
 /// An instance and where it stands.
@@ -21,6 +22,9 @@ pub(crate) struct InstanceRecord {
     pub(crate) reason: Option<String>,
     /// What was begun last.
     pub(crate) operation: Operation,
+    /// A call of the author's own that goes on, or was cut off by a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) call: Option<Operation>,
     /// The replica that works on it now: its lease, which lasts as long as that replica lives (SPEC L-8).
     pub(crate) holder: Option<OpaqueId>,
     /// When the state was entered.
@@ -44,6 +48,7 @@ impl InstanceRecord {
             reason: None,
             since: operation.began,
             operation,
+            call: None,
             holder: None,
             due: None,
             revision: 0,
@@ -160,6 +165,9 @@ pub(crate) struct Operation {
     /// Whose access it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) consumer: Option<Consumer>,
+    /// Method and path, of a call of the author's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<String>,
     pub(crate) actor: Actor,
     pub(crate) began: DateTime<Utc>,
     /// None while it goes on.
@@ -184,6 +192,8 @@ pub(crate) enum OperationKind {
     Unbind,
     Rotate,
     Retry,
+    /// One of the author's own operations.
+    Call,
 }
 
 impl OperationKind {
@@ -197,6 +207,7 @@ impl OperationKind {
             Self::Unbind => "unbind",
             Self::Rotate => "rotate",
             Self::Retry => "retry",
+            Self::Call => "call",
         }
     }
 }
@@ -220,6 +231,7 @@ impl Operation {
             kind,
             instance,
             consumer,
+            request: None,
             actor,
             began: Utc::now(),
             ended: None,
@@ -238,6 +250,6 @@ impl Operation {
     /// It ends now.
     pub(crate) fn end(&mut self, failure: Option<String>) {
         self.ended = Some(Utc::now());
-        self.failure = failure;
+        self.failure = failure.as_deref().map(one_line);
     }
 }

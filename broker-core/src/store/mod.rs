@@ -8,6 +8,8 @@ mod postgres;
 #[cfg(all(test, feature = "postgres"))]
 mod released;
 mod reseal;
+#[cfg(feature = "postgres")]
+pub(crate) mod reseal_postgres;
 mod sqlite;
 
 pub(crate) use memory::MemoryStore;

@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::{
-    PgPool, Row as _,
+    Connection as _, PgConnection, PgPool, Row as _,
     migrate::MigrateError,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
@@ -36,7 +36,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// How often a batch is sent again that met one of another replica.
 const TRIES: usize = 5;
 /// What the row that proves the key says.
-const PROOF: &[u8] = b"this key opens these records";
+pub(super) const PROOF: &[u8] = b"this key opens these records";
 
 /// Records in a PostgreSQL database, sealed.
 pub(crate) struct PostgresStore {
@@ -55,22 +55,35 @@ impl PostgresStore {
     /// Connects, brings the tables up to date and proves that the key fits. Replicas that start at the same moment
     /// take turns.
     pub(crate) async fn connect(url: &Secret, key: SealingKey) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url.expose()).map_err(|_| not_a_url())?;
-        let millis = WITHIN.as_millis().to_string();
-        let options = options.application_name("broker").options([
-            ("statement_timeout", millis.as_str()),
-            ("lock_timeout", millis.as_str()),
-            // What is answered is on the disk, whatever the server is set to.
-            ("synchronous_commit", "on"),
-        ]);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(WITHIN);
-        let pool = timely(pool.connect_with(options)).await?;
+        let pool = timely(pool.connect_with(options(url)?)).await?;
         let migrations = sqlx::migrate!("src/store/migrations/postgres");
         migrations.run(&pool).await.map_err(not_brought_up_to_date)?;
         prove(&pool, &key).await?;
+        Ok(Self::on(pool, key))
+    }
+
+    /// Connects to look at records that are there: nothing is made or brought up to date.
+    pub(crate) async fn look(url: &Secret, key: SealingKey) -> Result<Self, StoreError> {
+        let mut options = options(url)?;
+        options = options.options([("default_transaction_read_only", "on")]);
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(WITHIN);
+        let pool = timely(pool.connect_with(options)).await?;
+        require_tables(&mut *timely(pool.acquire()).await?).await?;
+        check_proof(&mut *timely(pool.acquire()).await?, &key).await?;
+        Ok(Self::on(pool, key))
+    }
+
+    /// Whether there are records in the database.
+    pub(crate) async fn has_tables(url: &Secret) -> Result<bool, StoreError> {
+        let mut connection = timely(PgConnection::connect_with(&options(url)?)).await?;
+        has_tables(&mut connection).await
+    }
+
+    fn on(pool: PgPool, key: SealingKey) -> Self {
         let (writer, requests) = mpsc::channel(4 * BATCH);
         tokio::spawn(write(pool.clone(), requests));
-        Ok(Self { key, pool, writer })
+        Self { key, pool, writer }
     }
 
     /// A change as the server takes it: bodies sealed.
@@ -136,11 +149,11 @@ impl PostgresStore {
     }
 }
 
-fn about_instance(id: &str) -> String {
+pub(super) fn about_instance(id: &str) -> String {
     format!("instance/{id}")
 }
 
-fn about_binding(instance: &str, kind: &str, consumer: &str) -> String {
+pub(super) fn about_binding(instance: &str, kind: &str, consumer: &str) -> String {
     format!("binding/{instance}/{kind}/{consumer}")
 }
 
@@ -161,12 +174,43 @@ fn not_brought_up_to_date(error: MigrateError) -> StoreError {
 }
 
 /// What the server says, if it says it in time.
-async fn timely<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+pub(super) async fn timely<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
     let limit = WITHIN + Duration::from_secs(1);
     let answer = timeout(limit, question).await;
     answer
         .map_err(|_| StoreError::Failed(format!("the database did not answer within {} s", limit.as_secs()).into()))?
         .map_err(StoreError::from)
+}
+
+/// How every connection is made.
+pub(super) fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(url.expose()).map_err(|_| not_a_url())?;
+    let millis = WITHIN.as_millis().to_string();
+    Ok(options.application_name("broker").options([
+        ("statement_timeout", millis.as_str()),
+        ("lock_timeout", millis.as_str()),
+        // What is answered is on the disk, whatever the server is set to.
+        ("synchronous_commit", "on"),
+    ]))
+}
+
+async fn has_tables(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    timely(sqlx::query_scalar("SELECT to_regclass('seal') IS NOT NULL").fetch_one(connection)).await
+}
+
+/// Refuses a database that no broker has used.
+pub(super) async fn require_tables(connection: &mut PgConnection) -> Result<(), StoreError> {
+    if has_tables(connection).await? {
+        return Ok(());
+    }
+    Err(StoreError::Failed("there are none yet, no broker has used this database".into()))
+}
+
+/// The key must open the row that proves it.
+pub(super) async fn check_proof(connection: &mut PgConnection, key: &SealingKey) -> Result<(), StoreError> {
+    let row = timely(sqlx::query("SELECT body FROM seal").fetch_one(connection)).await?;
+    key.open(row.try_get("body")?, b"seal")?;
+    Ok(())
 }
 
 /// Writes the proof into a new database; in an old one, the key must open it.

@@ -26,7 +26,14 @@ impl Program {
     /// # Panics
     /// When it ends, or does not serve within 20 s; the text has its log.
     pub fn serve<A: AsRef<OsStr>>(binary: &str, service: &str, data: &Path, arguments: &[A]) -> Self {
-        let mut command = Command::new(binary);
+        Self::serve_by(Command::new(binary), service, data, arguments)
+    }
+
+    /// As [`serve`](Self::serve), by a command that has been given its environment already.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn serve_by<A: AsRef<OsStr>>(mut command: Command, service: &str, data: &Path, arguments: &[A]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(arguments);
         command.env("BROKER_PASSWORD", PASSWORD).env("RUST_LOG", "trace");
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs");

@@ -88,6 +88,44 @@ pub enum HostError {
         /// Its process.
         pid: u32,
     },
+    /// A server is to run in a container, and the broker knows of no engine.
+    #[error(
+        "server \"{0}\" runs in a container, and no Docker engine is configured: configure one, or choose another plan"
+    )]
+    NoEngine(ServerId),
+    /// The engine does not answer.
+    #[error("Docker does not answer at {engine}: start the Docker engine, then try again")]
+    EngineAway {
+        /// Its address.
+        engine: String,
+    },
+    /// The engine refused something.
+    #[error("Docker could not {what}: {cause}")]
+    Engine {
+        /// What was asked of it.
+        what: String,
+        /// What it answered.
+        cause: String,
+    },
+    /// An image could not be built.
+    #[error("image {image} could not be built: {tail}")]
+    Image {
+        /// Its name and tag.
+        image: String,
+        /// What the build said last.
+        tail: String,
+    },
+    /// Limits could not be put into force.
+    #[error("the limits of server \"{id}\" could not be put into force: {cause}")]
+    Limits {
+        /// The server.
+        id: ServerId,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The server was not made, or was removed.
+    #[error("there is no server \"{0}\"")]
+    Unknown(ServerId),
     /// A folder or file could not be used.
     #[error("cannot use {}: {cause}", path.display())]
     Io {

@@ -29,6 +29,11 @@ pub(crate) fn replace(path: &Path, content: &[u8], owner: Option<&Owner>) -> io:
     path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
+/// Adds to the end of a file that is for its owner only.
+pub(crate) fn append(path: &Path, content: &[u8]) -> io::Result<()> {
+    fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(content)
+}
+
 /// A folder with exactly these permissions, made with its parents when it is missing.
 pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
     fs::create_dir_all(path)?;

@@ -4,23 +4,30 @@ use std::{
     collections::HashMap,
     fs, io,
     io::{Read as _, Seek as _},
-    net::IpAddr,
-    os::unix::fs::OpenOptionsExt as _,
+    net::{IpAddr, Ipv4Addr},
+    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use rustix::process::Signal;
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::{
-    HostError, Place, Ports, Program, RunAs, ServerId,
+    Container, Containers, Finding, HostError, Limits, Place, Ports, Program, RunAs, ServerId, Usage,
+    cgroup::Means,
+    contained::{Contained, Failed, Seen},
+    engine::Engine,
     error::At as _,
-    files, ports,
+    files,
+    place::Bench,
+    ports,
     process::{self, Identity},
     record::Record,
+    usage,
     user::{self, Owner},
 };
 
@@ -35,6 +42,8 @@ pub struct Hosting {
     pub addresses: Vec<IpAddr>,
     /// Whom they run as.
     pub run_as: RunAs,
+    /// The engine for those that run in containers; none when no plan offers them.
+    pub containers: Option<Containers>,
 }
 
 /// A server that was ready when it was last looked at.
@@ -42,14 +51,28 @@ pub struct Hosting {
 pub struct Running {
     /// Where it listens: at 127.0.0.1 and the other addresses.
     pub port: u16,
-    process: Identity,
+    life: Life,
+}
+
+/// What lives. Another life than before means that the server was started again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Life {
+    Process(Identity),
+    Container { id: String, started: String, pid: u32 },
 }
 
 impl Running {
-    /// The number of its process.
+    /// The number of its process, as the machine counts.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.process.pid
+        match &self.life {
+            Life::Process(process) => process.pid,
+            Life::Container { pid, .. } => *pid,
+        }
+    }
+
+    fn is_living_process(&self) -> bool {
+        matches!(&self.life, Life::Process(process) if process.is_alive())
     }
 }
 
@@ -57,6 +80,10 @@ impl Running {
 pub struct Host {
     hosting: Hosting,
     owner: Option<Owner>,
+    means: Means,
+    engine: Option<Arc<Engine>>,
+    /// What is ours on this machine has this name: our folder's, which is ours alone.
+    group: String,
     /// One server is in one pair of hands; what is in them is known of it.
     turns: Mutex<HashMap<ServerId, Turn>>,
     last_port: Mutex<u16>,
@@ -92,9 +119,19 @@ impl Host {
         if let Err(missing @ HostError::NoAddress(_)) = ports::is_free(&addresses, 0) {
             warn!("no server can be started for now: {missing}");
         }
+        let means = Means::find(Path::new("/sys/fs/cgroup"));
+        if !means.are_whole() {
+            warn!("{}", means.explain());
+        }
+        let engine = hosting.containers.clone().map(Engine::new).map(Arc::new);
+        let service = hosting.containers.as_ref().map_or("servers", |containers| &containers.service);
+        let group = format!("{service}-{}", &hex::encode(Sha256::digest(root.as_os_str().as_bytes()))[..8]);
         let host = Self {
             hosting: Hosting { root, addresses, ..hosting },
             owner,
+            means,
+            engine,
+            group,
             turns: Mutex::default(),
             last_port: Mutex::new(0),
             _lock: lock,
@@ -111,12 +148,98 @@ impl Host {
     pub async fn ensure(&self, id: &ServerId, program: &dyn Program) -> Result<Running, HostError> {
         let turn = self.turn(id);
         let mut known = turn.lock().await;
-        if let Some(running) = known.as_ref().filter(|running| running.process.is_alive()) {
-            return Ok(running.clone());
-        }
-        let running = self.bring_up(id, program).await?;
+        let running = self.make_run(id, program, known.as_ref()).await?;
         *known = Some(running.clone());
         Ok(running)
+    }
+
+    /// Ends a server, politely, and makes it run again: how a changed setting comes into force.
+    ///
+    /// # Errors
+    /// Those of [`Host::stop`] and [`Host::ensure`].
+    pub async fn restart(&self, id: &ServerId, program: &dyn Program) -> Result<Running, HostError> {
+        let turn = self.turn(id);
+        let mut known = turn.lock().await;
+        *known = None;
+        self.end(id, program.stop_within()).await?;
+        let running = self.make_run(id, program, None).await?;
+        *known = Some(running.clone());
+        Ok(running)
+    }
+
+    /// Puts the program's limits into force, while the server runs where that can be done: else it is started
+    /// again on the same data. A server that is down is started with them.
+    ///
+    /// # Errors
+    /// Those of [`Host::ensure`], and when the limits are refused.
+    pub async fn update(&self, id: &ServerId, program: &dyn Program) -> Result<Running, HostError> {
+        let running = self.ensure(id, program).await?;
+        let changed = match &running.life {
+            Life::Process(process) => self.limit(id, process, &program.limits()).map(|()| true),
+            Life::Container { .. } => self.contained(id)?.change(&program.limits()).await,
+        };
+        if changed? { Ok(running) } else { self.restart(id, program).await }
+    }
+
+    /// What a server uses now; none when it was not made. One that is down uses only disk.
+    ///
+    /// # Errors
+    /// When its folder can't be read or the engine is away.
+    pub async fn usage(&self, id: &ServerId) -> Result<Option<Usage>, HostError> {
+        let Some(record) = Record::read(&self.record_path(id))? else { return Ok(None) };
+        let used = if record.contained {
+            self.contained(id)?.usage().await?
+        } else {
+            record.process.filter(Identity::is_alive).and_then(|process| usage::of_process(process.pid))
+        };
+        let folder = self.folder(id);
+        let counted = tokio::task::spawn_blocking(move || usage::of_folder(&folder)).await.map_err(io::Error::other);
+        let disk = counted.and_then(|counted| counted).at(self.folder(id))?;
+        Ok(Some(Usage { disk, ..used.unwrap_or_default() }))
+    }
+
+    /// The servers that were made and not removed, in the order of their names.
+    ///
+    /// # Errors
+    /// When the servers' folder can't be read.
+    pub fn servers(&self) -> Result<Vec<ServerId>, HostError> {
+        let root = &self.hosting.root;
+        let mut servers = Vec::new();
+        for entry in fs::read_dir(root).at(root)? {
+            let id = entry.at(root)?.file_name().to_str().and_then(|name| name.parse::<ServerId>().ok());
+            servers.extend(id.filter(|id| self.knows(id)));
+        }
+        servers.sort();
+        Ok(servers)
+    }
+
+    /// What an operator should know before the first server runs: how limits are enforced, whom servers run as,
+    /// whether the engine answers.
+    pub async fn doctor(&self) -> Vec<Finding> {
+        let mut findings = vec![
+            Finding { about: "limits", good: self.means.are_whole(), says: self.means.explain() },
+            self.examine_user(),
+        ];
+        if let Err(missing) = ports::is_free(&self.hosting.addresses, 0) {
+            findings.push(Finding { about: "addresses", good: false, says: missing.to_string() });
+        }
+        if let Some(engine) = &self.engine {
+            let answer = engine.version().await;
+            let good = answer.is_ok();
+            let says = answer.map_or_else(|away| away.to_string(), |version| format!("Docker {version} answers"));
+            findings.push(Finding { about: "engine", good, says });
+        }
+        findings
+    }
+
+    fn examine_user(&self) -> Finding {
+        let is_root = rustix::process::geteuid().is_root();
+        let says = match &self.owner {
+            Some(owner) => format!("servers run as user {}", owner.uid),
+            None if is_root => "servers run as root: install the server's package or name a user".to_owned(),
+            None => "servers run as the broker's own user: what can read its files can read the broker's".to_owned(),
+        };
+        Finding { about: "user", good: self.owner.is_some() || !is_root, says }
     }
 
     /// Whether the server has a folder here: it was made and not removed.
@@ -130,15 +253,20 @@ impl Host {
     /// # Errors
     /// When its record can't be read.
     pub fn find(&self, id: &ServerId) -> Result<Option<Place>, HostError> {
-        Ok(Record::read(&self.record_path(id))?.map(|record| self.place(id, record.port, None)))
+        let Some(record) = Record::read(&self.record_path(id))? else { return Ok(None) };
+        let place = self.place(id, record.port, None);
+        Ok(Some(if record.contained { self.place_in(self.contained(id)?, place, None) } else { place }))
     }
 
-    /// Whether the server's process runs now.
+    /// Whether the server's process or container runs now.
     ///
     /// # Errors
-    /// When its record can't be read.
-    pub fn is_running(&self, id: &ServerId) -> Result<bool, HostError> {
+    /// When its record can't be read, or the engine is away.
+    pub async fn is_running(&self, id: &ServerId) -> Result<bool, HostError> {
         let record = Record::read(&self.record_path(id))?;
+        if record.as_ref().is_some_and(|record| record.contained) {
+            return Ok(self.contained(id)?.look().await?.is_some_and(|seen| seen.runs));
+        }
         Ok(record.and_then(|record| record.process).is_some_and(|process| process.is_alive()))
     }
 
@@ -163,6 +291,10 @@ impl Host {
         let mut known = turn.lock().await;
         *known = None;
         self.end(id, Duration::ZERO).await?;
+        self.means.forget(&self.group, id).await.map_err(|cause| HostError::Limits { id: id.clone(), cause })?;
+        if Record::read(&self.record_path(id))?.is_some_and(|record| record.contained) {
+            self.contained(id)?.clear().await?;
+        }
         let (folder, doomed) = (self.folder(id), self.hosting.root.join(format!(".removed-{id}")));
         remove_all(&doomed).await?;
         match fs::rename(&folder, &doomed) {
@@ -193,7 +325,29 @@ impl Host {
 
     fn place(&self, id: &ServerId, port: u16, lock: Option<Arc<fs::File>>) -> Place {
         let addresses = self.hosting.addresses.clone();
-        Place { port, addresses, folder: self.folder(id), owner: self.owner.clone(), lock }
+        let published = addresses.clone();
+        Place { port, addresses, published, folder: self.folder(id), owner: self.owner.clone(), lock, container: None }
+    }
+
+    async fn make_run(
+        &self,
+        id: &ServerId,
+        program: &dyn Program,
+        known: Option<&Running>,
+    ) -> Result<Running, HostError> {
+        if let Some(container) = program.container() {
+            return self.bring_up_contained(id, program, &container).await;
+        }
+        if let Some(running) = known.filter(|running| running.is_living_process()) {
+            return Ok(running.clone());
+        }
+        self.leave_container(id).await?;
+        self.bring_up(id, program).await
+    }
+
+    fn limit(&self, id: &ServerId, process: &Identity, limits: &Limits) -> Result<(), HostError> {
+        let applied = self.means.apply(&self.group, id, process.pid, limits);
+        applied.map_err(|cause| HostError::Limits { id: id.clone(), cause })
     }
 
     async fn bring_up(&self, id: &ServerId, program: &dyn Program) -> Result<Running, HostError> {
@@ -233,6 +387,7 @@ impl Host {
             Ok(process) => {
                 record.process = Some(process.clone());
                 record.write(&self.record_path(id))?;
+                self.limit(id, &process, &program.limits())?;
                 self.wait(id, program, record.port, &process).await.map(|()| process)
             }
             Err(error) => Err(error),
@@ -242,7 +397,7 @@ impl Host {
                 record.known = true;
                 record.write(&self.record_path(id))?;
                 info!(server.id = %id, server.port = record.port, "started server `{id}` on port {}", record.port);
-                Ok(Some(Running { port: record.port, process }))
+                Ok(Some(Running { port: record.port, life: Life::Process(process) }))
             }
             Err(HostError::Ended { .. }) if !record.known && !ports::is_free(&self.hosting.addresses, record.port)? => {
                 Ok(None)
@@ -269,7 +424,7 @@ impl Host {
         for port in self.hosting.ports.after(*last).filter(|port| !taken.contains(port)) {
             if ports::is_free(&self.hosting.addresses, port)? {
                 *last = port;
-                let record = Record { port, known: false, process: None };
+                let record = Record { port, known: false, contained: false, process: None };
                 record.write(&path)?;
                 return Ok(record);
             }
@@ -305,11 +460,12 @@ impl Host {
             }
             return Ok(None);
         };
+        self.limit(id, &process, &program.limits())?;
         self.wait(id, program, record.port, &process).await?;
         let record = Record { known: true, process: Some(process.clone()), ..record };
         record.write(&self.record_path(id))?;
         info!(server.id = %id, server.port = record.port, "server `{id}` runs on port {}", record.port);
-        Ok(Some(Running { port: record.port, process }))
+        Ok(Some(Running { port: record.port, life: Life::Process(process) }))
     }
 
     /// Waits until a server is ready, or ended.
@@ -340,6 +496,9 @@ impl Host {
 
     /// Ends whatever runs in the server's folder, until nobody holds the lock.
     async fn end(&self, id: &ServerId, within: Duration) -> Result<(), HostError> {
+        if Record::read(&self.record_path(id))?.is_some_and(|record| record.contained) {
+            return self.contained(id)?.stop(within).await;
+        }
         let path = self.folder(id).join("log");
         let deadline = Instant::now() + within + LOCKED_WITHIN;
         loop {
@@ -373,6 +532,143 @@ impl Host {
             }
         }
         Ok(())
+    }
+}
+
+/// Servers in containers.
+impl Host {
+    fn contained(&self, id: &ServerId) -> Result<Contained, HostError> {
+        let engine = self.engine.clone().ok_or_else(|| HostError::NoEngine(id.clone()))?;
+        Ok(Contained {
+            engine,
+            group: self.group.clone(),
+            id: id.clone(),
+            user: user::in_container(self.owner.as_ref()),
+        })
+    }
+
+    /// A place whose server listens everywhere in its container; the engine publishes its port.
+    fn place_in(&self, contained: Contained, place: Place, image: Option<String>) -> Place {
+        let owner = Some(user::owner_in_container(self.owner.as_ref()));
+        let container = Some(Bench { contained, image });
+        Place { addresses: vec![Ipv4Addr::UNSPECIFIED.into()], owner, container, ..place }
+    }
+
+    async fn bring_up_contained(
+        &self,
+        id: &ServerId,
+        program: &dyn Program,
+        kind: &Container,
+    ) -> Result<Running, HostError> {
+        let contained = self.contained(id)?;
+        self.leave_process(id, program).await?;
+        let found = contained.look().await?.filter(|seen| seen.runs);
+        let record = Record::read(&self.record_path(id))?.filter(|record| record.contained);
+        if let (Some(seen), Some(record)) = (found, record) {
+            return self.settle(&contained, program, record, seen).await;
+        }
+        let folder = self.folder(id);
+        files::folder(&folder, 0o711).at(&folder)?;
+        let deadline = Instant::now() + LOCKED_WITHIN;
+        loop {
+            contained.clear().await?;
+            let record = Record { contained: true, process: None, ..self.record_with_port(id)? };
+            record.write(&self.record_path(id))?;
+            match self.start_contained(&contained, program, kind, &record).await {
+                Ok(seen) => return self.settle(&contained, program, record, seen).await,
+                Err(Failed::Other(error)) => return Err(error),
+                Err(Failed::PortTaken) if record.known => {
+                    return Err(HostError::PortTaken { id: id.clone(), port: record.port });
+                }
+                Err(Failed::PortTaken) if Instant::now() > deadline => {
+                    return Err(HostError::NoFreePort(self.hosting.ports.clone()));
+                }
+                Err(Failed::PortTaken) => {}
+            }
+        }
+    }
+
+    async fn start_contained(
+        &self,
+        contained: &Contained,
+        program: &dyn Program,
+        kind: &Container,
+        record: &Record,
+    ) -> Result<Seen, Failed> {
+        let id = &contained.id;
+        let image = contained.engine.image(&kind.image).await?;
+        let place = self.place_in(contained.clone(), self.place(id, record.port, None), Some(image));
+        let prepared = program.prepare(&place).await;
+        let args = prepared.map_err(|cause| HostError::Preparation { id: id.clone(), cause })?;
+        let args = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        contained.start(&place, kind, args, &program.limits()).await
+    }
+
+    /// Waits until a container's server is ready, and has the engine keep it running.
+    async fn settle(
+        &self,
+        contained: &Contained,
+        program: &dyn Program,
+        record: Record,
+        seen: Seen,
+    ) -> Result<Running, HostError> {
+        let id = &contained.id;
+        let seen = self.wait_contained(contained, program, record.port, seen).await?;
+        contained.keep_running(&seen).await?;
+        if !record.known {
+            Record { known: true, ..record.clone() }.write(&self.record_path(id))?;
+            info!(server.id = %id, server.port = record.port, "started server `{id}` in a container on port {}", record.port);
+        }
+        let life = Life::Container { id: seen.container, started: seen.started, pid: seen.pid };
+        Ok(Running { port: record.port, life })
+    }
+
+    async fn wait_contained(
+        &self,
+        contained: &Contained,
+        program: &dyn Program,
+        port: u16,
+        mut seen: Seen,
+    ) -> Result<Seen, HostError> {
+        let place = self.place_in(contained.clone(), self.place(&contained.id, port, None), None);
+        let deadline = Instant::now() + program.start_within();
+        let mut pause = Duration::from_millis(10);
+        while seen.runs {
+            let cause = match timeout(Duration::from_secs(2), program.ready(&place)).await {
+                Ok(Ok(())) => return Ok(seen),
+                Ok(Err(cause)) => cause.to_string(),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            if Instant::now() + pause > deadline {
+                return Err(HostError::NotReady { id: contained.id.clone(), waited: program.start_within(), cause });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+            match contained.look().await? {
+                Some(now) => seen = now,
+                None => return Err(contained.ended(&place, "its container is gone".to_owned())),
+            }
+        }
+        Err(contained.ended(&place, contained.tail().await))
+    }
+
+    /// A server that was a process and shall be a container ends first, its port and data stay.
+    async fn leave_process(&self, id: &ServerId, program: &dyn Program) -> Result<(), HostError> {
+        match Record::read(&self.record_path(id))? {
+            Some(record) if !record.contained => self.end(id, program.stop_within()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The other way round.
+    async fn leave_container(&self, id: &ServerId) -> Result<(), HostError> {
+        let Some(record) = Record::read(&self.record_path(id))?.filter(|record| record.contained) else {
+            return Ok(());
+        };
+        let contained = self.contained(id)?;
+        contained.stop(Duration::from_secs(30)).await?;
+        contained.clear().await?;
+        Record { contained: false, process: None, ..record }.write(&self.record_path(id))
     }
 }
 

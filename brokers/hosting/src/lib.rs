@@ -1,4 +1,4 @@
-//! Servers for service instances: local processes with a data directory of their own.
+//! Servers for service instances: processes of this machine, or containers, each with a folder of its own.
 //!
 //! They outlive the broker that starts them. A [`Host`] keeps one folder per server, and in it all
 //! that a later broker has to know: the port, the process, the log. "Make it run" is the only verb
@@ -9,22 +9,36 @@
 //! lives, since the lock belongs to the open file that it inherits as standard output. So two servers never
 //! share a data directory, whenever a broker crashed in between (SPEC H-2).
 
+mod cgroup;
+mod contained;
+mod container;
+mod engine;
 mod error;
+
 mod files;
+mod fleet;
 mod host;
+mod limits;
 mod place;
 mod ports;
 mod process;
 mod program;
 mod recent;
 mod record;
+mod tls;
+mod usage;
 mod user;
+mod vessel;
 
+pub use container::{Container, Containers, Image};
 pub use error::HostError;
 pub use files::kept_secret;
+pub use fleet::{Counts, Fleet, FleetError, Member, Placement, Site};
 pub use host::{Host, Hosting, Running};
+pub use limits::{Finding, Limits, Usage};
 pub use place::{Place, ServerId};
 pub use ports::{Ports, addresses_of};
 pub use program::{Program, find_program};
 pub use recent::Recent;
+pub use tls::{Authority, Certificate, TlsError};
 pub use user::RunAs;

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::process::Command;
 
-use crate::{files, user::Owner};
+use crate::{contained::Contained, files, user::Owner};
 
 /// A server's name, which is its folder's: 1 to 40 characters of `a-z0-9-`, the first no dash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,12 +53,30 @@ impl fmt::Display for ServerId {
 pub struct Place {
     /// The port to listen on.
     pub port: u16,
-    /// The addresses to listen at: 127.0.0.1 and others, or the one that means all.
+    /// The addresses to listen at: 127.0.0.1 and others, or the one that means all, as it is in a container.
     pub addresses: Vec<IpAddr>,
+    /// The addresses of this machine that lead to the server.
+    pub(crate) published: Vec<IpAddr>,
     pub(crate) folder: PathBuf,
     pub(crate) owner: Option<Owner>,
     /// Held while the place is prepared, and inherited by the server.
     pub(crate) lock: Option<Arc<fs::File>>,
+    /// Where the server's container is made, for a server in one.
+    pub(crate) container: Option<Bench>,
+}
+
+/// What the steps of a preparation in a container need.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    pub(crate) contained: Contained,
+    /// The image's reference; none while nothing is prepared.
+    pub(crate) image: Option<String>,
+}
+
+impl fmt::Debug for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bench").field("image", &self.image).finish_non_exhaustive()
+    }
 }
 
 impl Place {
@@ -66,6 +84,18 @@ impl Place {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether the server runs in a container: programs have the paths that they have in its image.
+    #[must_use]
+    pub fn is_contained(&self) -> bool {
+        self.container.is_some()
+    }
+
+    /// The addresses of this machine that lead to the server: what a certificate should name.
+    #[must_use]
+    pub fn reached_at(&self) -> &[IpAddr] {
+        &self.published
     }
 
     /// Whether the server will run as root, which some programs want to be told.
@@ -97,12 +127,17 @@ impl Place {
         Ok(path)
     }
 
-    /// Runs a program that prepares the place, as the server's user, and waits for it to end well.
-    /// What it says goes to the server's log.
+    /// Runs a program that prepares the place, as the server's user and where the server will run, and waits
+    /// for it to end well. What it says goes to the server's log.
     ///
     /// # Errors
     /// When it can't be started, fails, or takes longer than `within`.
     pub async fn run<A: AsRef<OsStr>>(&self, program: &Path, args: &[A], within: Duration) -> io::Result<()> {
+        if let Some(Bench { contained, image }) = &self.container {
+            let image = image.as_deref().ok_or_else(|| io::Error::other("the place is not being prepared"))?;
+            let args = args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned()).collect();
+            return contained.step(self, image, program, args, within).await;
+        }
         let name = program.display();
         let mut child = self.command(program)?.args(args).spawn()?;
         let pid = child.id();

@@ -10,13 +10,24 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{HostError, Place};
+use crate::{Container, HostError, Limits, Place};
 
 /// A kind of server, with the settings of one of them.
 #[async_trait]
 pub trait Program: Send + Sync {
-    /// The program's file.
+    /// The program's file on this machine. Not used for a server in a container.
     fn executable(&self) -> &Path;
+
+    /// The container that the server runs in; none for a process of this machine, which is the default. A server
+    /// whose answer changed moves there at its next start, with its data and its port (SPEC H-8).
+    fn container(&self) -> Option<Container> {
+        None
+    }
+
+    /// What the server may use at most.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
 
     /// Makes the configuration and the data that the server starts with, and returns its
     /// arguments: no secrets among them, those belong into files made by [`Place::write`].

@@ -13,6 +13,9 @@ pub(crate) struct Record {
     pub(crate) port: u16,
     /// Whether the server was ready under this port before: somebody may know its address.
     pub(crate) known: bool,
+    /// Whether it runs in a container; written before one is made.
+    #[serde(default)]
+    pub(crate) contained: bool,
     /// The process that was started last.
     pub(crate) process: Option<Identity>,
 }

@@ -31,6 +31,22 @@ pub(crate) struct Owner {
     pub(crate) gid: u32,
 }
 
+/// Whom a server in a container runs as, who is never root: nobody's user where there is no other.
+pub(crate) fn owner_in_container(owner: Option<&Owner>) -> Owner {
+    let own = Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+    match owner {
+        Some(owner) => owner.clone(),
+        None if own.uid == 0 => Owner { uid: 65_534, gid: 65_534 },
+        None => own,
+    }
+}
+
+/// The same, as the engine wants to be told.
+pub(crate) fn in_container(owner: Option<&Owner>) -> String {
+    let Owner { uid, gid } = owner_in_container(owner);
+    format!("{uid}:{gid}")
+}
+
 /// The user to change to before a server starts; none when it runs as the current user.
 pub(crate) fn choose(run_as: &RunAs, root: &Path) -> Result<Option<Owner>, HostError> {
     if !rustix::process::geteuid().is_root() {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, Plan, Result, Secret,
-    Tenant,
+    Tenant, cli::Findings,
 };
 use broker_hosting::{Host, Hosting, Recent, RunAs, ServerId, addresses_of, kept_secret};
 use mysql_async::Opts;
@@ -72,6 +72,33 @@ impl MysqlBroker {
             gone: Mutex::default(),
             look: Mutex::default(),
         })
+    }
+
+    /// What every broker of this kind offers.
+    #[must_use]
+    pub fn offer() -> Catalog {
+        Catalog::new("mysql".parse().expect("a valid name")).plan(Plan::new(
+            "shared",
+            "A database of its own on a server shared with others: memory, CPU and disk are not isolated",
+        ))
+    }
+
+    /// Looks at the programs or the server that the configuration names; nothing is started or changed.
+    pub async fn check(config: &Config, findings: &mut Findings) {
+        match config.shared_url().and_then(|url| url.map(|url| link::at_url(&url)).transpose()) {
+            Ok(Some(opts)) => {
+                let server = format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port());
+                findings.add_result("server", Server::given(&opts, config).await.map(|_| server));
+            }
+            Ok(None) => {
+                findings.found("server", "the broker starts one");
+                findings.add_result("mariadbd", Installed::find(config).map(|_| &config.mariadbd));
+            }
+            Err(problem) => findings.problem("server", format!("{problem:#}")),
+        }
+        let addresses = addresses_of(&config.advertise_host, &config.bind).await;
+        let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
+        findings.add_result("advertise-host", addresses);
     }
 
     async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
@@ -163,10 +190,10 @@ impl Server {
     }
 
     /// The server as it is; none when it is the broker's own and down.
-    fn if_up(&self) -> Result<Option<Arc<Link>>> {
+    async fn if_up(&self) -> Result<Option<Arc<Link>>> {
         match self {
             Self::Given { link, .. } => Ok(Some(Arc::clone(link))),
-            Self::Own(own) => own.if_up(),
+            Self::Own(own) => own.if_up().await,
         }
     }
 }
@@ -190,6 +217,7 @@ impl OwnServer {
             ports: config.ports.clone(),
             addresses: addresses_of(&config.advertise_host, &config.bind).await?,
             run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
+            containers: None,
         };
         let installed = Installed::find(config)?;
         let host = Host::open(hosting).await?;
@@ -205,8 +233,8 @@ impl OwnServer {
         Ok(self.link(running.port))
     }
 
-    fn if_up(&self) -> Result<Option<Arc<Link>>> {
-        if self.host.is_running(&self.id).map_err(BrokerError::unavailable)? {
+    async fn if_up(&self) -> Result<Option<Arc<Link>>> {
+        if self.host.is_running(&self.id).await.map_err(BrokerError::unavailable)? {
             Ok(self.port()?.map(|port| self.link(port)))
         } else {
             Ok(None)
@@ -265,10 +293,7 @@ async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<()> {
 #[async_trait]
 impl Broker for MysqlBroker {
     fn catalog(&self) -> Catalog {
-        Catalog::new("mysql".parse().expect("a valid name")).plan(Plan::new(
-            "shared",
-            "A database of its own on a server shared with others: memory, CPU and disk are not isolated",
-        ))
+        Self::offer()
     }
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {
@@ -297,7 +322,7 @@ impl Broker for MysqlBroker {
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
-        let Some(link) = self.server.if_up()? else {
+        let Some(link) = self.server.if_up().await? else {
             return Ok(Health::Down("its server is down and will be started again".to_owned()));
         };
         Ok(match timeout(ASK_WITHIN, link.has(&Database::of(instance))).await {
@@ -314,7 +339,7 @@ impl Broker for MysqlBroker {
             items.push(InfoItem::new("Address", format!("{}:{port}", bracketed(&host))));
         }
         items.push(InfoItem::new("Database", database.as_str()));
-        if let Some(link) = self.server.if_up()?
+        if let Some(link) = self.server.if_up().await?
             && let Ok(Ok(bytes)) = timeout(ASK_WITHIN, link.size(&database)).await
         {
             items.push(InfoItem::new("Size", mebibytes(bytes)));

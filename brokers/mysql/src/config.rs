@@ -42,7 +42,8 @@ pub struct Config {
         value_parser = clap::value_parser!(u32).range(5..))]
     pub buffer_pool: u32,
     /// Connections to the broker's own server, all tenants together
-    #[arg(long, env = "MYSQL_BROKER_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 300,
+    #[arg(id = "server_max_connections", long = "server-max-connections",
+        env = "MYSQL_BROKER_SERVER_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 300,
         value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub max_connections: u32,
     /// Connections of one binding

@@ -1,13 +1,18 @@
-//! `mysql-broker`: serves the MySQL broker, or prints its manifest.
+//! `mysql-broker`: the command line of the MySQL broker.
 
 use std::process::ExitCode;
 
-use broker_core::cli::{self, About};
+use broker_core::cli::{About, Cli, Findings};
 use mysql_broker::{Config, MysqlBroker};
+
+const ABOUT: About =
+    About { service: "mysql", version: env!("CARGO_PKG_VERSION"), about: "Hands out MySQL databases to apps." };
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let about =
-        About { service: "mysql", version: env!("CARGO_PKG_VERSION"), about: "Hands out MySQL databases to apps." };
-    cli::run(about, async |config: Config| MysqlBroker::start(config).await).await
+    Cli::<Config>::new(ABOUT)
+        .catalog(async |_: &Config| Ok(MysqlBroker::offer()))
+        .check(async |config: &Config, findings: &mut Findings| MysqlBroker::check(config, findings).await)
+        .run(async |config: Config| MysqlBroker::start(config).await)
+        .await
 }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, Plan, Result, Secret,
-    Tenant,
+    Tenant, cli::Findings,
 };
 use broker_hosting::{Host, Hosting, Recent, RunAs, ServerId, addresses_of, kept_secret};
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, ServerErrorKind};
@@ -65,6 +65,7 @@ impl RedisBroker {
             ports: config.ports.clone(),
             addresses: addresses_of(&config.advertise_host, &config.bind).await?,
             run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("redis")),
+            containers: None,
         };
         let host = Arc::new(Host::open(hosting).await?);
         let shared = match (&given, &installed) {
@@ -85,6 +86,41 @@ impl RedisBroker {
             shared: Arc::new(shared),
             given,
         })
+    }
+
+    /// What a broker of this configuration offers; no server is started for that.
+    ///
+    /// # Errors
+    /// When the configuration can't work.
+    pub async fn offer(config: &Config) -> anyhow::Result<Catalog> {
+        let given = config.shared_url()?;
+        match Installed::find(&config.redis_server).await {
+            Ok(_) => Ok(catalog(config, true)),
+            Err(_) if given.is_some() => Ok(catalog(config, false)),
+            Err(missing) => Err(missing),
+        }
+    }
+
+    /// Looks at the program and the server that the configuration names; nothing is started or changed.
+    pub async fn check(config: &Config, findings: &mut Findings) {
+        let given = match config.shared_url().and_then(|url| url.map(|url| link::at_url(&url)).transpose()) {
+            Ok(given) => given,
+            Err(problem) => return findings.problem("shared server", format!("{problem:#}")),
+        };
+        match (Installed::find(&config.redis_server).await, &given) {
+            (Ok(_), _) => findings.found("redis-server", &config.redis_server),
+            (Err(missing), Some(_)) => {
+                findings.found("redis-server", format!("none, the plan `{DEDICATED}` is not offered: {missing:#}"));
+            }
+            (Err(missing), None) => findings.problem("redis-server", format!("{missing:#}")),
+        }
+        match &given {
+            Some(info) => findings.add_result("shared server", examine(info).await.map(|()| info.addr())),
+            None => findings.found("shared server", "the broker starts one"),
+        }
+        let addresses = addresses_of(&config.advertise_host, &config.bind).await;
+        let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
+        findings.add_result("advertise-host", addresses);
     }
 
     /// The server that an instance is on.
@@ -116,15 +152,19 @@ impl RedisBroker {
     }
 }
 
+fn catalog(config: &Config, has_dedicated: bool) -> Catalog {
+    let catalog = Catalog::new("redis".parse().expect("a valid name"));
+    let catalog = match has_dedicated {
+        true => catalog.plan(Plan::new(DEDICATED, dedicated_description(config.maxmemory)).fixed()),
+        false => catalog,
+    };
+    catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION).fixed())
+}
+
 #[async_trait]
 impl Broker for RedisBroker {
     fn catalog(&self) -> Catalog {
-        let catalog = Catalog::new("redis".parse().expect("a valid name"));
-        let catalog = match self.installed {
-            Some(_) => catalog.plan(Plan::new(DEDICATED, dedicated_description(self.config.maxmemory))),
-            None => catalog,
-        };
-        catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION))
+        catalog(&self.config, self.installed.is_some())
     }
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {

@@ -1,12 +1,17 @@
-//! `redis-broker`: serves the Redis broker, or prints its manifest.
+//! `redis-broker`: the command line of the Redis broker.
 
 use std::process::ExitCode;
 
-use broker_core::cli::{self, About};
+use broker_core::cli::{About, Cli, Findings};
 use redis_broker::{Config, RedisBroker};
+
+const ABOUT: About = About { service: "redis", version: env!("CARGO_PKG_VERSION"), about: "Hands out Redis to apps." };
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let about = About { service: "redis", version: env!("CARGO_PKG_VERSION"), about: "Hands out Redis to apps." };
-    cli::run(about, async |config: Config| RedisBroker::start(config).await).await
+    Cli::<Config>::new(ABOUT)
+        .catalog(async |config: &Config| RedisBroker::offer(config).await)
+        .check(async |config: &Config, findings: &mut Findings| RedisBroker::check(config, findings).await)
+        .run(async |config: Config| RedisBroker::start(config).await)
+        .await
 }

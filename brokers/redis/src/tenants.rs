@@ -98,7 +98,7 @@ impl Tenants {
     pub(crate) async fn if_up(&self) -> Result<Option<Link>> {
         match &self.server {
             Server::Own { host, id, .. } => {
-                if !host.is_running(id).map_err(BrokerError::unavailable)? {
+                if !host.is_running(id).await.map_err(BrokerError::unavailable)? {
                     return Ok(None);
                 }
                 let place = host.find(id).map_err(BrokerError::unavailable)?;

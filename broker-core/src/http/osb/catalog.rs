@@ -23,7 +23,7 @@ pub(super) fn service_id(catalog: &Catalog) -> String {
 }
 
 /// A plan's identifier, from the service's name and its own.
-pub(super) fn plan_id(catalog: &Catalog, plan: &Plan) -> String {
+pub(in crate::http) fn plan_id(catalog: &Catalog, plan: &Plan) -> String {
     let service = Uuid::new_v5(&NAMESPACE, catalog.service.as_str().as_bytes());
     Uuid::new_v5(&service, plan.name.as_str().as_bytes()).to_string()
 }
@@ -54,8 +54,10 @@ fn offer(catalog: &Catalog) -> Value {
     json!({ "services": [{
         "id": service_id(catalog),
         "name": catalog.service,
-        "description": format!("{} by plan", catalog.service),
-        "bindable": true,
+        "description": catalog.description,
+        "tags": catalog.tags,
+        "metadata": catalog.metadata,
+        "bindable": catalog.plans().iter().any(|plan| !plan.unbindable),
         "instances_retrievable": true,
         "bindings_retrievable": true,
         "allow_context_updates": true,
@@ -69,10 +71,18 @@ fn offered(catalog: &Catalog, plan: &Plan) -> Value {
         "id": plan_id(catalog, plan),
         "name": plan.name,
         "description": plan.description,
-        "free": true,
-        "bindable": true,
-        "binding_rotatable": true,
+        "free": !plan.paid,
+        "bindable": !plan.unbindable,
+        "binding_rotatable": !plan.unbindable,
+        "plan_updateable": !plan.fixed,
+        "metadata": plan.metadata,
     });
+    if let Some(duration) = plan.poll_for {
+        offered["maximum_polling_duration"] = duration.as_secs().into();
+    }
+    if let Some(maintenance) = &plan.maintenance {
+        offered["maintenance_info"] = json!(maintenance);
+    }
     if let Some(schemas) = plan.schemas() {
         offered["schemas"] = schemas;
     }

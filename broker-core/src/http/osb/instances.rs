@@ -2,21 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde_json::{Value, json};
 use tracing::info;
 
 use super::{
     catalog,
-    request::{self, Body, Caller, InstanceBody},
+    request::{self, Body, Caller, InstanceBody, Path},
     respond::{Refusal, accepted, done, state_of},
 };
 use crate::{
-    InstanceName,
+    BrokerError, InstanceName, Plan,
     lifecycle::{Change, Engine, InstanceState, InstanceView, NewInstance, OperationKind, Outcome, Wishes},
 };
 
@@ -28,8 +24,12 @@ pub(super) async fn provision(
     Body(body): Body<InstanceBody>,
 ) -> Result<Response, Refusal> {
     let name = request::instance(&name)?;
-    let plan = request::plan(engine.catalog(), &body.service_id, &body.plan_id)?.name.clone();
-    refuse_maintenance_info(body.maintenance_info.as_ref())?;
+    let plan = request::plan(engine.catalog(), &body.service_id, &body.plan_id)?;
+    names_version(plan, body.maintenance_info.as_ref())?;
+    let plan = plan.name.clone();
+    if engine.catalog().needs_cluster {
+        return Err(Refusal::bad_request("this service needs a cluster, which only tsuru can name"));
+    }
     for (field, value) in [("organization_guid", &body.organization_guid), ("space_guid", &body.space_guid)] {
         if value.is_empty() {
             return Err(Refusal::bad_request(format!("{field} is missing")));
@@ -43,10 +43,14 @@ pub(super) async fn provision(
     };
     let ask = caller.ask();
     info!(instance.name = %name, user = ask.actor.user, "asked to create instance `{name}`");
-    Ok(match engine.create(NewInstance { name, plan: Some(plan), wishes }, ask).await? {
-        Outcome::Done(()) => done(StatusCode::CREATED, json!({})),
-        Outcome::Already(()) => done(StatusCode::OK, json!({})),
-        Outcome::GoesOn(operation) => accepted(&operation),
+    Ok(match engine.create(NewInstance { name: name.clone(), plan: Some(plan), wishes }, ask).await? {
+        Outcome::Done(()) => done(StatusCode::CREATED, with_dashboard(&engine, &name).await?),
+        Outcome::Already(()) => done(StatusCode::OK, with_dashboard(&engine, &name).await?),
+        Outcome::GoesOn(operation) => {
+            let mut body = with_dashboard(&engine, &name).await?;
+            body["operation"] = json!(operation);
+            done(StatusCode::ACCEPTED, body)
+        }
     })
 }
 
@@ -67,14 +71,18 @@ pub(super) async fn fetch(
             return Err(Refusal::new(StatusCode::NOT_FOUND, "the instance is not there, or not yet"));
         }
     }
-    Ok(done(
-        StatusCode::OK,
-        json!({
-            "service_id": catalog::service_id(engine.catalog()),
-            "plan_id": plan_of(&engine, &view),
-            "parameters": view.instance.parameters,
-        }),
-    ))
+    let mut body = json!({
+        "service_id": catalog::service_id(engine.catalog()),
+        "plan_id": plan_of(&engine, &view),
+        "parameters": view.instance.parameters,
+    });
+    if let Some(url) = engine.dashboard(&view.instance) {
+        body["dashboard_url"] = url.into();
+    }
+    if let Some(version) = view.instance.maintenance {
+        body["maintenance_info"] = json!({ "version": version });
+    }
+    Ok(done(StatusCode::OK, body))
 }
 
 /// `PATCH /v2/service_instances/{instance}`: what is not named stays as it is; of parameters, each by itself (SPEC O-5).
@@ -86,12 +94,20 @@ pub(super) async fn update(
 ) -> Result<Response, Refusal> {
     let name = request::instance(&name)?;
     request::service(engine.catalog(), &body.service_id)?;
-    refuse_maintenance_info(body.maintenance_info.as_ref())?;
     let plan = match body.plan_id.as_str() {
         "" => None,
         id => Some(request::plan(engine.catalog(), &body.service_id, id)?.name.clone()),
     };
     let present = engine.look_at(&name).await?.instance;
+    let upgrades = match engine.catalog().find(plan.as_ref().unwrap_or(&present.plan)) {
+        Some(plan) => names_version(plan, body.maintenance_info.as_ref())?,
+        None => false,
+    };
+    let is_moved = plan.as_ref().is_some_and(|plan| *plan != present.plan);
+    if is_moved && engine.catalog().find(&present.plan).is_some_and(|plan| plan.fixed) {
+        let sentence = "the plan of this instance cannot be changed, create a new instance";
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, sentence));
+    }
     let team = body.team_of_context().unwrap_or(present.team);
     let description = body.instance_name().map_or(present.description, str::to_owned);
     let mut parameters = present.parameters;
@@ -99,9 +115,13 @@ pub(super) async fn update(
     let wishes = Wishes { team, description, tags: present.tags, parameters };
     let ask = caller.ask();
     info!(instance.name = %name, user = ask.actor.user, "asked to update instance `{name}`");
-    Ok(match engine.update(Change { name, plan, wishes }, ask).await? {
-        Outcome::Done(()) | Outcome::Already(()) => done(StatusCode::OK, json!({})),
-        Outcome::GoesOn(operation) => accepted(&operation),
+    Ok(match engine.update(Change { name: name.clone(), plan, upgrades, wishes }, ask).await? {
+        Outcome::Done(()) | Outcome::Already(()) => done(StatusCode::OK, with_dashboard(&engine, &name).await?),
+        Outcome::GoesOn(operation) => {
+            let mut body = with_dashboard(&engine, &name).await?;
+            body["operation"] = json!(operation);
+            done(StatusCode::ACCEPTED, body)
+        }
     })
 }
 
@@ -145,13 +165,25 @@ pub(super) fn plan_of(engine: &Engine, view: &InstanceView) -> Option<String> {
     catalog.find(&view.instance.plan).map(|plan| catalog::plan_id(catalog, plan))
 }
 
-/// The catalog names no maintenance version, so that no platform can want one.
-fn refuse_maintenance_info(named: Option<&Value>) -> Result<(), Refusal> {
-    match named {
-        None | Some(Value::Null) => Ok(()),
-        Some(_) => {
-            let sentence = "the plan has no maintenance_info, read the catalog again";
-            Err(Refusal::coded("MaintenanceInfoConflict", sentence))
-        }
+/// What a platform may keep of an instance that is there: where its owner looks after it.
+async fn with_dashboard(engine: &Arc<Engine>, name: &InstanceName) -> Result<Value, Refusal> {
+    let url = match engine.look_at(name).await {
+        Ok(view) => engine.dashboard(&view.instance),
+        // Removed in this very moment.
+        Err(BrokerError::UnknownInstance(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(url.map_or_else(|| json!({}), |url| json!({ "dashboard_url": url })))
+}
+
+/// Whether the platform names a maintenance version; it has to be the one in the catalog (SPEC O-20).
+fn names_version(plan: &Plan, named: Option<&Value>) -> Result<bool, Refusal> {
+    let Some(named) = named.filter(|named| !named.is_null()) else { return Ok(false) };
+    let version = named["version"].as_str();
+    let version = version.ok_or_else(|| Refusal::bad_request("maintenance_info has no version"))?;
+    if plan.version() == Some(version) {
+        return Ok(true);
     }
+    let sentence = "maintenance_info is not the one that the plan has now, read the catalog again";
+    Err(Refusal::coded("MaintenanceInfoConflict", sentence))
 }

@@ -1,0 +1,146 @@
+//! What an author adds to the command line.
+
+use std::{fmt, pin::Pin, process::ExitCode, rc::Rc};
+
+use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
+
+use super::{About, check::Findings, program};
+use crate::{Broker, Catalog};
+
+type Later<T> = Pin<Box<dyn Future<Output = T>>>;
+type CatalogOf<C> = Box<dyn FnOnce(Rc<C>) -> Later<anyhow::Result<Catalog>>>;
+type CheckOf<C> = Box<dyn FnOnce(Rc<C>, Findings) -> Later<Findings>>;
+type CommandsOf<X> = Box<dyn FnOnce(X) -> Later<anyhow::Result<()>>>;
+
+/// The command line of a broker's binary, with what its author adds to it.
+///
+/// ```no_run
+/// use broker_core::cli::{About, Cli, Findings, Records};
+/// # use async_trait::async_trait;
+/// # use broker_core::{Binding, Broker, Catalog, EnvVars, Instance, Notes, Plan, Result};
+/// # struct Motd;
+/// # #[async_trait]
+/// # impl Broker for Motd {
+/// #     fn catalog(&self) -> Catalog { Catalog::new("motd".parse().unwrap()) }
+/// #     async fn provision(&self, _: &Instance) -> Result<Notes> { Ok(Notes::new()) }
+/// #     async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> { Ok(EnvVars::default()) }
+/// # }
+///
+/// #[derive(clap::Args)]
+/// struct Config {
+///     /// The word of the day
+///     #[arg(long, env = "MOTD_WORD", default_value = "be kind")]
+///     word: String,
+/// }
+///
+/// #[derive(clap::Subcommand)]
+/// enum Commands {
+///     /// Count the instances
+///     Count {
+///         #[command(flatten)]
+///         records: Records,
+///     },
+/// }
+///
+/// const ABOUT: About = About { service: "motd", version: env!("CARGO_PKG_VERSION"), about: "Hands out kind words." };
+///
+/// #[tokio::main]
+/// async fn main() -> std::process::ExitCode {
+///     Cli::<Config>::new(ABOUT)
+///         .check(async |config: &Config, findings: &mut Findings| match config.word.as_str() {
+///             "" => findings.problem("word", "--word is empty, say something kind"),
+///             word => findings.found("word", word),
+///         })
+///         .commands(async |Commands::Count { records }| {
+///             println!("{}", records.inspect(ABOUT).await?.instances(None, usize::MAX).await?.len());
+///             Ok(())
+///         })
+///         .run(async |_: Config| Ok(Motd))
+///         .await
+/// }
+/// ```
+#[must_use = "a command line does nothing before `run`"]
+pub struct Cli<C: clap::Args, X: Subcommand = NoCommands> {
+    pub(super) about: About,
+    pub(super) catalog: Option<CatalogOf<C>>,
+    pub(super) check: Option<CheckOf<C>>,
+    pub(super) commands: CommandsOf<X>,
+}
+
+impl<C: clap::Args> Cli<C> {
+    /// The framework's subcommands alone.
+    pub fn new(about: About) -> Self {
+        let commands: CommandsOf<NoCommands> = Box::new(|none| match none {});
+        Self { about, catalog: None, check: None, commands }
+    }
+
+    /// Adds subcommands of the author's own. Their settings come from flags, the environment and the file, like all
+    /// others; a [`Records`](super::Records) among them opens the broker's records.
+    pub fn commands<X: Subcommand + 'static>(
+        self,
+        run: impl AsyncFnOnce(X) -> anyhow::Result<()> + 'static,
+    ) -> Cli<C, X> {
+        let commands: CommandsOf<X> = Box::new(move |command| Box::pin(async move { run(command).await }));
+        Cli { about: self.about, catalog: self.catalog, check: self.check, commands }
+    }
+}
+
+impl<C: clap::Args + 'static, X: Subcommand> Cli<C, X> {
+    /// What the service offers, for `check` and `openapi`, where starting the broker would start servers.
+    pub fn catalog(mut self, catalog: impl for<'a> AsyncFnOnce(&'a C) -> anyhow::Result<Catalog> + 'static) -> Self {
+        self.catalog = Some(Box::new(move |config| Box::pin(async move { catalog(&config).await })));
+        self
+    }
+
+    /// What `check` looks at beside the framework's own settings: servers, programs, folders. It changes nothing.
+    pub fn check(mut self, check: impl for<'a, 'b> AsyncFnOnce(&'a C, &'b mut Findings) + 'static) -> Self {
+        self.check = Some(Box::new(move |config, mut findings| {
+            Box::pin(async move {
+                check(&config, &mut findings).await;
+                findings
+            })
+        }));
+        self
+    }
+}
+
+impl<C: clap::Args, X: Subcommand> Cli<C, X> {
+    /// Reads the command line and does what it says, as [`run`](super::run).
+    pub async fn run<B: Broker>(self, start: impl AsyncFnOnce(C) -> anyhow::Result<B>) -> ExitCode {
+        program::run(self, start).await
+    }
+}
+
+impl<C: clap::Args, X: Subcommand> fmt::Debug for Cli<C, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cli").field("about", &self.about).finish_non_exhaustive()
+    }
+}
+
+/// No subcommands beside the framework's.
+#[derive(Clone, Copy, Debug)]
+pub enum NoCommands {}
+
+impl FromArgMatches for NoCommands {
+    fn from_arg_matches(_: &ArgMatches) -> Result<Self, clap::Error> {
+        Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand))
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
+        match *self {}
+    }
+}
+
+impl Subcommand for NoCommands {
+    fn augment_subcommands(command: Command) -> Command {
+        command
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        command
+    }
+
+    fn has_subcommand(_: &str) -> bool {
+        false
+    }
+}

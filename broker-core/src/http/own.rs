@@ -1,0 +1,154 @@
+//! The author's own operations: everything that is at no path of ours (SPEC chapter Y).
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{StatusCode, Uri, uri::PathAndQuery},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::MethodRouter,
+};
+use tower::ServiceExt as _;
+use tracing::info;
+
+use super::{extract::whole_in_time, respond::Failure};
+use crate::{
+    BrokerError, Caller, InstanceName, Routes,
+    lifecycle::{Actor, Ask, Engine},
+    routes::changes_something,
+};
+
+/// The template of the path that answered, for measurements.
+#[derive(Clone, Debug)]
+pub(super) struct Template(pub(super) Arc<str>);
+
+/// The author's own operations, ready to be served.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    instance: Router,
+    service: Router,
+}
+
+impl Own {
+    pub(super) fn new(routes: Routes, engine: &Arc<Engine>) -> Arc<Self> {
+        let Routes { instance, service } = routes;
+        let below = |path: String, methods: MethodRouter| {
+            let methods = methods.route_layer(from_fn_with_state(engine.clone(), on_instance));
+            (format!("/resources/{{name}}{path}"), path, methods)
+        };
+        let beside = |path: String, methods: MethodRouter| {
+            let methods = methods.route_layer(from_fn_with_state(engine.clone(), on_service));
+            (path.clone(), path, methods)
+        };
+        Arc::new(Self {
+            instance: router(instance.into_iter().map(|(path, methods)| below(path, methods))),
+            service: router(service.into_iter().map(|(path, methods)| beside(path, methods))),
+        })
+    }
+}
+
+/// Template, path and methods of each.
+fn router(routes: impl Iterator<Item = (String, String, MethodRouter)>) -> Router {
+    let router = routes.fold(Router::new(), |router, (template, path, methods)| {
+        let template = Template(template.into());
+        let methods = methods.layer(axum::middleware::map_response(move |mut answer: Response| {
+            answer.extensions_mut().insert(template.clone());
+            std::future::ready(answer)
+        }));
+        router.route(&path, methods)
+    });
+    router.method_not_allowed_fallback(method_not_allowed).fallback(nothing_there)
+}
+
+pub(super) async fn method_not_allowed() -> impl IntoResponse {
+    (StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+}
+
+pub(super) async fn nothing_there() -> impl IntoResponse {
+    (StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+
+/// The instance that a path names, on its way to the handler.
+#[derive(Clone, Debug)]
+struct Below(InstanceName);
+
+/// What none of our paths took.
+pub(super) async fn beyond(own: Arc<Own>, mut request: Request) -> Response {
+    let Some((name, path)) = below_instance(request.uri()) else {
+        return call(own.service.clone(), request).await;
+    };
+    // Of a text that is no name there is no instance; that is said only where there is such an operation.
+    if let Ok(name) = InstanceName::made_by_platform(&name) {
+        request.extensions_mut().insert(Below(name));
+    }
+    *request.uri_mut() = path;
+    call(own.instance.clone(), request).await
+}
+
+async fn call(router: Router, request: Request) -> Response {
+    router.oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// Name and the rest of `/resources/{name}/...`. Names have no character that is escaped in a path.
+fn below_instance(uri: &Uri) -> Option<(String, Uri)> {
+    let (name, rest) = uri.path().strip_prefix("/resources/")?.split_once('/')?;
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let path = PathAndQuery::try_from(format!("/{rest}{query}")).ok()?;
+    Some((name.to_owned(), Uri::from(path)))
+}
+
+/// A request below an instance: a question is asked at once, a change has its turn (SPEC Y-3).
+async fn on_instance(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Result<Response, Failure> {
+    let (mut request, caller) = prepared(request).await?;
+    let Some(Below(name)) = request.extensions_mut().remove() else {
+        return Err(BrokerError::InvalidName(crate::InvalidName::new("the path names no instance")).into());
+    };
+    if !changes_something(request.method()) {
+        request.extensions_mut().insert(engine.tenant(&name).await?);
+        return Ok(engine.ask_author(next.run(request)).await?);
+    }
+    let what: String = format!("{} {}", request.method(), request.uri().path()).chars().take(256).collect();
+    let actor = Actor {
+        user: caller.user().unwrap_or_default().to_owned(),
+        event: caller.event().unwrap_or_default().to_owned(),
+    };
+    info!(instance.name = %name, user = actor.user, event = actor.event, "asked for `{what}` on instance `{name}`");
+    let answer = engine.run_call(name, what, Ask { actor, ..Ask::default() }, async move |tenant| {
+        request.extensions_mut().insert(tenant);
+        let answer = next.run(request).await;
+        let status = answer.status();
+        let failure = (status.is_client_error() || status.is_server_error()).then(|| format!("answered {status}"));
+        (answer, failure)
+    });
+    Ok(answer.await?)
+}
+
+/// A request about the whole service: a change goes on when the caller leaves.
+async fn on_service(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Result<Response, Failure> {
+    let (request, caller) = prepared(request).await?;
+    if !changes_something(request.method()) {
+        return Ok(engine.ask_author(next.run(request)).await?);
+    }
+    let what = format!("{} {}", request.method(), request.uri().path());
+    info!(user = caller.user(), event = caller.event(), "asked for `{what}`");
+    Ok(engine.run_service_call(async move { next.run(request).await }).await?)
+}
+
+/// The request with its whole body, so that nobody waits for a slow caller, and without what is not to be trusted.
+async fn prepared(request: Request) -> Result<(Request, Caller), Failure> {
+    let (mut parts, body) = request.into_parts();
+    let body = whole_in_time(body).await.map_err(|(status, sentence)| Failure::Unreadable(status, sentence))?;
+    let caller = Caller::take(&parts.method, &mut parts.headers);
+    parts.extensions.insert(caller.clone());
+    Ok((Request::from_parts(parts, Body::from(body)), caller))
+}
+
+/// A handler of the author's may end with an error of the framework's: it is told as everywhere (SPEC E-1, E-2).
+impl IntoResponse for BrokerError {
+    fn into_response(self) -> Response {
+        Failure::Broker(self).into_response()
+    }
+}

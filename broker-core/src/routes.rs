@@ -1,0 +1,247 @@
+//! Operations of an author's own, which platforms reach through their proxies (SPEC chapter Y).
+
+use std::{convert::Infallible, fmt};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, Method, StatusCode, request::Parts},
+    routing::MethodRouter,
+};
+
+use crate::Tenant;
+
+/// First words of paths below an instance that are the contract's or this framework's.
+const OURS_BELOW_INSTANCES: [&str; 9] =
+    ["bind", "bind-app", "bind-job", "binds", "info", "operations", "retry", "rotate", "status"];
+/// First words of other paths that are.
+const OURS: [&str; 6] = ["healthz", "metrics", "openapi.json", "readyz", "resources", "v2"];
+
+/// Operations of an author's own: backups, exports, statistics, whatever a service has beside instances and bindings.
+///
+/// Below an instance, a handler gets the [`Tenant`] that the path names and the [`Caller`] by extractors; everything
+/// else is axum's. The path's own parameters are all that `Path` has. Requests that change something (all methods but
+/// GET, HEAD and OPTIONS) have their turn like an update: they never overlap other operations on the instance, go on
+/// when the caller leaves, and are in the operation log (SPEC Y-3). Bodies are read before that, up to 1 MiB.
+///
+/// axum is named here and nowhere else in what an author implements; [`axum`](crate::axum) is the version that fits.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use async_trait::async_trait;
+/// use broker_core::{
+///     Binding, Broker, BrokerError, Caller, Catalog, EnvVars, Instance, Notes, Plan, Result, Routes, Tenant,
+///     axum::{extract::{Path, State}, routing::{get, post}},
+/// };
+///
+/// struct Motd;
+///
+/// async fn words(tenant: Tenant) -> String {
+///     format!("{} knows one word\n", tenant.instance.name)
+/// }
+///
+/// async fn learn(State(_): State<Arc<Motd>>, tenant: Tenant, caller: Caller, Path(word): Path<String>) -> Result<String> {
+///     if word == "rude" {
+///         return Err(BrokerError::bad_request("that is no kind word, choose another one"));
+///     }
+///     Ok(format!("{} taught {} the word {word}\n", caller.user().unwrap_or("somebody"), tenant.instance.name))
+/// }
+///
+/// #[async_trait]
+/// impl Broker for Motd {
+///     # fn catalog(&self) -> Catalog { Catalog::new("motd".parse().unwrap()).plan(Plan::new("kind", "kind")) }
+///     # async fn provision(&self, _: &Instance) -> Result<Notes> { Ok(Notes::new()) }
+///     # async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> { Ok(EnvVars::default()) }
+///     // ...
+///     fn routes(self: Arc<Self>) -> Routes {
+///         Routes::new()
+///             .instance("/words", get(words))
+///             .instance("/words/{word}", post(learn).with_state(self))
+///             .service("/authenticated-resources/languages", get(async || "en\n"))
+///     }
+/// }
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Routes {
+    pub(crate) instance: Vec<(String, MethodRouter)>,
+    pub(crate) service: Vec<(String, MethodRouter)>,
+}
+
+impl Routes {
+    /// No operations.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an operation on an instance: `path` follows `/resources/{name}`, and begins with a word that is not one of
+    /// the framework's own (SPEC Y-1).
+    pub fn instance(mut self, path: &str, methods: MethodRouter) -> Self {
+        self.instance.push((path.to_owned(), methods));
+        self
+    }
+
+    /// Adds an operation on the whole service: `/authenticated-resources/...`, which every user of the platform can
+    /// reach, or another path, which the service's owners can. A GET has no trustworthy user at all, so it has to be
+    /// safe for everybody.
+    pub fn service(mut self, path: &str, methods: MethodRouter) -> Self {
+        self.service.push((path.to_owned(), methods));
+        self
+    }
+
+    /// What keeps these paths from being served, in a sentence for the author.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let below = refusal_of(&self.instance, &OURS_BELOW_INSTANCES, "below an instance ");
+        below.or_else(|| refusal_of(&self.service, &OURS, ""))
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths = |routes: &[(String, MethodRouter)]| routes.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+        f.debug_struct("Routes")
+            .field("instance", &paths(&self.instance))
+            .field("service", &paths(&self.service))
+            .finish()
+    }
+}
+
+fn refusal_of(routes: &[(String, MethodRouter)], ours: &[&str], place: &str) -> Option<String> {
+    let mut known = matchit::Router::new();
+    routes.iter().find_map(|(path, _)| {
+        let mut words = path.split('/');
+        let (before, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if !before.is_empty() || first.is_empty() || first.contains(['{', '}', ':', '*']) {
+            return Some(format!("{place}path \"{path}\" does not begin with \"/\" and a plain word"));
+        }
+        if ours.contains(&first) {
+            return Some(format!(
+                "{place}paths that begin with \"/{first}\" are the framework's, choose another one for \"{path}\""
+            ));
+        }
+        if words.any(|word| word.starts_with([':', '*'])) {
+            return Some(format!("{place}path \"{path}\" has a parameter that is not written as {{name}}"));
+        }
+        let clash = known.insert(path.clone(), ()).err()?;
+        Some(format!("{place}path \"{path}\" cannot be told from another one, or can't be read: {clash}"))
+    })
+}
+
+/// Who sent a request to an operation of the author's own, as far as that can be trusted.
+///
+/// The platform vouches for a user on requests that change something. With a GET or HEAD it passes on whatever
+/// headers its user sent, so that nobody is named there: what a GET shows must not depend on who asks (SPEC Y-4).
+/// The headers themselves are taken out of the request, and so are the service's own credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    user: Option<String>,
+    event: Option<String>,
+}
+
+impl Caller {
+    /// The platform's user who asks; none where the platform vouches for nobody.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The platform's event, under which its users find the call; none where the platform vouches for none.
+    #[must_use]
+    pub fn event(&self) -> Option<&str> {
+        self.event.as_deref()
+    }
+
+    /// Reads and takes out what the platform set, or could have set.
+    pub(crate) fn take(method: &Method, headers: &mut HeaderMap) -> Self {
+        let is_vouched_for = changes_something(method) && *method != Method::OPTIONS;
+        let (user, event) = (one(headers, USER), one(headers, EVENT));
+        for claimed in [USER, EVENT].into_iter().chain(crate::pool::HEADERS).chain(["authorization"]) {
+            headers.remove(claimed);
+        }
+        if is_vouched_for { Self { user, event } } else { Self::default() }
+    }
+}
+
+const USER: &str = "x-tsuru-user";
+const EVENT: &str = "x-tsuru-eventid";
+
+/// Of a header that came once; the platform never sends these twice.
+fn one(headers: &HeaderMap, name: &str) -> Option<String> {
+    let mut values = headers.get_all(name).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 256)?;
+    Some(text.to_owned())
+}
+
+/// Whether a request of this method has its turn.
+pub(crate) fn changes_something(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+/// The instance that the path names, with its bindings; only in a handler below an instance.
+impl<S: Send + Sync> FromRequestParts<S> for Tenant {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let mistake = "this path is not below an instance, the broker's author finds that in Routes::service";
+        parts.extensions.get().cloned().ok_or((StatusCode::INTERNAL_SERVER_ERROR, mistake))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    fn refused(routes: Routes) -> String {
+        routes.refusal().expect("a refusal")
+    }
+
+    #[test] // SPEC Y-1
+    fn paths_that_cannot_be_served_are_refused_in_a_sentence() {
+        let at = |path: &str| Routes::new().instance(path, get(async || ""));
+        for path in ["/status", "/bind-app", "/binds/jobs/x", "/rotate", "/operations/{id}"] {
+            assert!(refused(at(path)).contains("the framework's"), "{path}");
+        }
+        for path in ["", "/", "backup", "/{anything}", "/{*rest}", "//x"] {
+            assert!(refused(at(path)).contains("plain word"), "{path}");
+        }
+        assert!(refused(at("/a/:b")).contains("{name}"));
+        assert!(refused(at("/a/{b")).contains("/a/{b"));
+        assert!(refused(at("/a/{b}").instance("/a/{c}", get(async || ""))).contains("/a/{c}"));
+        for path in ["/resources/x", "/v2/x", "/metrics"] {
+            assert!(refused(Routes::new().service(path, get(async || ""))).contains("the framework's"), "{path}");
+        }
+        let fine =
+            at("/a/{b}").instance("/a/b", get(async || "")).service("/authenticated-resources/x/{y}", get(async || ""));
+        assert_eq!(fine.refusal(), None);
+    }
+
+    #[test] // SPEC Y-4
+    fn a_user_is_named_only_where_the_platform_vouches_for_one() {
+        let sent = || {
+            let names = ["x-tsuru-user", "x-tsuru-eventid", "authorization", "x-tsuru-pool-name", "accept"];
+            let header = |name: &'static str| (name.parse().unwrap(), axum::http::HeaderValue::from_static("alice"));
+            names.map(header).into_iter().collect::<HeaderMap>()
+        };
+        for (method, user) in
+            [(Method::POST, Some("alice")), (Method::GET, None), (Method::HEAD, None), (Method::OPTIONS, None)]
+        {
+            let mut headers = sent();
+            assert_eq!(Caller::take(&method, &mut headers).user(), user, "{method}");
+            assert_eq!(headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["accept"]);
+        }
+        let mut twice = sent();
+        twice.append("x-tsuru-user", axum::http::HeaderValue::from_static("mallory"));
+        assert_eq!(Caller::take(&Method::POST, &mut twice).user(), None);
+    }
+}

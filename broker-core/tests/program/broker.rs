@@ -1,0 +1,77 @@
+//! The broker that the tests run: it has a secret setting, a plan with a schema, and fails when told to.
+
+use std::process::ExitCode;
+
+use async_trait::async_trait;
+use broker_core::{
+    Binding, Broker, BrokerError, Catalog, EnvVars, Instance, Notes, Plan, Result, Secret,
+    cli::{About, Cli, Findings, Records},
+};
+use serde_json::json;
+
+const ABOUT: About = About { service: "fake", version: "1.2.3", about: "Hands out nothing." };
+
+#[derive(Debug, clap::Args)]
+struct Config {
+    /// What opens the server
+    #[arg(long, env = "FAKE_TOKEN", hide_env_values = true)]
+    token: Option<Secret>,
+    /// How many servers there are
+    #[arg(long, env = "FAKE_SERVERS", default_value_t = 1)]
+    servers: u16,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Commands {
+    /// Count the instances
+    Count {
+        #[command(flatten)]
+        records: Records,
+    },
+}
+
+pub(crate) async fn run() -> ExitCode {
+    Cli::<Config>::new(ABOUT)
+        .check(async |config: &Config, findings: &mut Findings| match config.servers {
+            0 => findings.problem("servers", "there are none, set --servers to at least 1"),
+            number => findings.found("servers", number),
+        })
+        .commands(async |Commands::Count { records }| {
+            println!("{}", records.inspect(ABOUT).await?.instances(None, 100).await?.len());
+            Ok(())
+        })
+        .run(async |config: Config| Ok(Fake { token: config.token.unwrap_or_else(Secret::generate) }))
+        .await
+}
+
+struct Fake {
+    token: Secret,
+}
+
+#[async_trait]
+impl Broker for Fake {
+    fn catalog(&self) -> Catalog {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "pin": { "type": "string" }, "memory": { "type": "integer" }, "fail": { "type": "boolean" },
+            },
+            "additionalProperties": false,
+        });
+        Catalog::new("fake".parse().expect("a valid name")).plan(Plan::new("small", "a small one").schema(schema))
+    }
+
+    async fn provision(&self, instance: &Instance) -> Result<Notes> {
+        match instance.parameters.get("fail") {
+            Some(_) => Err(BrokerError::failed("the server refused")),
+            None => Ok(Notes::from_iter([("pin".to_owned(), json!(self.token))])),
+        }
+    }
+
+    async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
+        Ok(EnvVars::default()
+            .with("FAKE_PASSWORD", binding.secret.clone())
+            .with("FAKE_OWNER", instance.secret.clone())
+            .with("FAKE_TOKEN", self.token.clone()))
+    }
+}

@@ -1,0 +1,48 @@
+//! A broker's binary in its operator's hands. This program is one itself: told a subcommand it is the broker of
+//! `broker.rs`, else it is the tests, which run it.
+
+mod broker;
+mod running;
+mod secrets;
+mod settings;
+mod subcommands;
+
+use std::process::ExitCode;
+
+/// A test: a sentence, and what it does.
+macro_rules! tests {
+    ($($module:ident::$test:ident),* $(,)?) => {{
+        let tests: Vec<(&str, Box<dyn Fn(&tokio::runtime::Runtime)>)> =
+            vec![$((concat!(stringify!($module), "::", stringify!($test)), Box::new(|runtime| runtime.block_on($module::$test())))),*];
+        tests
+    }};
+}
+
+fn main() -> ExitCode {
+    let first = std::env::args().nth(1).unwrap_or_default();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if std::env::var_os(running::IS_BROKER).is_some() {
+        return runtime.block_on(broker::run());
+    }
+    let tests = tests![
+        settings::a_flag_wins_over_the_environment_and_that_over_the_file,
+        settings::what_is_wrong_in_the_file_is_named_by_line_and_key,
+        settings::help_lists_every_setting_under_a_heading,
+        subcommands::check_says_what_works_and_what_does_not_and_changes_nothing,
+        subcommands::records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not,
+        subcommands::credentials_are_read_again_on_a_hangup,
+        subcommands::an_author_adds_subcommands_and_checks,
+        secrets::no_output_and_no_file_shows_a_secret,
+    ];
+    if std::env::args().any(|argument| argument == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let wanted = |name: &str| first.starts_with('-') || name.contains(&first);
+    for (name, test) in tests.into_iter().filter(|(name, _)| wanted(name)) {
+        print!("test {name} ... ");
+        test(&runtime);
+        println!("ok");
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,115 @@
+//! What an operator asks of a broker's records and configuration.
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
+
+use broker_core::testing::eventually;
+use serde_json::Value;
+
+use crate::running::{Running, run};
+
+// SPEC X-4
+pub(crate) async fn check_says_what_works_and_what_does_not_and_changes_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+
+    let well = run(&["check", "--listen", "127.0.0.1:0"], &data).ok();
+    for found in ["none yet, serve makes them in", "fake: small", "from BROKER_PASSWORD"] {
+        assert!(well.contains(found), "{well}");
+    }
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, list) = (taken.local_addr().unwrap().to_string(), place.path().join("list"));
+    fs::write(&list, "guest:planted-guest\n").unwrap();
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o644)).unwrap();
+    let tls = ["--tls-cert", "none.crt", "--tls-key", "none.key"];
+    let wrong = ["check", "--listen", &address, "--credentials-file", list.to_str().unwrap(), "--servers", "0"];
+    let said = run(&[&wrong[..], &tls].concat(), &data).fails(1);
+
+    assert_eq!(said.lines().count(), 4, "{said}");
+    for problem in ["listen: cannot listen on", "credentials: ", "tls: none.crt", "servers: there are none"] {
+        assert!(said.contains(problem), "{problem} is missing: {said}");
+    }
+    assert_eq!(said.matches("No such file").count(), 1, "a cause is told twice: {said}");
+    assert!(!data.exists() && !said.contains("planted"));
+}
+
+// SPEC X-5, S-8, S-9
+pub(crate) async fn records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let none = run(&["instances"], &data).fails(1);
+    assert!(none.contains("there are no records in"), "{none}");
+    let broker = Running::start(&[], &data).await;
+    for name in ["one", "two"] {
+        let body = format!("{{\"name\":\"{name}\",\"team\":\"data\",\"user\":\"alice@example.com\"}}");
+        assert_eq!(broker.platform("POST", "/resources", &body).await.0, 201);
+    }
+    assert_eq!(broker.platform("POST", "/resources/one/bind-app", "{\"appName\":\"blog\"}").await.0, 201);
+
+    let table = run(&["instances"], &data).ok();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.starts_with("NAME  PLAN") && table.contains("one   small  data  ready"), "{table}");
+    assert_eq!(run(&["instances", "--state", "failed"], &data).ok().lines().count(), 1);
+    let json = run(&["instances", "--json"], &data).ok();
+    let names: Vec<Value> =
+        json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone()).collect();
+    assert_eq!(names, ["one", "two"]);
+    let log = run(&["operations", "one"], &data).ok();
+    assert!(log.lines().nth(1).is_some_and(|line| line.contains("bind") && line.contains("blog")), "{log}");
+    let last = run(&["operations", "one", "--limit", "1", "--json"], &data).ok();
+    assert_eq!(last.lines().count(), 1);
+    assert_eq!(serde_json::from_str::<Value>(&last).unwrap()["kind"], "bind");
+    let unknown = run(&["operations", "three"], &data).fails(1);
+    assert!(unknown.contains("there is no instance \"three\""), "{unknown}");
+    let check = run(&["check"], &data).ok();
+    assert!(check.contains("2 instances, 1 bindings") && check.contains("a broker runs"), "{check}");
+    let refused = run(&["rotate-key"], &data).fails(1);
+    assert!(refused.contains("is in use by another broker process"), "{refused}");
+    let second = run(&["serve", "--listen", "127.0.0.1:0"], &data).fails(1);
+    assert!(second.contains("is in use by another broker process"), "{second}");
+
+    broker.stop();
+    let before = fs::read_to_string(data.join("state.key")).unwrap();
+    run(&["rotate-key"], &data).ok();
+
+    assert_ne!(fs::read_to_string(data.join("state.key")).unwrap(), before);
+    assert_eq!(run(&["instances"], &data).ok(), table);
+}
+
+// SPEC T-6, X-3
+pub(crate) async fn credentials_are_read_again_on_a_hangup() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, list) = (place.path().join("data"), place.path().join("list"));
+    fs::write(&list, "watch:old\n").unwrap();
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o600)).unwrap();
+    let broker = Running::start(&["--operator-credentials-file", list.to_str().unwrap()], &data).await;
+    assert_eq!(broker.ask(("watch", "old"), "GET", "/metrics", None).await.0, 200);
+    assert_eq!(broker.ask(("watch", "old"), "GET", "/resources/plans", None).await.0, 401);
+
+    fs::write(&list, "watch:new\n").unwrap();
+    broker.signal("HUP");
+
+    eventually("the new pair opens", async || {
+        broker.ask(("watch", "new"), "GET", "/openapi.json", None).await.0 == 200
+    })
+    .await;
+    assert_eq!(broker.ask(("watch", "old"), "GET", "/metrics", None).await.0, 401);
+    assert!(broker.output().contains("told to read credentials and certificates again"));
+    broker.stop();
+}
+
+pub(crate) async fn an_author_adds_subcommands_and_checks() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let broker = Running::start(&["--log", "json"], &data).await;
+    broker.platform("POST", "/resources", "{\"name\":\"one\"}").await;
+    let output = broker.output();
+    let first: Value = serde_json::from_str(output.lines().next().unwrap()).unwrap();
+    assert!(first["level"].is_string(), "{output}");
+
+    assert_eq!(run(&["count"], &data).ok(), "1\n");
+    assert!(run(&["--help"], &data).ok().contains("Count the instances"));
+    let document: Value = serde_json::from_str(&run(&["openapi"], &data).ok()).unwrap();
+    let served = broker.platform("GET", "/openapi.json", "").await.1;
+    assert_eq!(serde_json::from_str::<Value>(&served).unwrap(), document);
+}

@@ -1,0 +1,333 @@
+//! On which of several shared servers an instance is placed.
+//!
+//! Nothing is remembered here: where an instance was placed is kept by whoever placed it, with the instance, and
+//! how many a server has is asked of the server. So replicas of a broker need not know each other; within one
+//! process no two placements take the same last room (SPEC H-10).
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use secrecy::SecretString;
+use serde::Deserialize;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::ServerId;
+
+/// How long a server may take to say how many tenants it has.
+const COUNT_WITHIN: Duration = Duration::from_secs(5);
+
+/// A server that takes tenants.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name, which stays: instances remember it.
+    pub id: ServerId,
+    /// Where it is.
+    pub site: Site,
+    /// How many tenants it takes.
+    pub capacity: u64,
+    /// Whether it takes no new ones; those that are there stay.
+    pub draining: bool,
+}
+
+/// Where a server of a fleet is.
+#[derive(Clone, Debug)]
+pub enum Site {
+    /// The broker starts it, under the member's name.
+    Own,
+    /// It is there already, at this URL, which has a password in it.
+    Given(SecretString),
+}
+
+/// How many tenants servers have: asked of the server itself, so that other replicas' tenants count too.
+#[async_trait]
+pub trait Counts: Send + Sync {
+    /// The tenants of one server; an error leaves it out of this placement.
+    async fn tenants(&self, member: &Member) -> Result<u64, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Why there is no place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FleetError {
+    /// All servers have as many tenants as they take.
+    #[error("all {servers} servers of the plan are full: ask the operator to add one, or remove unused instances")]
+    Full {
+        /// How many servers take tenants.
+        servers: usize,
+    },
+    /// Every server is draining, or there is none.
+    #[error("no server of the plan takes new instances: ask the operator to add one")]
+    NoServer,
+    /// No server that could have room answers.
+    #[error("no server of the plan answers: {cause}")]
+    Unreachable {
+        /// What the first of them said.
+        cause: String,
+    },
+    /// The file of servers can't be used.
+    #[error("the servers in {} cannot be used: {cause}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, with its line where there is one.
+        cause: String,
+    },
+}
+
+/// The servers of a plan. Servers are added and drained by changing the file: the next placement reads it.
+///
+/// ```toml
+/// [[server]]
+/// id = "shared-1"            # started by the broker
+/// capacity = 500
+///
+/// [[server]]
+/// id = "big"                 # there already
+/// url-file = "big.url"       # beside this file; or url = "..."
+/// capacity = 2000
+/// draining = true            # no new tenants
+/// ```
+#[derive(Debug)]
+pub struct Fleet {
+    file: Option<PathBuf>,
+    known: Mutex<(Option<Stamp>, Arc<[Member]>)>,
+    rooms: Arc<Mutex<Rooms>>,
+}
+
+/// By what a changed file is noticed.
+type Stamp = (SystemTime, u64);
+
+/// Room that is taken for an instance until it is there, or was given up.
+#[derive(Debug, Default)]
+struct Rooms {
+    /// Grows with each beginning and each end.
+    clock: u64,
+    /// When the placements began that go on.
+    going_on: Vec<u64>,
+    taken: HashMap<String, Room>,
+}
+
+#[derive(Clone, Debug)]
+struct Room {
+    server: ServerId,
+    holders: usize,
+    /// Since when nobody holds it. Counted until every placement ended that may have asked the server before.
+    left_at: Option<u64>,
+}
+
+/// A server with room for an instance. Held until the instance is there, so that the server counts it.
+#[derive(Debug)]
+pub struct Placement {
+    /// The server to make the instance on; its `id` is what is to be remembered.
+    pub member: Member,
+    instance: String,
+    rooms: Arc<Mutex<Rooms>>,
+}
+
+impl Fleet {
+    /// Servers that never change.
+    #[must_use]
+    pub fn of(members: Vec<Member>) -> Self {
+        Self { file: None, known: Mutex::new((None, members.into())), rooms: Arc::default() }
+    }
+
+    /// The servers that a file names.
+    ///
+    /// # Errors
+    /// When the file can't be read, or names a server twice.
+    pub fn read(file: &Path) -> Result<Self, FleetError> {
+        let fleet = Self { file: Some(file.to_owned()), ..Self::of(Vec::new()) };
+        fleet.refresh()?;
+        Ok(fleet)
+    }
+
+    /// Reads the file again when it changed, and says whether it did. A file that can't be used changes nothing.
+    /// Placements do this themselves; a broker does it on SIGHUP, to show the error.
+    ///
+    /// # Errors
+    /// When the file can't be used.
+    pub fn refresh(&self) -> Result<bool, FleetError> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let refused = |cause: String| FleetError::File { path: file.clone(), cause };
+        let found = std::fs::metadata(file).map_err(|cause| refused(cause.to_string()))?;
+        let stamp = found.modified().ok().map(|changed| (changed, found.len()));
+        if stamp.is_some() && stamp == self.known.lock().unwrap_or_else(PoisonError::into_inner).0 {
+            return Ok(false);
+        }
+        let members = read(file).map_err(refused)?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (stamp, members.into());
+        Ok(true)
+    }
+
+    /// All servers, also those that are draining.
+    #[must_use]
+    pub fn members(&self) -> Arc<[Member]> {
+        if let Err(why) = self.refresh() {
+            warn!("{why}: the servers known before are used");
+        }
+        Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    /// The server that an instance remembers; none when it was taken out of the file, which should be done only
+    /// when it has no tenants any more.
+    #[must_use]
+    pub fn member(&self, id: &ServerId) -> Option<Member> {
+        self.members().iter().find(|member| member.id == *id).cloned()
+    }
+
+    /// Takes room for an instance on the server that is used least, measured by what it takes. Asked again for an
+    /// instance whose placement is held, the same server.
+    ///
+    /// # Errors
+    /// When no server has room, or none answers.
+    pub async fn place(&self, instance: &str, counts: &dyn Counts) -> Result<Placement, FleetError> {
+        let open: Vec<_> = self.members().iter().filter(|member| !member.draining).cloned().collect();
+        if open.is_empty() {
+            return Err(FleetError::NoServer);
+        }
+        let turn = Turn::begin(&self.rooms);
+        let asked = open.iter().map(async |member| match timeout(COUNT_WITHIN, counts.tenants(member)).await {
+            Ok(Ok(tenants)) => Ok((member, tenants)),
+            Ok(Err(cause)) => Err(format!("server \"{}\": {cause}", member.id)),
+            Err(_) => Err(format!("server \"{}\" does not answer", member.id)),
+        });
+        let answers = join_all(asked).await;
+        let silent = answers.iter().find_map(|answer| answer.as_ref().err().cloned());
+        let counted: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
+        match (turn.take(instance, &counted), silent) {
+            (Some(member), _) => {
+                Ok(Placement { member, instance: instance.to_owned(), rooms: Arc::clone(&self.rooms) })
+            }
+            (None, Some(cause)) => Err(FleetError::Unreachable { cause }),
+            (None, None) => Err(FleetError::Full { servers: open.len() }),
+        }
+    }
+}
+
+/// A placement that goes on, from before servers are asked.
+struct Turn<'a> {
+    rooms: &'a Mutex<Rooms>,
+    began: u64,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(rooms: &'a Mutex<Rooms>) -> Self {
+        let mut all = rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        all.clock += 1;
+        let began = all.clock;
+        all.going_on.push(began);
+        Self { rooms, began }
+    }
+
+    /// Takes room on the least used of the servers that were counted.
+    fn take(&self, instance: &str, counted: &[(&Member, u64)]) -> Option<Member> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = rooms.taken.get_mut(instance).filter(|room| room.left_at.is_none());
+        if let Some(room) = held
+            && let Some((member, _)) = counted.iter().find(|(member, _)| member.id == room.server)
+        {
+            room.holders += 1;
+            return Some((*member).clone());
+        }
+        let not_counted = |member: &Member| {
+            let counts = |room: &&Room| room.server == member.id && room.left_at.is_none_or(|left| left > self.began);
+            rooms.taken.values().filter(counts).count() as u64
+        };
+        let used = counted.iter().map(|(member, tenants)| (*member, tenants + not_counted(member)));
+        let (best, _) = used.filter(|(member, used)| *used < member.capacity).min_by(|(a, used_a), (b, used_b)| {
+            let share =
+                |member: &Member, used: u64| u128::from(used) * u128::from(u64::MAX) / u128::from(member.capacity);
+            share(a, *used_a).cmp(&share(b, *used_b)).then_with(|| a.id.cmp(&b.id))
+        })?;
+        let room = Room { server: best.id.clone(), holders: 1, left_at: None };
+        rooms.taken.insert(instance.to_owned(), room);
+        Some(best.clone())
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.going_on.retain(|began| *began != self.began);
+        rooms.forget();
+    }
+}
+
+impl Rooms {
+    /// Forgets rooms that were left before the oldest placement began that goes on.
+    fn forget(&mut self) {
+        let oldest = self.going_on.iter().min().copied().unwrap_or(u64::MAX);
+        self.taken.retain(|_, room| room.left_at.is_none_or(|left| left > oldest));
+    }
+}
+
+impl Drop for Placement {
+    fn drop(&mut self) {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.clock += 1;
+        let now = rooms.clock;
+        if let Some(room) = rooms.taken.get_mut(&self.instance) {
+            room.holders -= 1;
+            room.left_at = (room.holders == 0).then_some(now);
+        }
+        rooms.forget();
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FleetFile {
+    #[serde(default)]
+    server: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Entry {
+    id: String,
+    url: Option<String>,
+    url_file: Option<PathBuf>,
+    capacity: u64,
+    #[serde(default)]
+    draining: bool,
+}
+
+fn read(file: &Path) -> Result<Vec<Member>, String> {
+    let text = std::fs::read_to_string(file).map_err(|cause| cause.to_string())?;
+    // Its own message shows the line, which may hold a password.
+    let parsed: FleetFile = toml::from_str(&text).map_err(|cause| {
+        let line = cause.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        format!("line {line}: {}", cause.message())
+    })?;
+    let mut members: Vec<Member> = Vec::new();
+    for entry in parsed.server {
+        let id: ServerId = entry.id.parse()?;
+        if members.iter().any(|known| known.id == id) {
+            return Err(format!("server \"{id}\" is named twice"));
+        }
+        let site = match (entry.url, entry.url_file) {
+            (Some(_), Some(_)) => return Err(format!("server \"{id}\" has both url and url-file")),
+            (Some(url), None) => Site::Given(url.into()),
+            (None, Some(path)) => Site::Given(url_in(&file.parent().unwrap_or(Path::new("")).join(path))?),
+            (None, None) => Site::Own,
+        };
+        members.push(Member { id, site, capacity: entry.capacity, draining: entry.draining });
+    }
+    Ok(members)
+}
+
+fn url_in(path: &Path) -> Result<SecretString, String> {
+    let text = std::fs::read_to_string(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    Ok(text.trim().to_owned().into())
+}
+
+#[cfg(test)]
+#[path = "fleet_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! Instances spread over servers by what these take.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+use super::*;
+
+/// Servers that count what was made on them; `down` does not answer.
+#[derive(Default)]
+struct Made(HashMap<&'static str, AtomicU64>);
+
+impl Made {
+    fn on(servers: &[(&'static str, u64)]) -> Self {
+        Self(servers.iter().map(|(id, tenants)| (*id, AtomicU64::new(*tenants))).collect())
+    }
+
+    fn add(&self, id: &ServerId) {
+        self.0[id.as_str()].fetch_add(1, SeqCst);
+    }
+}
+
+#[async_trait]
+impl Counts for Made {
+    async fn tenants(&self, member: &Member) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+        let counted = self.0.get(member.id.as_str()).ok_or("it is down")?.load(SeqCst);
+        tokio::task::yield_now().await;
+        Ok(counted)
+    }
+}
+
+fn member(id: &str, capacity: u64, draining: bool) -> Member {
+    Member { id: id.parse().unwrap(), site: Site::Own, capacity, draining }
+}
+
+#[tokio::test] // SPEC H-10
+async fn the_least_used_server_with_room_is_taken() {
+    let fleet = Fleet::of(vec![member("a", 10, false), member("b", 100, false), member("c", 100, true)]);
+
+    let placed = fleet.place("i", &Made::on(&[("a", 5), ("b", 20), ("c", 0)])).await.unwrap();
+
+    assert_eq!(placed.member.id.as_str(), "b");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)] // SPEC H-10
+async fn many_placements_at_once_never_take_more_than_there_is() {
+    let fleet = Arc::new(Fleet::of(vec![member("a", 30, false), member("b", 20, false)]));
+    let made = Arc::new(Made::on(&[("a", 0), ("b", 0)]));
+
+    let place = |number: usize| {
+        let (fleet, made) = (Arc::clone(&fleet), Arc::clone(&made));
+        tokio::spawn(async move {
+            // Room that somebody holds may be free in a moment, so the full are asked again.
+            for _ in 0..1000 {
+                if let Ok(placed) = fleet.place(&format!("i{number}"), made.as_ref()).await {
+                    tokio::task::yield_now().await;
+                    made.add(&placed.member.id);
+                    return true;
+                }
+            }
+            false
+        })
+    };
+    let placed = join_all((0..80).map(place)).await.into_iter().filter(|placed| *placed.as_ref().unwrap()).count();
+
+    assert_eq!(placed, 50);
+    assert_eq!((made.0["a"].load(SeqCst), made.0["b"].load(SeqCst)), (30, 20));
+}
+
+#[tokio::test] // SPEC H-10
+async fn full_drained_and_silent_servers_are_told_apart() {
+    let full = Fleet::of(vec![member("a", 1, false)]);
+    assert!(matches!(full.place("i", &Made::on(&[("a", 1)])).await, Err(FleetError::Full { servers: 1 })));
+    let drained = Fleet::of(vec![member("a", 1, true)]);
+    assert!(matches!(drained.place("i", &Made::on(&[("a", 0)])).await, Err(FleetError::NoServer)));
+    let silent = Fleet::of(vec![member("a", 1, false), member("down", 9, false)]);
+    let refusal = silent.place("i", &Made::on(&[("a", 1)])).await.unwrap_err().to_string();
+    assert_eq!(refusal, "no server of the plan answers: server \"down\": it is down");
+    let placed = silent.place("i", &Made::on(&[("a", 0)])).await.unwrap();
+    assert_eq!(placed.member.id.as_str(), "a");
+}
+
+#[tokio::test] // SPEC H-10
+async fn an_instance_that_is_placed_twice_at_once_has_one_place_and_room_that_was_given_up_is_free() {
+    let fleet = Fleet::of(vec![member("a", 1, false)]);
+    let made = Made::on(&[("a", 0)]);
+    let first = fleet.place("i", &made).await.unwrap();
+    let second = fleet.place("i", &made).await.unwrap();
+    drop(first);
+    assert!(fleet.place("j", &made).await.is_err());
+    drop(second);
+    assert!(fleet.place("j", &made).await.is_ok());
+}
+
+#[tokio::test] // SPEC H-10
+async fn servers_are_added_and_drained_by_changing_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("servers.toml");
+    fs::write(&file, "[[server]]\nid = \"a\"\ncapacity = 10\n").unwrap();
+    let fleet = Fleet::read(&file).unwrap();
+    let made = Made::on(&[("a", 0), ("b", 0)]);
+    assert_eq!(fleet.place("i", &made).await.unwrap().member.id.as_str(), "a");
+
+    fs::write(folder.path().join("b.url"), "redis://:secret@b:6379\n").unwrap();
+    fs::write(
+        &file,
+        "[[server]]\nid = \"a\"\ncapacity = 10\ndraining = true\n[[server]]\nid = \"b\"\nurl-file = \"b.url\"\ncapacity = 5\n",
+    )
+    .unwrap();
+
+    assert_eq!(fleet.place("i", &made).await.unwrap().member.id.as_str(), "b");
+    assert!(fleet.member(&"a".parse().unwrap()).unwrap().draining);
+    assert!(!format!("{fleet:?}").contains("secret"));
+    fs::write(&file, "[[server]]\nid = \"a\"\ncapacity = 10\nurl = 7 # secret\n").unwrap();
+    let refusal = fleet.refresh().unwrap_err().to_string();
+    assert!(refusal.contains("line 4") && !refusal.contains("secret"), "{refusal}");
+    assert_eq!(fleet.members().len(), 2);
+}

@@ -1,0 +1,56 @@
+//! What a server may use at most.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a server may use at most; nothing said is no limit. How each limit is enforced,
+/// [`Host::doctor`](crate::Host::doctor) tells (SPEC H-6).
+///
+/// ```
+/// # use broker_hosting::Limits;
+/// let small = Limits { memory: Some(256 << 20), cpu_milli: Some(500), ..Limits::default() };
+/// assert!(small.processes.is_none());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Memory in bytes, swap included. A server that wants more is killed, and started again when it is next needed.
+    pub memory: Option<u64>,
+    /// Processor time, in thousandths of one CPU.
+    pub cpu_milli: Option<u32>,
+    /// Processes and threads.
+    pub processes: Option<u32>,
+    /// Open files, which connections are too.
+    pub open_files: Option<u64>,
+}
+
+/// What a server uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Memory in bytes, without what is only kept of files: of the server's process, or of its container.
+    pub memory: u64,
+    /// Processor time since its start.
+    pub cpu: std::time::Duration,
+    /// Processes and threads.
+    pub processes: u64,
+    /// Bytes on disk, in the server's folder. The one figure that a stopped server has too.
+    pub disk: u64,
+}
+
+/// One thing that an operator should know before the first server runs: the answer of a `doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at: `limits`, `user`, `addresses`, `engine`.
+    pub about: &'static str,
+    /// Whether all is as it should be.
+    pub good: bool,
+    /// What was found, in a sentence; what to do, when it is not good.
+    pub says: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", if self.good { "ok  " } else { "LOOK" }, self.about, self.says)
+    }
+}
