@@ -2,6 +2,8 @@
 
 mod accounts;
 mod conformance;
+mod fleet;
 mod isolation;
+mod plans;
 mod servers;
 mod support;
