@@ -9,8 +9,8 @@ use std::{
 use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, PlanName, Result,
-    Secret, Tenant, Update, cli::Findings,
+    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId, PlanName,
+    Result, Secret, Tenant, Update, cli::Findings,
 };
 use broker_hosting::{Containers, Host, Hosting, Member, Recent, RunAs, ServerId, Site, addresses_of};
 use redis::{ConnectionInfo, ErrorKind, ServerErrorKind};
@@ -23,9 +23,10 @@ use crate::{
     account::Account,
     fleet::{Shared, SharedServers},
     link::{self, Link, failure},
+    metrics,
     plans::{self, Kind, Offer},
     server::{Installed, RedisServer},
-    settings::{Backend, Settings},
+    settings::{Backend, Settings, keeps_prefix},
     tenants::{OLDEST, Tenants},
 };
 
@@ -36,18 +37,18 @@ const ASK_WITHIN: Duration = Duration::from_secs(3);
 pub struct RedisBroker {
     offers: Vec<Offer>,
     advertise_host: String,
-    host: Arc<Host>,
+    pub(crate) host: Arc<Host>,
     /// None when no `redis-server` is installed: then no server of a plan is a process of the broker's.
     installed: Option<Installed>,
-    dedicated: Mutex<HashMap<OpaqueId, Arc<Tenants>>>,
+    pub(crate) dedicated: Mutex<HashMap<OpaqueId, Arc<Tenants>>>,
     /// Dedicated servers that were removed lately: an older list does not bring them back.
-    removed: Mutex<Recent<OpaqueId>>,
-    shared: SharedServers,
+    pub(crate) removed: Mutex<Recent<OpaqueId>>,
+    pub(crate) shared: SharedServers,
 }
 
 /// Where an instance is.
-struct Home {
-    tenants: Arc<Tenants>,
+pub(crate) struct Home {
+    pub(crate) tenants: Arc<Tenants>,
     /// Where apps find the server, when it was given by URL.
     given: Option<(String, u16)>,
     is_shared: bool,
@@ -125,12 +126,12 @@ impl RedisBroker {
         findings.add_result("advertise-host", addresses);
     }
 
-    fn find(&self, plan: &PlanName) -> Result<&Offer> {
+    pub(crate) fn find(&self, plan: &PlanName) -> Result<&Offer> {
         let found = self.offers.iter().find(|offer| offer.plan.name == *plan);
         found.ok_or_else(|| BrokerError::bad_request(format!("the plan \"{plan}\" is not offered any more")))
     }
 
-    fn home(&self, instance: &Instance) -> Result<Home> {
+    pub(crate) fn home(&self, instance: &Instance) -> Result<Home> {
         match &self.find(&instance.plan)?.kind {
             Kind::Shared { servers, settings } => {
                 let Shared { tenants, given, .. } = self.shared.of(instance, servers, settings)?;
@@ -145,7 +146,7 @@ impl RedisBroker {
     }
 
     /// An instance's own server, which is set up as its record says from its next start on.
-    fn own_server(&self, instance: &Instance, setup: RedisServer) -> Result<Arc<Tenants>> {
+    pub(crate) fn own_server(&self, instance: &Instance, setup: RedisServer) -> Result<Arc<Tenants>> {
         let id: ServerId = instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))?;
         let mut dedicated = self.dedicated.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = dedicated.get(&instance.id) {
@@ -157,7 +158,7 @@ impl RedisBroker {
         Ok(fresh)
     }
 
-    fn server(&self, instance: &Instance, settings: Settings) -> Result<RedisServer> {
+    pub(crate) fn server(&self, instance: &Instance, settings: Settings) -> Result<RedisServer> {
         let server = RedisServer::new(self.installed.as_ref(), instance.secret.clone(), settings, 16);
         server.map_err(|why| BrokerError::failed(format!("{why:#}")))
     }
@@ -231,7 +232,8 @@ impl Broker for RedisBroker {
         let (host, port) = self
             .address(&home)?
             .ok_or_else(|| BrokerError::unavailable(format!("the server of {} has no port", instance.id)))?;
-        Ok(env(&host, port, home.is_shared.then_some(instance), binding))
+        let prefixed = home.is_shared || keeps_prefix(instance);
+        Ok(env(&host, port, prefixed.then_some(instance), binding))
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
@@ -245,20 +247,27 @@ impl Broker for RedisBroker {
                 let tenants = self.home(instance)?.tenants;
                 let settings = settings.clone().chosen(choices, &to.parameters);
                 tenants.reshape(self.server(instance, settings)?).await?;
+                Ok(instance.notes.clone())
             }
-            (Kind::Shared { .. }, Kind::Shared { .. }) if from.plan.name == wanted.plan.name => {}
-            _ => {
-                return Err(BrokerError::bad_request(format!(
-                    "an instance cannot be moved from the plan \"{}\" to \"{}\", create a new instance",
-                    instance.plan, to.plan
-                )));
+            (Kind::Shared { .. }, Kind::Dedicated { settings, choices }) => {
+                self.move_out(instance, settings.clone().chosen(choices, &to.parameters)).await
             }
+            (Kind::Dedicated { .. }, Kind::Shared { servers, settings }) => {
+                self.move_in(instance, wanted, servers, settings).await
+            }
+            (Kind::Shared { .. }, Kind::Shared { .. }) if from.plan.name == wanted.plan.name => {
+                Ok(instance.notes.clone())
+            }
+            (Kind::Shared { .. }, Kind::Shared { .. }) => Err(BrokerError::bad_request(
+                "an instance does not move from one shared plan to another: move it to a dedicated plan first",
+            )),
         }
-        Ok(instance.notes.clone())
     }
 
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
-        if let Kind::Shared { servers, settings } = &self.find(&instance.plan)?.kind {
+        let kind = &self.find(&instance.plan)?.kind;
+        self.clean(instance, matches!(kind, Kind::Shared { .. })).await?;
+        if let Kind::Shared { servers, settings } = kind {
             for server in self.shared.all_of(instance, servers, settings)? {
                 server.tenants.erase(&instance.id).await?;
             }
@@ -298,8 +307,21 @@ impl Broker for RedisBroker {
         Ok(items)
     }
 
+    async fn metrics(&self) -> Result<Vec<Metric>> {
+        let mut servers = Vec::new();
+        for (id, server) in self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            servers.push(("shared", id.to_string(), Arc::clone(&server.tenants)));
+        }
+        for (id, tenants) in self.dedicated.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            servers.push(("dedicated", id.to_string(), Arc::clone(tenants)));
+        }
+        Ok(metrics::of(servers).await)
+    }
+
     async fn reconcile(&self, Tenant { instance, bindings, .. }: &Tenant) -> Result<()> {
-        if self.removed.lock().unwrap_or_else(PoisonError::into_inner).contains(&instance.id) {
+        let is_shared = matches!(self.find(&instance.plan)?.kind, Kind::Shared { .. });
+        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner).contains(&instance.id);
+        if (removed && !is_shared) || !self.tidy(instance, is_shared).await? {
             return Ok(());
         }
         let home = self.home(instance)?;
@@ -312,8 +334,8 @@ fn account(home: &Home, instance: &Instance, binding: &Binding) -> Account {
     if home.is_shared { Account::on_prefix(binding, instance) } else { Account::on_server(binding) }
 }
 
-/// What an app finds in its environment (SPEC K-1); `shared` is its instance on a server with others.
-fn env(host: &str, port: u16, shared: Option<&Instance>, binding: &Binding) -> EnvVars {
+/// What an app finds in its environment (SPEC K-1); `prefixed` is its instance when its keys have a prefix.
+fn env(host: &str, port: u16, prefixed: Option<&Instance>, binding: &Binding) -> EnvVars {
     let (user, password) = (binding.id.as_str(), binding.secret.expose());
     let env = EnvVars::default()
         .with("REDIS_URL", format!("redis://{user}:{password}@{}:{port}/0", bracketed(host)))
@@ -321,7 +343,7 @@ fn env(host: &str, port: u16, shared: Option<&Instance>, binding: &Binding) -> E
         .with("REDIS_PORT", port.to_string())
         .with("REDIS_USERNAME", user)
         .with("REDIS_PASSWORD", binding.secret.clone());
-    match shared {
+    match prefixed {
         Some(instance) => env.with("REDIS_PREFIX", format!("{}:", instance.id)),
         None => env,
     }

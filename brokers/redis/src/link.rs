@@ -240,9 +240,7 @@ impl Link {
         for _ in 0..2 {
             let mut cursor = 0_u64;
             loop {
-                let pattern = format!("{instance}:*");
-                let scan = cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000).to_owned();
-                let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
+                let (next, keys) = self.scan(cursor, &format!("{instance}:*")).await?;
                 if !keys.is_empty() {
                     let _: u64 = self.ask(cmd("UNLINK").arg(keys)).await?;
                 }
@@ -251,6 +249,41 @@ impl Link {
                     break;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Some of the keys that fit a pattern, and where to go on: 0 is the end. A key may come twice.
+    pub(crate) async fn scan(&self, cursor: u64, pattern: &str) -> RedisResult<(u64, Vec<Vec<u8>>)> {
+        self.ask(cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000)).await
+    }
+
+    /// Removes all data.
+    pub(crate) async fn empty(&self) -> RedisResult<()> {
+        self.ask(cmd("FLUSHALL").arg("ASYNC")).await
+    }
+
+    /// The numbers of the databases that have keys.
+    pub(crate) async fn databases_in_use(&self) -> RedisResult<Vec<u32>> {
+        let keyspace = self.info("keyspace").await?;
+        Ok(keyspace.keys().filter_map(|name| name.strip_prefix("db")?.parse().ok()).collect())
+    }
+
+    /// Whether libraries of functions are loaded.
+    pub(crate) async fn has_functions(&self) -> RedisResult<bool> {
+        let libraries: Vec<redis::Value> = self.ask(cmd("FUNCTION").arg("LIST")).await?;
+        Ok(!libraries.is_empty())
+    }
+
+    /// Keeps accounts from writing, with their connections open, until they are allowed again.
+    pub(crate) async fn fence(&self, users: &[OpaqueId]) -> RedisResult<()> {
+        for batch in users.chunks(BATCH) {
+            let mut together = pipe();
+            for user in batch {
+                let no_writes = ["-@write", "-publish", "-spublish"];
+                together.cmd("ACL").arg("SETUSER").arg(user.as_str()).arg(&no_writes).ignore();
+            }
+            let () = self.ask_all(&together).await?;
         }
         Ok(())
     }
@@ -265,7 +298,7 @@ impl Link {
     }
 
     /// The same for commands that travel together.
-    async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
+    pub(crate) async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
         let mut connection = self.connection.clone();
         match commands.query_async(&mut connection).await {
             Err(lost) if RedisError::is_connection_dropped(&lost) => commands.query_async(&mut connection).await,

@@ -171,6 +171,11 @@ pub(crate) fn placed_on(instance: &Instance) -> Option<&str> {
     instance.notes.get("server").and_then(Value::as_str)
 }
 
+/// Whether an instance's keys have a prefix from the time when it was on a shared server.
+pub(crate) fn keeps_prefix(instance: &Instance) -> bool {
+    instance.notes.get("prefix") == Some(&Value::Bool(true))
+}
+
 fn read<T: serde::de::DeserializeOwned>(parameters: &Parameters, name: &str) -> Option<T> {
     parameters.get(name).and_then(|value| serde_json::from_value(value.clone()).ok())
 }

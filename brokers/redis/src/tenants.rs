@@ -192,16 +192,27 @@ impl Tenants {
             return Ok(());
         }
         let up = self.up().await?;
-        let users = match (&self.server, &up.place) {
-            (Server::Own { setup, .. }, Some(place)) => {
-                let accounts = setup_of(setup).accounts(place).map_err(BrokerError::unavailable)?;
-                accounts.into_iter().filter(|account| account.is_of(instance)).map(|account| account.user).collect()
-            }
-            _ => up.link.users_of(instance).await.map_err(failure)?,
-        };
+        let users = self.users_of(&up, instance).await?;
         self.forbid_now(&mut known, &users).await?;
         up.link.erase(instance).await.map_err(failure)?;
         up.link.unmark(instance).await.map_err(failure)
+    }
+
+    async fn users_of(&self, up: &Up, instance: &OpaqueId) -> Result<Vec<OpaqueId>> {
+        let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) else {
+            return up.link.users_of(instance).await.map_err(failure);
+        };
+        let accounts = setup_of(setup).accounts(place).map_err(BrokerError::unavailable)?;
+        let is_of = |account: &Account| !self.is_shared || account.is_of(instance);
+        Ok(accounts.into_iter().filter(is_of).map(|account| account.user).collect())
+    }
+
+    /// Keeps an instance's apps from writing, until its accounts are restored: by the next look at it (SPEC K-11).
+    pub(crate) async fn fence(&self, instance: &OpaqueId) -> Result<()> {
+        let mut known = self.known.lock().await;
+        let up = self.up().await?;
+        known.restored.remove(instance);
+        up.link.fence(&self.users_of(&up, instance).await?).await.map_err(failure)
     }
 
     /// Marks an instance on a shared server, where it is counted from now on (SPEC K-10).

@@ -2,7 +2,7 @@
 
 use broker_core::{Broker as _, Health};
 
-use crate::support::{Client, Given, Grounds, binding, instance, look_after, tenancy, tenant};
+use crate::support::{Client, Given, Grounds, binding, look_after, tenancy, tenant};
 
 const PLANS: [&str; 2] = ["dedicated", "shared"];
 
@@ -173,17 +173,4 @@ async fn a_dedicated_servers_memory_is_limited() {
     }
 
     assert_eq!(refused.unwrap().code(), Some("OOM"));
-}
-
-#[tokio::test]
-async fn an_instance_stays_on_its_kind_of_plan() {
-    let grounds = Grounds::new();
-    let broker = grounds.broker().await;
-    let instance = instance("cache", "dedicated");
-    let mut to = broker_core::Update::of(&instance);
-    to.plan = "shared".parse().unwrap();
-
-    let refusal = broker.update(&instance, &to).await.unwrap_err().to_string();
-
-    assert_eq!(refusal, "an instance cannot be moved from the plan \"dedicated\" to \"shared\", create a new instance");
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod conformance;
 mod fleet;
 mod isolation;
+mod moves;
 mod plans;
 mod servers;
 mod support;

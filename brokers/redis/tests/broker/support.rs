@@ -211,6 +211,11 @@ impl Client {
         said.query_async(&mut self.0).await
     }
 
+    /// For commands whose words have spaces.
+    pub(crate) fn connection(&mut self) -> &mut MultiplexedConnection {
+        &mut self.0
+    }
+
     pub(crate) async fn get(&mut self, key: &str) -> Option<String> {
         redis::cmd("GET").arg(key).query_async(&mut self.0).await.unwrap()
     }
