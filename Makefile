@@ -1,7 +1,7 @@
 # The work lives in scripts/ and in cargo; here are the names to call it by. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-status demo-restart demo-down build check test
+.PHONY: help demo demo-status demo-restart demo-down build check test bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,3 +30,6 @@ check: ## fast: formatting, lints, docs, tests that need no Docker
 
 test: ## everything, on a bare machine too: set-up, all checks, all tests
 	@scripts/test
+
+bench: ## what broker-core costs beside handlers written by hand, as a Markdown table
+	@scripts/bench

@@ -30,7 +30,7 @@ const LASTING: Duration = Duration::from_secs(2);
 const INSTANCES: usize = 64;
 
 fn main() {
-    println!("creates and binds, each with its intent and its outcome synced to disk; median of {ROUNDS} rounds\n");
+    eprintln!("creates and binds, each with its intent and its outcome synced to disk; median of {ROUNDS} rounds\n");
     for connections in [1, 64] {
         for what in [What::Create, What::Bind] {
             compare(what, connections);
@@ -46,7 +46,7 @@ enum What {
 
 fn compare(what: What, connections: usize) {
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
-    if let Some(only) = std::env::args().skip_while(|argument| argument != "--profile").nth(1) {
+    if let Some(only) = support::argument("--profile") {
         return profile(&only, what, connections);
     }
     for round in 0..ROUNDS {
@@ -55,16 +55,28 @@ fn compare(what: What, connections: usize) {
         by_hand
             .push(measure(what, connections, round, |runtime, folder| support::serve_router(runtime, router(folder))));
     }
-    let (ours, by_hand) = (median(&ours), median(&by_hand));
     let name = format!("{what:?}, {connections} connections").to_lowercase();
+    tell(&name, connections, &ours, &by_hand);
+}
+
+/// What a comparison came to.
+fn tell(name: &str, connections: usize, ours: &[Figures], by_hand: &[Figures]) {
+    let p50 = support::ratio(ours, by_hand, |figures| figures.p50.as_secs_f64());
+    let p99 = support::ratio(ours, by_hand, |figures| figures.p99.as_secs_f64());
+    let rate = support::ratio(ours, by_hand, |figures| figures.per_second);
+    let (ours, by_hand) = (median(ours), median(by_hand));
     row(&format!("{name}: broker-core"), &ours);
     row(&format!("{name}: by hand"), &by_hand);
-    println!(
-        "  {:.2} of its p50, {:.2} of its p99, {:.1} times its throughput\n",
-        ours.p50.as_secs_f64() / by_hand.p50.as_secs_f64(),
-        ours.p99.as_secs_f64() / by_hand.p99.as_secs_f64(),
-        ours.per_second / by_hand.per_second
-    );
+    eprintln!("  {p50:.2} of its p50, {p99:.2} of its p99, {rate:.1} times its throughput\n");
+    let (spelled, figure) = (support::spelled, support::figure);
+    if connections == 1 {
+        let goal = "p50 at most 1.2 times";
+        figure(name, goal, &spelled(ours.p50), &spelled(by_hand.p50), &format!("{p50:.2}"));
+    } else {
+        let rate_of = |figures: &Figures| format!("{:.0}/s, p99 {}", figures.per_second, spelled(figures.p99));
+        let outcome = format!("{rate:.1}, p99 {p99:.2}");
+        figure(name, "at least 5 times the throughput, lower p99", &rate_of(&ours), &rate_of(&by_hand), &outcome);
+    }
 }
 
 /// `-- --profile ours` or `-- --profile hand`: one of them alone, under a profiler.

@@ -14,6 +14,8 @@
 //! The rules of the wire are in `SPEC.md`; documentation cites them by number, as in (SPEC I-2).
 
 #[cfg(feature = "server")]
+mod author;
+#[cfg(feature = "server")]
 mod author_metrics;
 mod binding;
 mod broker;
@@ -25,6 +27,9 @@ pub mod client;
 pub mod conformance;
 mod env;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]
@@ -32,6 +37,8 @@ mod inspect;
 mod instance;
 #[cfg(feature = "server")]
 mod lifecycle;
+#[cfg(feature = "server")]
+mod line;
 mod measure;
 #[cfg(feature = "server")]
 mod metrics;

@@ -61,13 +61,13 @@ struct Limit {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
-    operation: String,
+    operation: &'static str,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Operation {
-    operation: String,
+    operation: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -145,10 +145,9 @@ impl Metrics {
     }
 
     /// A call of the author's ended.
-    pub(crate) fn author_call(&self, operation: &str, outcome: &'static str, took: Duration) {
-        self.calls.get_or_create(&Call { operation: operation.to_owned(), outcome }).inc();
-        let operation = Operation { operation: operation.to_owned() };
-        self.call_seconds.get_or_create(&operation).observe(took.as_secs_f64());
+    pub(crate) fn author_call(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+        self.calls.get_or_create(&Call { operation, outcome }).inc();
+        self.call_seconds.get_or_create(&Operation { operation }).observe(took.as_secs_f64());
     }
 
     /// An operation goes on, until what is returned is dropped.
@@ -157,9 +156,9 @@ impl Metrics {
     }
 
     /// An operation ended, as its log says.
-    pub(crate) fn operation_ended(&self, kind: &str, succeeded: bool) {
+    pub(crate) fn operation_ended(&self, kind: &'static str, succeeded: bool) {
         let outcome = if succeeded { "succeeded" } else { "failed" };
-        self.operations.get_or_create(&Call { operation: kind.to_owned(), outcome }).inc();
+        self.operations.get_or_create(&Call { operation: kind, outcome }).inc();
     }
 
     /// All of it in the text format, with what was counted in the records and what the author measured.

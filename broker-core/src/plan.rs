@@ -158,10 +158,10 @@ impl Plan {
         self.maintenance.as_ref().map(|maintenance| maintenance.version.as_str())
     }
 
-    /// The schemas where Open Service Broker puts them, if there are any.
+    /// The schemas where Open Service Broker puts them, if there are any. It wants each to name its version (SPEC O-14).
     #[cfg(feature = "server")]
     pub(crate) fn schemas(&self) -> Option<serde_json::Value> {
-        let parameters = |schema: &serde_json::Value| serde_json::json!({ "parameters": schema });
+        let parameters = |schema: &serde_json::Value| serde_json::json!({ "parameters": versioned(schema) });
         let mut schemas = serde_json::Map::new();
         if let Some(schema) = self.schema.as_ref().map(parameters) {
             schemas.insert("service_instance".to_owned(), serde_json::json!({ "create": schema, "update": schema }));
@@ -171,6 +171,16 @@ impl Plan {
         }
         (!schemas.is_empty()).then_some(serde_json::Value::Object(schemas))
     }
+}
+
+/// A schema that names its version; the newest one unless its author says otherwise.
+#[cfg(feature = "server")]
+fn versioned(schema: &serde_json::Value) -> serde_json::Value {
+    let mut schema = schema.clone();
+    if let Some(members) = schema.as_object_mut() {
+        members.entry("$schema").or_insert_with(|| "https://json-schema.org/draft/2020-12/schema".into());
+    }
+    schema
 }
 
 /// A service and its plans.

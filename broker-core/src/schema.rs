@@ -1,21 +1,29 @@
 //! Parameters against a plan's JSON Schema: types where form encoding has only texts, then the rules (SPEC chapter Q).
 
-use std::fmt;
+use std::{cell::Cell, collections::HashMap, fmt};
 
-use jsonschema::Validator;
+use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value};
 
-use crate::{BrokerError, Parameters, Result};
+use crate::{BrokerError, Parameters, Result, line::cut};
 
 /// How many things that are wrong are named at once.
 const NAMED_AT_ONCE: usize = 4;
 /// How deep a schema's own references are followed.
 const DEPTH: usize = 32;
+/// How many steps reading may take: alternatives within alternatives make many of a few parameters.
+const STEPS: usize = 100_000;
+/// How often a pattern with look-around may turn back on one text.
+const BACKTRACKS: usize = 20_000;
+/// The longest sentence about one parameter, in characters: what is wrong may have many names in it.
+const TOLD: usize = 200;
 
 /// A plan's schema, ready to be used.
 pub(crate) struct ParameterSchema {
     schema: Value,
     validator: Validator,
+    /// The alternatives of `anyOf` and `oneOf`, by where they are in `schema`, which is never changed.
+    alternatives: HashMap<usize, Validator>,
 }
 
 impl ParameterSchema {
@@ -24,8 +32,11 @@ impl ParameterSchema {
     /// # Errors
     /// What is wrong with it, in a sentence for its author.
     pub(crate) fn compile(schema: &Value) -> std::result::Result<Self, String> {
-        let validator = jsonschema::validator_for(schema).map_err(|error| error.to_string())?;
-        Ok(Self { schema: schema.clone(), validator })
+        let validator = validator(schema).map_err(|error| error.to_string())?;
+        let schema = schema.clone();
+        let mut alternatives = HashMap::new();
+        compile_alternatives(&schema, &schema, &mut alternatives);
+        Ok(Self { schema, validator, alternatives })
     }
 
     /// The parameters as the schema wants them: what fits is left alone; of the rest, texts become what they are
@@ -35,14 +46,21 @@ impl ParameterSchema {
     /// A bad request that names the parameters that are wrong, and no value: it may be a secret.
     pub(crate) fn read(&self, given: Parameters) -> Result<Parameters> {
         let given = Value::Object(given);
-        let typed = if self.validator.is_valid(&given) { given } else { self.typed(given, &self.schema, DEPTH) };
+        let steps = Cell::new(STEPS);
+        let typed = match self.validator.is_valid(&given) {
+            true => given,
+            false => self.typed(given, &self.schema, Reach { depth: DEPTH, steps: &steps }),
+        };
+        if steps.get() == 0 {
+            return Err(BrokerError::bad_request("the parameters are too many to be read by the plan's schema"));
+        }
         let wrong: Vec<String> = self
             .validator
             .iter_errors(&typed)
             .take(NAMED_AT_ONCE)
             .map(|error| match error.instance_path().as_str().trim_start_matches('/').replace('/', ".") {
-                path if path.is_empty() => error.masked().to_string(),
-                path => format!("\"{path}\": {}", error.masked()),
+                path if path.is_empty() => cut(&error.masked().to_string(), TOLD),
+                path => format!("\"{}\": {}", cut(&path, TOLD), cut(&error.masked().to_string(), TOLD)),
             })
             .collect();
         match typed {
@@ -51,17 +69,19 @@ impl ParameterSchema {
         }
     }
 
-    fn typed(&self, value: Value, schema: &Value, depth: usize) -> Value {
-        let Some(depth) = depth.checked_sub(1) else { return value };
+    fn typed(&self, value: Value, schema: &Value, reach: Reach<'_>) -> Value {
+        let Some(reach) = reach.further() else { return value };
         if let Some(reference) = schema["$ref"].as_str() {
-            let target = reference.strip_prefix('#').and_then(|pointer| self.schema.pointer(pointer));
-            return target.map_or(value.clone(), |target| self.typed(value, target, depth));
+            return match reference.strip_prefix('#').and_then(|pointer| self.schema.pointer(pointer)) {
+                Some(target) => self.typed(value, target, reach),
+                None => value,
+            };
         }
-        let value = self.chosen(value, schema, depth);
+        let value = self.chosen(value, schema, reach);
         match shaped(value, &types(schema)) {
-            Value::Object(members) => Value::Object(self.typed_members(members, schema, depth)),
+            Value::Object(members) => Value::Object(self.typed_members(members, schema, reach)),
             Value::Array(items) if schema.get("items").is_some() => {
-                items.into_iter().map(|item| self.typed(item, &schema["items"], depth)).collect()
+                items.into_iter().map(|item| self.typed(item, &schema["items"], reach)).collect()
             }
             Value::String(text) => read_text(text, schema),
             other => other,
@@ -69,28 +89,73 @@ impl ParameterSchema {
     }
 
     /// By the parts of a schema that is made of several: all of them, or the first that fits.
-    fn chosen(&self, value: Value, schema: &Value, depth: usize) -> Value {
+    fn chosen(&self, value: Value, schema: &Value, reach: Reach<'_>) -> Value {
         let all = schema["allOf"].as_array().into_iter().flatten();
-        let value = all.fold(value, |value, part| self.typed(value, part, depth));
+        let value = all.fold(value, |value, part| self.typed(value, part, reach));
         let mut any = ["anyOf", "oneOf"].into_iter().filter_map(|name| schema[name].as_array()).flatten();
         let fitting = any.find_map(|part| {
-            let typed = self.typed(value.clone(), part, depth);
-            let fits = jsonschema::validator_for(part).is_ok_and(|part| part.is_valid(&typed));
+            let typed = self.typed(value.clone(), part, reach);
+            let fits =
+                self.alternatives.get(&std::ptr::from_ref(part).addr()).is_some_and(|part| part.is_valid(&typed));
             fits.then_some(typed)
         });
         fitting.unwrap_or(value)
     }
 
-    fn typed_members(&self, members: Map<String, Value>, schema: &Value, depth: usize) -> Map<String, Value> {
+    fn typed_members(&self, members: Map<String, Value>, schema: &Value, reach: Reach<'_>) -> Map<String, Value> {
         let member = |(name, value): (String, Value)| {
             let own = schema["properties"].get(&name).or_else(|| schema.get("additionalProperties"));
             let value = match own {
-                Some(own) => self.typed(value, own, depth),
+                Some(own) => self.typed(value, own, reach),
                 None => value,
             };
             (name, value)
         };
         members.into_iter().map(member).collect()
+    }
+}
+
+/// How much further a reading goes: down, and in all.
+#[derive(Clone, Copy)]
+struct Reach<'a> {
+    depth: usize,
+    steps: &'a Cell<usize>,
+}
+
+impl Reach<'_> {
+    fn further(self) -> Option<Self> {
+        let depth = self.depth.checked_sub(1)?;
+        self.steps.set(self.steps.get().saturating_sub(1));
+        (self.steps.get() > 0).then_some(Self { depth, ..self })
+    }
+}
+
+/// Patterns are the author's, the texts they are tried on are not: those that can turn back do so a limited number of
+/// times, and a text that needs more does not fit.
+fn validator(schema: &Value) -> std::result::Result<Validator, jsonschema::ValidationError<'static>> {
+    let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS);
+    jsonschema::options().with_pattern_options(patterns).build(schema)
+}
+
+/// Compiles each alternative on its own, with the definitions that it may refer to.
+fn compile_alternatives(part: &Value, root: &Value, compiled: &mut HashMap<usize, Validator>) {
+    for alternative in ["anyOf", "oneOf"].into_iter().filter_map(|name| part[name].as_array()).flatten() {
+        let mut whole = alternative.clone();
+        if let Value::Object(members) = &mut whole {
+            for name in ["$schema", "$defs", "definitions"] {
+                if let Some(known) = root.get(name) {
+                    members.entry(name).or_insert_with(|| known.clone());
+                }
+            }
+        }
+        if let Ok(validator) = validator(&whole) {
+            compiled.insert(std::ptr::from_ref(alternative).addr(), validator);
+        }
+    }
+    match part {
+        Value::Object(members) => members.values().for_each(|part| compile_alternatives(part, root, compiled)),
+        Value::Array(parts) => parts.iter().for_each(|part| compile_alternatives(part, root, compiled)),
+        _ => {}
     }
 }
 
@@ -234,6 +299,45 @@ mod tests {
         assert!(refusal(json!({ "memory": "0" })).contains("minimum of 1"));
         let unknown = refusal(json!({ "memroy": "1" }));
         assert!(unknown.contains("memroy"), "{unknown}");
+    }
+
+    #[test] // SPEC Q-1
+    fn an_alternative_may_refer_to_definitions() {
+        let schema = ParameterSchema::compile(&json!({
+            "properties": { "port": { "anyOf": [{ "$ref": "#/$defs/port" }, { "enum": ["any"] }] } },
+            "$defs": { "port": { "type": "integer" } },
+        }));
+        let read = schema.unwrap().read(bag(json!({ "port": "80" }))).unwrap();
+        assert_eq!(Value::Object(read), json!({ "port": 80 }));
+    }
+
+    #[test] // SPEC Q-4
+    fn a_pattern_that_turns_back_for_ever_ends_soon() {
+        let schema = json!({ "properties": { "name": { "type": "string", "pattern": "^(?=a)(a|aa)+$" } } });
+        let schema = ParameterSchema::compile(&schema).unwrap();
+
+        assert!(schema.read(bag(json!({ "name": "aaaa" }))).is_ok());
+        assert!(schema.read(bag(json!({ "name": format!("{}!", "a".repeat(100_000)) }))).is_err());
+    }
+
+    #[test] // SPEC Q-4
+    fn alternatives_within_alternatives_are_not_all_tried() {
+        let both = json!({ "type": "object", "properties": { "a": { "$ref": "#/$defs/tree" }, "b": { "$ref": "#/$defs/tree" } } });
+        let tree = json!({ "anyOf": [both, both, both, { "type": "integer" }] });
+        let schema = json!({ "properties": { "tree": { "$ref": "#/$defs/tree" } }, "$defs": { "tree": tree } });
+        let schema = ParameterSchema::compile(&schema).unwrap();
+        let deep = (0..12).fold(json!("x"), |inner, _| json!({ "a": inner, "b": inner }));
+
+        let refusal = schema.read(bag(json!({ "tree": deep }))).unwrap_err().to_string();
+
+        assert!(refusal.contains("too many to be read"), "{refusal}");
+    }
+
+    #[test] // SPEC Q-2, E-4
+    fn a_refusal_is_short_and_one_line_whatever_was_sent() {
+        let many: Parameters = (0..5000).map(|at| (format!("un\nknown-{at}"), json!("x"))).collect();
+        let refusal = schema().read(many).unwrap_err().to_string();
+        assert!(refusal.len() < 1000 && !refusal.contains('\n'), "{refusal}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
@@ -43,7 +43,7 @@ impl Secret {
     pub fn kept_in(file: &Path, generate: impl FnOnce() -> Self) -> io::Result<Self> {
         match fs::read_to_string(file) {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => Self::keep(generate(), file),
-            read => Self::first_line(&read?),
+            read => Self::first_line(&Zeroizing::new(read?)),
         }
     }
 
@@ -69,7 +69,9 @@ impl Secret {
         fs::remove_file(&unfinished)?;
         match placed {
             Ok(()) => Ok(self),
-            Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => Self::first_line(&fs::read_to_string(file)?),
+            Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => {
+                Self::first_line(&Zeroizing::new(fs::read_to_string(file)?))
+            }
             Err(other) => Err(other),
         }
     }

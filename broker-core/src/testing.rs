@@ -14,12 +14,14 @@
 
 mod conformance;
 mod crash;
+mod platform;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod program;
 
-pub use conformance::{Report, Target, Variables, conformance};
+pub use conformance::{Report, Target, Variables, conformance, conformance_in};
 pub use crash::{CrashReport, Subject, crash_safety};
+pub use platform::{FakePlatform, PlatformError};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
 pub use program::Program;

@@ -19,7 +19,8 @@ async fn killed_during(call: &'static str, broker: TestBroker, fake: &FakeBroker
     let sent = tokio::spawn(request.send());
     eventually("the author is at work", async || fake.count(call) > before).await;
     broker.kill().await;
-    assert!(sent.await.unwrap().is_err(), "nobody was told yes");
+    let answer = sent.await.unwrap();
+    assert!(answer.is_err(), "nobody was told yes, but: {answer:?}");
 }
 
 #[tokio::test]
@@ -213,7 +214,7 @@ async fn a_broker_that_makes_it_so_survives_every_crash() {
     let report = crash_report(&fake, Duration::from_secs(20), async || fake.clone()).await;
 
     report.is_clean();
-    assert!(report.crashes() >= 10, "{report:?}");
+    assert!(report.crashes() >= 24, "{report:?}");
 }
 
 /// A broker that breaks one of the promises that the framework relies on.

@@ -69,6 +69,18 @@ async fn unknown_paths_and_methods_are_refused_and_nothing_redirects() {
     broker.ask("DELETE", "/resources/plans").await.is(405);
 }
 
+#[tokio::test] // SPEC T-5
+async fn a_request_with_more_than_100_headers_is_refused() {
+    let broker = with_cache().await;
+    let with = |number: usize| {
+        let plain = broker.request("GET", "/resources/plans");
+        (0..number).fold(plain, |request, header| request.header(format!("x-filler-{header}"), "x"))
+    };
+
+    Answer::to(with(50)).await.is(200);
+    Answer::to(with(101)).await.is(431);
+}
+
 #[tokio::test] // A11
 async fn a_connection_that_is_to_be_closed_is_answered_first() {
     let broker = broker().await;

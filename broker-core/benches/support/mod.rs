@@ -5,6 +5,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each benchmark uses its part")]
 
+pub mod program;
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -97,6 +99,28 @@ pub fn load(
     expected: u16,
     next: impl Fn(usize, usize) -> Vec<u8> + 'static,
 ) -> Figures {
+    let begun = Instant::now();
+    send_while(address, connections, move |_| begun.elapsed() < lasting, expected, next)
+}
+
+/// Sends so many requests over each of so many connections.
+pub fn send(
+    address: SocketAddr,
+    connections: usize,
+    of_each: usize,
+    expected: u16,
+    next: impl Fn(usize, usize) -> Vec<u8> + 'static,
+) -> Figures {
+    send_while(address, connections, move |number| number < of_each, expected, next)
+}
+
+fn send_while(
+    address: SocketAddr,
+    connections: usize,
+    goes_on: impl Fn(usize) -> bool + Copy + 'static,
+    expected: u16,
+    next: impl Fn(usize, usize) -> Vec<u8> + 'static,
+) -> Figures {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = tokio::task::LocalSet::new();
     let next = std::rc::Rc::new(next);
@@ -108,7 +132,7 @@ pub fn load(
                 tokio::task::spawn_local(async move {
                     let mut client = Client::connect(address).await;
                     let mut took = Vec::new();
-                    while begun.elapsed() < lasting {
+                    while goes_on(took.len()) {
                         let request = next(connection, took.len());
                         let sent = Instant::now();
                         let status = client.ask(&request).await;
@@ -136,10 +160,6 @@ fn figures(mut took: Vec<Duration>, lasted: Duration) -> Figures {
 
 /// The middle of several rounds, by throughput for the rate and by itself for each latency.
 pub fn median(rounds: &[Figures]) -> Figures {
-    let middle = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
     let seconds = |of: fn(&Figures) -> Duration| {
         Duration::from_secs_f64(middle(rounds.iter().map(|round| of(round).as_secs_f64()).collect()))
     };
@@ -150,10 +170,36 @@ pub fn median(rounds: &[Figures]) -> Figures {
     }
 }
 
-/// One line of a table.
+/// Ours to the baseline, round by round, and the middle of that: what else the machine does meets both halves of a round.
+pub fn ratio(ours: &[Figures], theirs: &[Figures], of: impl Fn(&Figures) -> f64) -> f64 {
+    middle(ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)).collect())
+}
+
+pub fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A row of the Markdown table that all benchmarks make together: alone on standard output.
+pub fn figure(what: &str, goal: &str, ours: &str, baseline: &str, outcome: &str) {
+    println!("| {what} | {ours} | {baseline} | {outcome} | {goal} |");
+}
+
+/// A span as people read it.
+pub fn spelled(span: Duration) -> String {
+    let milliseconds = span.as_secs_f64() * 1e3;
+    if milliseconds < 10.0 { format!("{milliseconds:.2} ms") } else { format!("{milliseconds:.0} ms") }
+}
+
+/// What follows a flag on the command line.
+pub fn argument(flag: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != flag).nth(1)
+}
+
+/// One line for people.
 pub fn row(what: &str, figures: &Figures) {
     let Figures { per_second, p50, p99 } = figures;
-    println!(
+    eprintln!(
         "{what:<44} {per_second:>9.0}/s   p50 {:>8.3} ms   p99 {:>8.3} ms",
         p50.as_secs_f64() * 1e3,
         p99.as_secs_f64() * 1e3

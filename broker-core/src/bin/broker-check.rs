@@ -1,24 +1,35 @@
-//! Checks whether a broker, in any language, keeps tsuru's service API.
+//! Checks whether a broker, in any language, keeps tsuru's service API or the Open Service Broker API.
 
-use std::{future::Future, io::Write as _, path::PathBuf, pin::Pin, process::ExitCode, process::Stdio, time::Duration};
+use std::{
+    future::Future,
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    pin::Pin,
+    process::ExitCode,
+    process::Stdio,
+    time::Duration,
+};
 
 use broker_core::{
     Secret,
-    conformance::{Format, Level, NoProbe, Options, Outcome, Probe, Report, Run, Selection, Variables, cases, list},
+    conformance::{
+        Case, Dialect, Format, Level, NoProbe, Options, Outcome, Probe, Report, Run, Selection, Variables, cases,
+        document, list,
+    },
 };
 use clap::Parser;
 use tokio::{process::Command, time::timeout};
 
-/// Check whether a broker keeps tsuru's service API: numbered cases, run over HTTP.
+/// Check whether a broker keeps tsuru's service API or the Open Service Broker API: numbered cases, run over HTTP.
 ///
-/// Instances that the cases make are named conf-..., and are removed in the end, also after a failure
+/// Which of the two a broker speaks is found out, unless --dialect says it. Instances that the cases make are named conf-..., and are removed in the end, also after a failure
 /// or Ctrl-C. The exit status is 0 when no MUST case failed (with --strict: no case at all), 1 when one
 /// did, 2 when the command line is wrong or the broker can't be reached.
 #[derive(Debug, Parser)]
 #[command(name = "broker-check", version)]
 struct Arguments {
     /// The broker's base URL.
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present_any = ["list", "document"])]
     url: Option<String>,
     /// The user name the broker accepts.
     #[arg(long, env = "BROKER_USERNAME", default_value = "")]
@@ -26,11 +37,14 @@ struct Arguments {
     /// A file that holds the password; without it, the environment variable BROKER_PASSWORD does.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// The plan of the instances that are made [default: the first that is listed].
-    #[arg(long, value_name = "NAME")]
+    /// The dialect that is checked [default: what the broker answers in, both if both].
+    #[arg(long, value_enum)]
+    dialect: Option<DialectArgument>,
+    /// The plan of the instances that are made, by name or id [default: the first that is listed].
+    #[arg(long, value_name = "PLAN")]
     plan: Option<String>,
-    /// A plan whose instances take a while to be ready, for cases about pending ones.
-    #[arg(long, value_name = "NAME")]
+    /// A plan whose work takes a while, by name or id, for cases about work that goes on.
+    #[arg(long, value_name = "PLAN")]
     slow_plan: Option<String>,
     /// A pool and its cluster, for a service of several clusters.
     #[arg(long, value_name = "POOL=CLUSTER", value_parser = pair)]
@@ -53,7 +67,7 @@ struct Arguments {
     /// The cases that are run.
     #[arg(long, value_enum, default_value_t = LevelArgument::All)]
     level: LevelArgument,
-    /// Only these cases: A64,A70-A75.
+    /// Only these cases: A64,A70-A75,O31.
     #[arg(long, value_name = "CASES", value_delimiter = ',')]
     only: Vec<String>,
     /// Not these cases.
@@ -62,6 +76,9 @@ struct Arguments {
     /// List the cases that are selected, and run none.
     #[arg(long)]
     list: bool,
+    /// Print all cases as a page in Markdown, and run none.
+    #[arg(long, conflicts_with = "list")]
+    document: bool,
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -92,6 +109,26 @@ enum LevelArgument {
     All,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum DialectArgument {
+    /// tsuru's service API: A1 to A114.
+    Tsuru,
+    /// The Open Service Broker API, version 2.17: O1 to O186.
+    Osb,
+    /// Both.
+    All,
+}
+
+impl DialectArgument {
+    fn dialects(self) -> Vec<Dialect> {
+        match self {
+            Self::Tsuru => vec![Dialect::Tsuru],
+            Self::Osb => vec![Dialect::Osb],
+            Self::All => Dialect::ALL.to_vec(),
+        }
+    }
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("there is no = in it")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -110,24 +147,51 @@ async fn main() -> ExitCode {
 
 async fn check(arguments: Arguments) -> Result<ExitCode, String> {
     let selected = selection(&arguments).of(&cases())?;
+    if arguments.document {
+        write(&document())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if arguments.list {
-        write(&list(&selected))?;
+        write(&list(&of_dialects(&selected, arguments.dialect.map(DialectArgument::dialects))))?;
         return Ok(ExitCode::SUCCESS);
     }
     let options = options(&arguments)?;
     let command = arguments.probe.clone().map(|command| ShellProbe { command, patience: options.timeout });
     let probe: &dyn Probe = command.as_ref().map_or(&NoProbe, |probe| probe);
     let run = Run::new(options, probe).await.map_err(|error| error.to_string())?;
+    let selected = of_dialects(&selected, dialects(&arguments, &run)?);
+    let mut progress = Progress::new(&arguments, selected.len());
     let report = tokio::select! {
-        report = run.cases(&selected, |outcome| progress(&arguments, outcome)) => report,
+        report = run.cases(&selected, |outcome| progress.tell(outcome)) => report,
         _ = tokio::signal::ctrl_c() => {
             eprintln!("\nbroker-check: interrupted, removing what was made");
             run.clean_up().await.iter().for_each(|left| eprintln!("{left}"));
             return Ok(ExitCode::from(130));
         }
     };
+    progress.end();
     write(&report.render(arguments.output))?;
     Ok(exit_code(&report, arguments.strict))
+}
+
+/// The dialects that are checked: those that are named, else what the cases are of that are, else what is spoken. None
+/// when the selection has settled it.
+fn dialects(arguments: &Arguments, run: &Run<'_>) -> Result<Option<Vec<Dialect>>, String> {
+    if let Some(named) = arguments.dialect {
+        return Ok(Some(named.dialects()));
+    }
+    if !arguments.only.is_empty() {
+        return Ok(None);
+    }
+    let spoken = run.dialects().map_err(|unclear| unclear.to_string())?;
+    let names: Vec<_> = spoken.iter().map(|dialect| dialect.name()).collect();
+    eprintln!("broker-check: the broker speaks {}", names.join(" and "));
+    Ok(Some(spoken))
+}
+
+fn of_dialects(cases: &[Case], dialects: Option<Vec<Dialect>>) -> Vec<Case> {
+    let wanted = |case: &&Case| dialects.as_ref().is_none_or(|dialects| dialects.contains(&case.dialect()));
+    cases.iter().filter(wanted).copied().collect()
 }
 
 fn exit_code(report: &Report, strict: bool) -> ExitCode {
@@ -174,11 +238,34 @@ fn password(arguments: &Arguments) -> Result<Secret, String> {
     Ok(Secret::from(text.trim_end_matches(['\r', '\n'])))
 }
 
-/// A dot for each case on a terminal's error stream, so that a slow broker is seen to be at work.
-fn progress(arguments: &Arguments, outcome: &Outcome) {
-    use std::io::IsTerminal as _;
-    if arguments.output == Format::Table && std::io::stderr().is_terminal() {
-        eprint!("\r{:<6}", outcome.case.id);
+/// A line on a terminal's error stream, so that a slow broker is seen to be at work. Nothing where nobody looks.
+struct Progress {
+    shown: bool,
+    all: usize,
+    done: usize,
+    failed: usize,
+}
+
+impl Progress {
+    fn new(arguments: &Arguments, all: usize) -> Self {
+        let shown = arguments.output == Format::Table && std::io::stderr().is_terminal();
+        Self { shown, all, done: 0, failed: 0 }
+    }
+
+    fn tell(&mut self, outcome: &Outcome) {
+        self.done += 1;
+        self.failed += usize::from(outcome.failed());
+        if self.shown {
+            let (done, all, failed) = (self.done, self.all, self.failed);
+            eprint!("\r\x1b[K{done}/{all} {} {}, {failed} failed", outcome.case.id, outcome.case.chapter);
+        }
+    }
+
+    /// Takes the line away.
+    fn end(&self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
     }
 }
 

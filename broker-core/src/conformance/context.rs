@@ -14,7 +14,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Case, End, Options, Outcome, Report, Verdict, answer::Answer};
+use super::{
+    Case, Dialect, End, Options, Outcome, Report, Unclear, Verdict,
+    answer::Answer,
+    dialect,
+    osb::{Made, Offer},
+};
 use crate::OpaqueId;
 
 /// Variables of a bind, as they came over the wire.
@@ -53,6 +58,8 @@ pub struct Unreachable {
 /// A run of cases against a broker.
 pub struct Run<'p> {
     context: Context<'p>,
+    /// The answers to the first request of each dialect.
+    first: Vec<(Dialect, Answer)>,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -62,32 +69,50 @@ impl std::fmt::Debug for Run<'_> {
 }
 
 impl<'p> Run<'p> {
-    /// Makes contact with a broker, and asks for its plans when no plan is given.
+    /// Makes contact with a broker: asks for its plans and for its catalog.
     ///
     /// # Errors
     /// When it does not answer at all.
-    pub async fn new(mut options: Options, probe: &'p dyn Probe) -> Result<Self, Unreachable> {
+    pub async fn new(options: Options, probe: &'p dyn Probe) -> Result<Self, Unreachable> {
         let unreachable = |reason: String| Unreachable { url: options.url.clone(), reason };
         let http = client(options.timeout).map_err(|error| unreachable(root(&error)))?;
-        let request = http.get(format!("{}/resources/plans", options.url));
-        let request = request.basic_auth(&options.username, Some(options.password.expose()));
-        let answer = request.send().await.map_err(|error| unreachable(root(&error)))?;
-        if options.plan.is_none() {
-            let plans: serde_json::Value = answer.json().await.unwrap_or_default();
-            options.plan = plans[0]["name"].as_str().map(str::to_owned);
-        }
         let permits = Semaphore::new(options.parallel.max(1));
-        Ok(Self {
-            context: Context {
-                options,
-                probe,
-                http,
-                permits,
-                shared: OnceCell::new(),
-                made: Mutex::default(),
-                refusals: Mutex::default(),
-            },
-        })
+        let mut context = Context {
+            options: options.clone(),
+            probe,
+            http,
+            permits,
+            offer: None,
+            shared: OnceCell::new(),
+            osb: OsbShared::default(),
+            made: Mutex::default(),
+            made_v2: Mutex::default(),
+            refusals: Mutex::default(),
+            secrets: Mutex::default(),
+        };
+        let (mut first, mut lost) = (Vec::new(), None);
+        for dialect in Dialect::ALL {
+            let request = context.request("GET", dialect.first_request()).header("x-broker-api-version", "2.17");
+            match context.send(request).await {
+                Ok(answer) => first.push((dialect, answer)),
+                Err(End::Failed { seen, .. } | End::Skipped(seen)) => lost = Some(seen),
+            }
+        }
+        if let Some(lost) = lost.filter(|_| first.is_empty()) {
+            return Err(unreachable(lost));
+        }
+        lock(&context.refusals).clear();
+        context.learn(&first);
+        Ok(Self { context, first })
+    }
+
+    /// The dialects that the broker speaks, found out from its answers: a list of plans for tsuru's, a catalog for
+    /// the Open Service Broker API.
+    ///
+    /// # Errors
+    /// When it answers in neither, with a sentence about what it does answer.
+    pub fn dialects(&self) -> Result<Vec<Dialect>, Unclear> {
+        dialect::spoken(&self.first)
     }
 
     /// Runs cases one after the other, and removes what they made. `done` hears of each.
@@ -127,13 +152,49 @@ pub(super) struct Context<'p> {
     permits: Semaphore,
     /// An instance that is ready, for all cases that leave it as it was.
     pub(super) shared: OnceCell<String>,
+    /// What the catalog of the Open Service Broker dialect offers, if it can be used at all.
+    pub(super) offer: Option<Offer>,
+    /// As `shared`, in the other dialect.
+    pub(super) osb: OsbShared,
     /// Names that may have an instance.
     made: Mutex<BTreeSet<String>>,
+    /// Instances and bindings that may be there, in the other dialect.
+    pub(super) made_v2: Mutex<BTreeSet<Made>>,
     /// All refusals so far.
     refusals: Mutex<Vec<Answer>>,
+    /// What binds gave that nobody else may see.
+    pub(super) secrets: Mutex<BTreeSet<String>>,
+}
+
+/// What cases of the Open Service Broker dialect have in common.
+#[derive(Default)]
+pub(super) struct OsbShared {
+    /// An instance that is ready.
+    pub(super) instance: OnceCell<String>,
+    /// One on the slow plan.
+    pub(super) slow_instance: OnceCell<String>,
+    /// Whether a provision on the slow plan goes on after its answer.
+    pub(super) goes_on: OnceCell<bool>,
 }
 
 impl Context<'_> {
+    /// Takes plans from what the broker lists. A plan may be named by its id, which only one dialect knows.
+    fn learn(&mut self, first: &[(Dialect, Answer)]) {
+        for (dialect, answer) in first {
+            let listed = answer.json().unwrap_or_default();
+            match dialect {
+                Dialect::Osb => self.offer = Offer::of(&listed, &self.options),
+                Dialect::Tsuru if self.options.plan.is_none() => self.options.plan = dialect::first_plan(&listed),
+                Dialect::Tsuru => {}
+            }
+        }
+        let Some(offer) = &self.offer else { return };
+        for plan in [&mut self.options.plan, &mut self.options.slow_plan] {
+            let name = plan.as_deref().and_then(|named| offer.name_of(named));
+            *plan = name.or_else(|| plan.clone());
+        }
+    }
+
     pub(super) fn anonymous(&self, method: &str, path: &str) -> RequestBuilder {
         // Only cases name methods, and each is one.
         let method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
@@ -192,8 +253,8 @@ impl Context<'_> {
     }
 
     async fn clean_up(&self) -> Vec<String> {
+        let mut left = self.clean_up_v2().await;
         let names: Vec<_> = lock(&self.made).iter().cloned().collect();
-        let mut left = Vec::new();
         for name in names {
             match self.remove(&name).await {
                 Ok(answer) if answer.is_2xx() || matches!(answer.status, 404 | 410) => {
@@ -210,10 +271,19 @@ impl Context<'_> {
 
     /// Asks until something holds, and gives the last answer when the time is over.
     pub(super) async fn until(&self, method: &str, path: &str, holds: impl Fn(&Answer) -> bool) -> Result<Answer, End> {
+        self.until_answer(|| self.request(method, path), holds).await
+    }
+
+    /// As `until`, with a request of one's own.
+    pub(super) async fn until_answer(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        holds: impl Fn(&Answer) -> bool,
+    ) -> Result<Answer, End> {
         let deadline = Instant::now() + self.options.ready_within;
         let mut pause = Duration::from_millis(10);
         loop {
-            let answer = self.send(self.request(method, path)).await?;
+            let answer = self.send(request()).await?;
             if holds(&answer) || Instant::now() > deadline {
                 return Ok(answer);
             }
@@ -235,7 +305,7 @@ pub(super) fn no_answer(expected: &str, seen: String) -> End {
     End::Failed { expected: expected.to_owned(), seen }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -253,4 +323,14 @@ fn root(error: &dyn std::error::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+/// A text as it is written in a form or a path.
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Whether a broker keeps the contract: numbered cases, run over HTTP against a broker that is up.
+//! Whether a broker keeps the contract: numbered cases, run over HTTP against a broker that is up, in either
+//! [`Dialect`]: A1 to A114 for tsuru's service API, O1 to O186 for the Open Service Broker API.
 //!
 //! Every [`Case`] is a value with a number, a level and a sentence. It can be run alone, and ends
 //! passed, failed (with what was expected and what was seen) or skipped (with the reason). The program
@@ -7,9 +8,29 @@
 //! The cases only send requests: they work against a broker in any language. What they make they
 //! remove, also when a case fails; [`Run::clean_up`] does so when a run is ended early.
 
+/// Lines of a chapter: number, level, function, sentence. Cases of the dialect `$through` get their context through
+/// that.
+macro_rules! chapter {
+    ($chapter:literal, through $through:expr; $($id:literal $level:ident $run:ident $title:literal,)*) => {
+        &[$($crate::conformance::Case {
+            id: $id,
+            level: $crate::conformance::Level::$level,
+            chapter: $chapter,
+            title: $title,
+            run: |context| Box::pin($run($through(context))),
+        }),*]
+    };
+    ($chapter:literal: $($lines:tt)*) => {
+        chapter!($chapter, through std::convert::identity; $($lines)*)
+    };
+}
+
 mod answer;
 mod context;
+mod dialect;
+mod document;
 mod options;
+mod osb;
 mod render;
 mod report;
 mod tsuru;
@@ -17,6 +38,8 @@ mod tsuru;
 use std::{future::Future, pin::Pin};
 
 pub use context::{NoProbe, Probe, Run, Unreachable, Variables};
+pub use dialect::{Dialect, Unclear};
+pub use document::document;
 pub use options::{Options, Selection};
 pub use render::{Format, list};
 pub use report::{Outcome, Report, Verdict};
@@ -62,7 +85,7 @@ enum End {
 /// One thing that the contract asks of a broker.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// Its number in the contract: `A64`.
+    /// Its number: `A64`, `O31`.
     pub id: &'static str,
     /// How much it matters.
     pub level: Level,
@@ -79,8 +102,16 @@ impl std::fmt::Debug for Case {
     }
 }
 
-/// All cases, in the order they are run.
+impl Case {
+    /// The dialect it is about.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        if self.id.starts_with('O') { Dialect::Osb } else { Dialect::Tsuru }
+    }
+}
+
+/// All cases of both dialects, in the order they are run.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    tsuru::cases()
+    Dialect::ALL.into_iter().flat_map(Dialect::cases).collect()
 }

@@ -33,6 +33,14 @@ pub struct Outcome {
     pub took: Duration,
 }
 
+impl Outcome {
+    /// Whether the broker does not do what is asked.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed { .. })
+    }
+}
+
 /// What came of the cases.
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -63,7 +71,7 @@ impl Report {
     /// How many failed, of a level or of all.
     #[must_use]
     pub fn failed(&self, level: Option<Level>) -> usize {
-        let failed = self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed { .. }));
+        let failed = self.outcomes.iter().filter(|outcome| outcome.failed());
         failed.filter(|outcome| level.is_none_or(|level| outcome.case.level == level)).count()
     }
 

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::zeroize::Zeroizing;
 use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
@@ -17,7 +18,10 @@ use std::{
 };
 use subtle::ConstantTimeEq as _;
 
-use super::reload::Current;
+use super::{
+    limits::{self, Places},
+    reload::Current,
+};
 use crate::Secret;
 
 /// More than this is no list of credentials.
@@ -40,7 +44,8 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     pub(crate) fn accept(&mut self, username: &str, password: &Secret) {
-        self.0.push(digest(format!("{username}:{}", password.expose()).as_bytes()));
+        let pair = Zeroizing::new(format!("{username}:{}", password.expose()));
+        self.0.push(digest(pair.as_bytes()));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -130,7 +135,7 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Every list is compared with, so that the time tells nothing.
-    fn lets_in(&self, path: &str, headers: &HeaderMap) -> bool {
+    pub(super) fn lets_in(&self, path: &str, headers: &HeaderMap) -> bool {
         if path == "/metrics" && self.open_metrics {
             return true;
         }
@@ -150,22 +155,32 @@ fn presented(headers: &HeaderMap) -> Option<[u8; 32]> {
 }
 
 /// The `user:password` of a `Basic` header; the scheme's case does not matter.
-fn basic(header: &str) -> Option<Vec<u8>> {
+fn basic(header: &str) -> Option<Zeroizing<Vec<u8>>> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    STANDARD.decode(encoded.trim()).ok()
+    STANDARD.decode(encoded.trim()).ok().map(Zeroizing::new)
 }
 
 fn digest(pair: &[u8]) -> [u8; 32] {
     Sha256::digest(pair).into()
 }
 
-/// Lets nobody past without credentials, whatever the path (SPEC T-1).
-pub(super) async fn require(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    if guard.lets_in(request.uri().path(), request.headers()) {
-        return next.run(request).await;
+/// What stands between a caller and the endpoints: one layer, since each costs every request something.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    pub(super) guard: Arc<Guard>,
+    pub(super) places: Arc<Places>,
+}
+
+/// Lets nobody past without credentials, whatever the path (SPEC T-1), and then as many as there are places for.
+pub(super) async fn require(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
+    let Entrance { guard, places } = entrance;
+    let path = request.uri().path();
+    if guard.lets_in(path, request.headers()) {
+        // Asked by those who find out why there is no place for a request.
+        return if path == "/metrics" { next.run(request).await } else { limits::admit(&places, request, next).await };
     }
     let challenge = HeaderValue::from_static("Basic realm=\"service broker\", charset=\"UTF-8\"");
     let sentence = "you are not authorized: the user name or the password is wrong or missing";

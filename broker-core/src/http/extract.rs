@@ -1,9 +1,9 @@
 //! What we accept.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Path, Request},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use futures::StreamExt as _;
@@ -62,8 +62,9 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedJob {
 }
 
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, which: &str) -> Result<String, Failure> {
-    let segments = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
-    let found = segments.ok().and_then(|Path(mut segments)| segments.remove(which));
+    let segments = RawPathParams::from_request_parts(parts, state).await.ok();
+    let mut segments = segments.iter().flatten();
+    let found = segments.find(|(name, _)| *name == which).map(|(_, value)| value.to_owned());
     Ok(found.ok_or_else(|| BrokerError::InvalidName(InvalidName::new("the path is not UTF-8 text")))?)
 }
 
@@ -125,7 +126,7 @@ async fn whole(body: axum::body::Body) -> Result<Vec<u8>, (StatusCode, &'static 
 }
 
 /// Parameters of the type, such as a charset, are ignored; a body without a type is a form.
-fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Fields, Failure> {
+pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Fields, Failure> {
     let kind = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_empty = body.iter().all(u8::is_ascii_whitespace);

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    extract::Request,
+    http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -52,7 +52,7 @@ impl Places {
 }
 
 /// Lets a request in when there is a place for it; refuses it at once when there is none.
-pub(super) async fn admit(State(places): State<Arc<Places>>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(places: &Places, request: Request, next: Next) -> Response {
     let is_question = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let (limit, free) = if is_question { ("questions", &places.questions) } else { ("changes", &places.changes) };
     let Ok(_place) = free.try_acquire() else {
@@ -71,12 +71,11 @@ fn too_many(path: &str) -> Response {
     (status, wait, sentence).into_response()
 }
 
-/// Refuses what no caller of ours ever asks, before anybody looks at it.
-pub(super) async fn short(State(places): State<Arc<Places>>, request: Request, next: Next) -> Response {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > TARGET {
-        places.metrics.refused("target");
-        return (StatusCode::URI_TOO_LONG, "the path and its query are longer than 8 KiB").into_response();
+/// The refusal of what no caller of ours ever asks, before anybody looks at it.
+pub(super) fn too_long(places: &Places, uri: &Uri) -> Option<Response> {
+    if uri.path_and_query().is_none_or(|target| target.as_str().len() <= TARGET) {
+        return None;
     }
-    next.run(request).await
+    places.metrics.refused("target");
+    Some((StatusCode::URI_TOO_LONG, "the path and its query are longer than 8 KiB").into_response())
 }

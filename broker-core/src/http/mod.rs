@@ -4,6 +4,8 @@ mod auth;
 mod bindings;
 mod connections;
 mod extract;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod instances;
 mod limits;
 pub(crate) mod openapi;

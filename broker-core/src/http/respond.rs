@@ -61,8 +61,9 @@ pub(super) fn status(error: &BrokerError) -> StatusCode {
 
 /// Writes down what the caller is not shown.
 pub(super) fn log(error: &BrokerError) {
-    let causes = causes(error);
-    match status(error) {
+    let status = status(error);
+    let (error, causes) = (one_line(&error.to_string()), causes(error));
+    match status {
         StatusCode::INTERNAL_SERVER_ERROR => error!("refused: {error}{causes}"),
         StatusCode::SERVICE_UNAVAILABLE => warn!("refused: {error}{causes}"),
         _ => info!("refused: {error}"),
@@ -74,17 +75,14 @@ fn causes(error: &BrokerError) -> String {
     let mut text = String::new();
     let mut next = error.source();
     while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
+        text.push_str(&format!(": {}", one_line(&cause.to_string())));
         next = cause.source();
     }
     text
 }
 
 /// Users see it in one line, whatever an author put into it.
-pub(super) fn one_line(sentence: &str) -> String {
-    let words: Vec<&str> = sentence.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    words.join(" ")
-}
+pub(super) use crate::line::one_line;
 
 #[cfg(test)]
 mod tests {
@@ -99,10 +97,5 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
         assert_eq!(body, "the service failed, its operator finds the cause in the broker's log");
-    }
-
-    #[test] // SPEC E-1
-    fn a_text_of_several_lines_becomes_one() {
-        assert_eq!(one_line("a\n  b\r\n\nc\n"), "a b c");
     }
 }

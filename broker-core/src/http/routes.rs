@@ -11,9 +11,9 @@ use axum::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::{self, Guard},
+    auth::{self, Entrance, Guard},
     bindings, instances,
-    limits::{self, Limits, Places},
+    limits::{Limits, Places},
     openapi,
     operator::{self, Counted, Stopping},
     osb,
@@ -54,17 +54,14 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .merge(osb::router())
         .method_not_allowed_fallback(own::method_not_allowed)
         .fallback(async move |request: Request| own::beyond(own, request).await)
-        .layer(from_fn_with_state(places.clone(), limits::admit))
-        // Asked by those who find out why there is no place for a request.
         .route("/metrics", get(operator::metrics).layer(Extension(Arc::new(Counted::default()))))
         .with_state(engine.clone())
-        .layer(from_fn_with_state(Arc::new(around.guard), auth::require));
+        .layer(from_fn_with_state(Entrance { guard: Arc::new(around.guard), places: places.clone() }, auth::require));
     let ready = get(operator::readiness).layer(Extension(Stopping(around.stopping)));
     let open = Router::new().route("/healthz", get(async || "ok")).route("/readyz", ready);
     open.with_state(engine)
         .merge(guarded)
-        .layer(from_fn_with_state(places, limits::short))
-        .layer(from_fn_with_state(Trace { limit: around.limit, metrics }, trace::follow))
+        .layer(from_fn_with_state(Trace { limit: around.limit, metrics, places }, trace::follow))
 }
 
 #[cfg(test)]

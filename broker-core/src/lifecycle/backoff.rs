@@ -13,6 +13,9 @@ use crate::OpaqueId;
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// So many failures are remembered before those are looked for that are over.
+const REMEMBERED: usize = 1024;
+
 /// Pauses that double with each failure, for each piece of work.
 #[derive(Debug)]
 pub(crate) struct Backoff {
@@ -30,10 +33,18 @@ impl Backoff {
     }
 
     pub(crate) fn failed(&self, id: &OpaqueId) {
+        self.failed_at(id, Instant::now());
+    }
+
+    fn failed_at(&self, id: &OpaqueId, now: Instant) {
         let mut failures = self.failures();
-        let (count, next) = failures.entry(id.clone()).or_insert((0, Instant::now()));
+        // What nobody tries any more, such as work that another replica ended, is not remembered for ever.
+        if failures.len() >= REMEMBERED {
+            failures.retain(|_, (_, next)| *next + 2 * LONGEST > now);
+        }
+        let (count, next) = failures.entry(id.clone()).or_insert((0, now));
         let pause = self.first.saturating_mul(2_u32.saturating_pow(*count)).min(LONGEST);
-        (*count, *next) = (count.saturating_add(1), Instant::now() + pause);
+        (*count, *next) = (count.saturating_add(1), now + pause);
     }
 
     pub(crate) fn forget(&self, id: &OpaqueId) {
@@ -42,5 +53,20 @@ impl Backoff {
 
     fn failures(&self) -> MutexGuard<'_, HashMap<OpaqueId, (u32, Instant)>> {
         self.failures.lock().expect("no thread panics while it counts failures")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_nobody_tries_any_more_is_forgotten() {
+        let (backoff, now) = (Backoff::new(Duration::from_secs(1)), Instant::now());
+        (0..REMEMBERED).for_each(|_| backoff.failed_at(&OpaqueId::generate(), now));
+        let tried = OpaqueId::generate();
+        backoff.failed_at(&tried, now + 3 * LONGEST);
+        assert_eq!(backoff.failures().len(), 1);
+        assert!(!backoff.is_due(&tried));
     }
 }

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     Broker, BrokerError, Catalog, Consumer, Instance, InstanceName, OpaqueId, Plan, PlanName, Result,
+    author::Checked,
     metrics::Metrics,
     store::{Store, StoreError, Write},
 };
@@ -145,6 +146,7 @@ impl Engine {
         store: Arc<dyn Store>,
         timing: Timing,
     ) -> Arc<Self> {
+        let broker = Checked::around(broker);
         Arc::new(Self {
             has_limits: catalog.has_limits(),
             counted: OnceCell::new(),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a create asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct NewInstance {
     pub(crate) name: InstanceName,
     pub(crate) plan: Option<PlanName>,
@@ -27,7 +27,7 @@ pub(crate) struct NewInstance {
 }
 
 /// What an update asks for: no plan means the plan it is on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Change {
     pub(crate) name: InstanceName,
     pub(crate) plan: Option<PlanName>,
@@ -37,7 +37,7 @@ pub(crate) struct Change {
 }
 
 /// What creates and updates have in common.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Wishes {
     pub(crate) team: String,
     pub(crate) description: String,

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{
     engine::{Engine, outcome_of},
-    records::{BindingRecord, Operation},
+    records::{BindingRecord, InstanceRecord, Operation},
     states::{BindingState, InstanceState},
 };
 use crate::{
@@ -121,22 +121,35 @@ impl Engine {
 
     /// Whether there is such an instance.
     pub(crate) async fn exists(&self, name: &InstanceName) -> Result<()> {
-        self.known(name).await.map(drop)
+        self.shared(name).await.map(drop)
+    }
+
+    /// The instance of that name, to look at.
+    async fn shared(&self, name: &InstanceName) -> Result<Arc<InstanceRecord>> {
+        let record = self.store.shared_instance(name).await?;
+        record.filter(|record| record.is_visible()).ok_or_else(|| BrokerError::UnknownInstance(name.clone()))
+    }
+
+    /// As [`confirm`](Self::confirm), of a record that nobody changes: most are confirmed.
+    async fn confirm_shared(&self, record: &InstanceRecord) {
+        if !record.confirmed {
+            self.confirm(&mut record.clone()).await;
+        }
     }
 
     /// How the instance is. Takes no lock: it answers while something is being done.
     pub(crate) async fn status(self: &Arc<Self>, name: &InstanceName) -> Result<Condition> {
-        let mut record = self.known(name).await?;
+        let record = self.shared(name).await?;
         match record.state {
             InstanceState::Provisioning | InstanceState::Updating => {
-                Ok(Condition::Pending(self.with_line(record.operation).progress))
+                Ok(Condition::Pending(self.with_line(record.operation.clone()).progress))
             }
             InstanceState::Failed => Ok(Condition::Down(record.failed().to_string())),
             InstanceState::Deprovisioning | InstanceState::Gone => {
                 Ok(Condition::Down(format!("instance \"{name}\" is being removed")))
             }
             InstanceState::Ready => {
-                self.confirm(&mut record).await;
+                self.confirm_shared(&record).await;
                 let answer = self.look("status", self.broker.status(&record.instance)).await;
                 Ok(answer.map_or_else(|error| Condition::Down(error.to_string()), Condition::from))
             }
@@ -145,9 +158,9 @@ impl Engine {
 
     /// What the instance says about itself: nothing until it is ready.
     pub(crate) async fn info(self: &Arc<Self>, name: &InstanceName) -> Result<Vec<InfoItem>> {
-        let mut record = self.known(name).await?;
+        let record = self.shared(name).await?;
         match record.state {
-            InstanceState::Ready => self.confirm(&mut record).await,
+            InstanceState::Ready => self.confirm_shared(&record).await,
             InstanceState::Updating => {}
             InstanceState::Provisioning
             | InstanceState::Failed
@@ -204,7 +217,7 @@ impl Engine {
         asked.await.unwrap_or_default()
     }
 
-    async fn look<T>(&self, what: &str, question: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    async fn look<T>(&self, what: &'static str, question: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let begun = Instant::now();
         let answer = timeout(self.timing.look_timeout, AssertUnwindSafe(question).catch_unwind()).await;
         let answer = answer.map_err(|_| BrokerError::unavailable(format!("{what} was not answered in time")));

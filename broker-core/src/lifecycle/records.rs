@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Binding, Consumer, EnvVars, Instance, InstanceName, OpaqueId, Update,
     lifecycle::states::{BindingEvent, BindingState, InstanceEvent, InstanceState},
+    line::one_line,
 };
 
 /// An instance and where it stands.
@@ -249,6 +250,6 @@ impl Operation {
     /// It ends now.
     pub(crate) fn end(&mut self, failure: Option<String>) {
         self.ended = Some(Utc::now());
-        self.failure = failure;
+        self.failure = failure.as_deref().map(one_line);
     }
 }

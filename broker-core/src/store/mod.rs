@@ -18,7 +18,7 @@ pub(crate) use postgres::PostgresStore;
 pub(crate) use reseal::reseal;
 pub(crate) use sqlite::SqliteStore;
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -39,6 +39,11 @@ pub(crate) trait Store: Send + Sync {
 
     /// The instance of that name.
     async fn instance(&self, name: &InstanceName) -> Result<Option<InstanceRecord>, StoreError>;
+
+    /// As [`instance`](Self::instance), to look at: a store that has it at hand does not copy it.
+    async fn shared_instance(&self, name: &InstanceName) -> Result<Option<Arc<InstanceRecord>>, StoreError> {
+        Ok(self.instance(name).await?.map(Arc::new))
+    }
 
     /// Up to `limit` instances in the order of their names' bytes, from the one after `after` on.
     async fn instances(&self, after: Option<&InstanceName>, limit: usize) -> Result<Vec<InstanceRecord>, StoreError>;

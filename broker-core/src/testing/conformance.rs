@@ -1,10 +1,10 @@
-//! The cases of the contract, for an author's own `cargo test`.
+//! The cases of both dialects, for an author's own `cargo test`.
 
 use std::time::Duration;
 
 use crate::{
     Secret,
-    conformance::{Options, Run, cases},
+    conformance::{Dialect, Options, Run, cases},
 };
 
 pub use crate::conformance::{Report, Variables};
@@ -22,15 +22,46 @@ pub struct Target<'a> {
     pub plan: &'a str,
 }
 
-/// Runs the cases. `opens` tries a bind's variables on the service itself. For cases that need to know
-/// more of a broker, see [`Run`].
+impl Target<'_> {
+    /// What a checker may know about it; the rest can be added.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        let mut options = Options::new(self.url, self.username, Secret::from(self.password));
+        options.plan = Some(self.plan.to_owned());
+        options.timeout = Duration::from_secs(60);
+        options
+    }
+}
+
+/// Runs the cases of both dialects. `opens` tries a bind's variables on the service itself; those of the Open Service
+/// Broker dialect are its credentials. For cases that need to know more of a broker, see [`Run`] and [`Target::options`].
+///
+/// ```
+/// use broker_core::testing::{FakeBroker, PASSWORD, Target, TestBroker, USERNAME, conformance};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let fake = FakeBroker::new();
+/// let broker = TestBroker::start(fake.clone()).await;
+/// let target = Target { url: &broker.url(), username: USERNAME, password: PASSWORD, plan: "small" };
+///
+/// let report = conformance(&target, async |env| fake.opens(env)).await;
+///
+/// report.is_clean();
+/// # });
+/// ```
 ///
 /// # Panics
 /// When the broker does not answer at all.
 pub async fn conformance(target: &Target<'_>, opens: impl AsyncFn(&Variables) -> bool) -> Report {
-    let mut options = Options::new(target.url, target.username, Secret::from(target.password));
-    options.plan = Some(target.plan.to_owned());
-    options.timeout = Duration::from_secs(60);
-    let run = Run::new(options, &opens).await.unwrap_or_else(|error| panic!("{error}"));
+    let run = Run::new(target.options(), &opens).await.unwrap_or_else(|error| panic!("{error}"));
     run.cases(&cases(), |_| ()).await
+}
+
+/// Runs the cases of one dialect, for a broker that speaks no other.
+///
+/// # Panics
+/// When the broker does not answer at all.
+pub async fn conformance_in(dialect: Dialect, target: &Target<'_>, opens: impl AsyncFn(&Variables) -> bool) -> Report {
+    let run = Run::new(target.options(), &opens).await.unwrap_or_else(|error| panic!("{error}"));
+    run.cases(&dialect.cases(), |_| ()).await
 }

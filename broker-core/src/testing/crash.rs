@@ -1,12 +1,17 @@
 //! The crash suite: an author's broker dies before, inside and after each of its calls, and the one that comes
 //! after it has to find everything in order (SPEC L-2, L-3).
 
+mod caller;
+
 use std::{
     fmt,
     future::{Future, poll_fn},
     path::Path,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -15,7 +20,10 @@ use async_trait::async_trait;
 use tokio::{sync::Notify, time::timeout};
 
 use super::{PATIENCE, TestBroker, Variables};
-use crate::{Binding, Broker, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Result, Tenant, Update};
+use crate::{
+    Binding, Broker, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Result, Tenant, Update, conformance::Dialect,
+};
+use caller::Caller;
 
 /// After how many waits inside a call the broker dies.
 const WAITS: [u32; 4] = [1, 2, 4, 8];
@@ -42,6 +50,10 @@ impl<'a> Subject<'a> {
     pub fn updated_to(mut self, plan: &'a str) -> Self {
         self.other_plan = Some(plan);
         self
+    }
+
+    fn next_plan(&self) -> &'a str {
+        self.other_plan.unwrap_or(self.plan)
     }
 
     /// How long to wait for what a broker finishes by itself after a crash (20 s unless told otherwise).
@@ -85,7 +97,7 @@ impl CrashReport {
 }
 
 /// Lets a broker die at each call, before it, at several places inside it, and after it, and looks what the next one
-/// makes of it: nothing that was answered may be lost, nothing may be left over.
+/// makes of it, asked in either dialect: provision, bind, unbind, update, deprovision and the bind of a rotation. Nothing that was answered may be lost, nothing may be left over.
 ///
 /// `make` makes the broker anew, as its program does after a crash: on the same servers, with nothing remembered in
 /// the process. `opens` tries a bind's variables on the service; `leftovers` names what is on the service although it
@@ -116,17 +128,21 @@ pub async fn crash_safety<B: Broker>(
     leftovers: impl AsyncFn() -> Vec<String>,
 ) -> CrashReport {
     let mut report = CrashReport::default();
-    for call in Call::ALL {
+    for (dialect, call) in Dialect::ALL.into_iter().flat_map(|dialect| Call::ALL.map(|call| (dialect, call))) {
+        let mut has_fewer_waits = false;
         for cut in Cut::all() {
+            if has_fewer_waits && matches!(cut, Cut::Inside(_)) {
+                continue;
+            }
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let crash = Crash { subject, folder: folder.path(), call, cut };
+            let crash = Crash { subject, folder: folder.path(), dialect, call, cut };
             match crash.happen(&make, &opens, &leftovers).await {
                 Ok(Died::Yes) => report.crashes += 1,
-                // The call has fewer waits than that.
-                Ok(Died::No) => {}
+                Ok(Died::No) => has_fewer_waits = true,
                 Err(wrong) => {
                     report.crashes += 1;
-                    report.failed.push(format!("the broker died {cut} {}: {wrong}", call.as_str()));
+                    let (call, dialect) = (call.as_str(), dialect.name());
+                    report.failed.push(format!("the broker died {cut} {call} ({dialect}): {wrong}"));
                 }
             }
         }
@@ -142,10 +158,20 @@ enum Call {
     Unbind,
     Update,
     Deprovision,
+    /// The bind of new credentials for somebody who is bound.
+    Rotate,
 }
 
 impl Call {
-    const ALL: [Self; 5] = [Self::Provision, Self::Bind, Self::Unbind, Self::Update, Self::Deprovision];
+    const ALL: [Self; 6] = [Self::Provision, Self::Bind, Self::Unbind, Self::Update, Self::Deprovision, Self::Rotate];
+
+    /// The author's call that it is.
+    const fn of_author(self) -> Self {
+        match self {
+            Self::Rotate => Self::Bind,
+            call => call,
+        }
+    }
 
     fn as_str(self) -> &'static str {
         match self {
@@ -154,6 +180,7 @@ impl Call {
             Self::Unbind => "unbind",
             Self::Update => "update",
             Self::Deprovision => "deprovision",
+            Self::Rotate => "the bind of a rotation",
         }
     }
 }
@@ -193,6 +220,7 @@ enum Died {
 struct Crash<'a> {
     subject: Subject<'a>,
     folder: &'a Path,
+    dialect: Dialect,
     call: Call,
     cut: Cut,
 }
@@ -207,12 +235,16 @@ impl Crash<'_> {
         opens: &impl AsyncFn(&Variables) -> bool,
         leftovers: &impl AsyncFn() -> Vec<String>,
     ) -> Found<Died> {
-        let death = Arc::new(Death { call: self.call, cut: self.cut, came: Notify::new() });
+        let call = self.call.of_author();
+        let death = Arc::new(Death { call, cut: self.cut, armed: AtomicBool::new(false), came: Notify::new() });
         let mortal = Mortal { broker: make().await, death: death.clone() };
         let broker = TestBroker::start_with(mortal, Some(self.folder), |server| server).await;
-        let before = self.prepare(&broker).await?;
+        let caller = Caller::new(&broker, self.subject, self.dialect).await;
+        let before = self.prepare(&caller).await?;
+        death.armed.store(true, Ordering::Release);
         let died = {
-            let request = self.request(&broker);
+            // Nobody is answered by a broker that dies; one that does not die is looked at afterwards.
+            let request = caller.request(self.call).send();
             let dying = tokio::select! {
                 // The death comes first where both are there.
                 biased;
@@ -223,119 +255,88 @@ impl Crash<'_> {
         };
         broker.kill().await;
         let broker = TestBroker::start_with(make().await, Some(self.folder), |server| server).await;
-        let settled = self.settle(&broker, before.as_ref(), opens).await;
-        let cleaned = self.clean(&broker, leftovers).await;
+        let caller = Caller::new(&broker, self.subject, self.dialect).await;
+        let settled = self.settle(&caller, before.as_ref(), opens).await;
+        let cleaned = self.clean(&caller, leftovers).await;
         broker.stop().await;
         settled.and(cleaned)?;
         Ok(if died { Died::Yes } else { Died::No })
     }
 
     /// What must be there before the call can be made. Returns what a bind gave, if there was one.
-    async fn prepare(&self, broker: &TestBroker) -> Found<Option<Variables>> {
+    async fn prepare(&self, caller: &Caller<'_>) -> Found<Option<Variables>> {
         if self.call == Call::Provision {
             return Ok(None);
         }
-        self.make(broker).await?;
+        self.make(caller).await?;
         match self.call {
-            Call::Unbind | Call::Update => {
-                let answer = broker.bind_app("crash", "web").await;
-                expect(answer.status == 201, || format!("a bind was answered {} {}", answer.status, answer.body))?;
-                Ok(Some(answer.env()))
-            }
+            Call::Unbind | Call::Update | Call::Rotate => Ok(Some(bound(caller).await?)),
             Call::Provision | Call::Bind | Call::Deprovision => Ok(None),
         }
     }
 
     /// Makes the instance, again and again until it is there.
-    async fn make(&self, broker: &TestBroker) -> Found {
-        let body = format!("name=crash&plan={}&team=data", self.subject.plan);
-        let made = async || {
-            let answer = broker.form("POST", "/resources", &body).await;
-            matches!(answer.status, 201 | 409) && broker.status("crash").await.status / 100 == 2
-        };
-        self.within("the instance can be made", made).await?;
-        self.within("the instance is up", async || matches!(broker.status("crash").await.status, 200 | 204)).await
-    }
-
-    /// The request that leads to the call.
-    async fn request(&self, broker: &TestBroker) {
-        let answer = match self.call {
-            Call::Provision => {
-                let body = format!("name=crash&plan={}&team=data", self.subject.plan);
-                broker.request("POST", "/resources").body(body)
-            }
-            Call::Bind => broker.request("POST", "/resources/crash/bind-app").body("app-name=web"),
-            Call::Unbind => broker.request("DELETE", "/resources/crash/bind-app").body("app-name=web"),
-            Call::Update => broker.request("PUT", "/resources/crash").body(self.update()),
-            Call::Deprovision => broker.request("DELETE", "/resources/crash").body("user=u"),
-        };
-        let answer = answer.header("content-type", "application/x-www-form-urlencoded").send();
-        // Nobody is answered by a broker that dies; one that does not die is looked at afterwards.
-        let _ = answer.await;
-    }
-
-    fn update(&self) -> String {
-        let plan = self.subject.other_plan.unwrap_or(self.subject.plan);
-        format!("plan={plan}&team=other&description=changed")
+    async fn make(&self, caller: &Caller<'_>) -> Found {
+        self.within("the instance can be made", async || caller.makes().await).await?;
+        self.within("the instance is up", async || caller.is_up().await).await
     }
 
     /// What must be so after the crash, or become so without anybody's help, and by a repeat of the request.
     async fn settle(
         &self,
-        broker: &TestBroker,
+        caller: &Caller<'_>,
         before: Option<&Variables>,
         opens: &impl AsyncFn(&Variables) -> bool,
     ) -> Found {
         match (self.call, before) {
-            (Call::Provision | Call::Bind, _) | (Call::Unbind | Call::Update, None) => {
-                self.make(broker).await?;
-                self.access(broker, opens).await
+            (Call::Provision | Call::Bind, _) | (Call::Unbind | Call::Update | Call::Rotate, None) => {
+                self.make(caller).await?;
+                self.access(caller, opens).await
             }
             (Call::Unbind, Some(env)) => {
                 // One that never came to the author's hands may not have been written down either.
-                let gone =
-                    async || matches!(broker.unbind_app("crash", "web").await.status, 200 | 404) && !opens(env).await;
+                let gone = async || Caller::is_gone(&caller.unbinds().await) && !opens(env).await;
                 self.within("access is taken away", gone).await?;
-                self.access(broker, opens).await
+                self.access(caller, opens).await
             }
             (Call::Update, Some(env)) => {
-                self.within("the instance is up", async || matches!(broker.status("crash").await.status, 200 | 204))
-                    .await?;
-                let again = async || broker.form("PUT", "/resources/crash", &self.update()).await.status == 200;
-                self.within("the update can be repeated", again).await?;
-                let bound = broker.bind_app("crash", "web").await;
-                expect(bound.status == 201, || format!("a bind again was answered {} {}", bound.status, bound.body))?;
-                let env = if opens(env).await { env.clone() } else { bound.env() };
-                expect(opens(&env).await, || "what was bound before the update does not work after it".to_owned())
+                self.within("the instance is up", async || caller.is_up().await).await?;
+                self.within("the update can be repeated", async || caller.does(Call::Update).await).await?;
+                caller.is_updated();
+                bound(caller).await?;
+                if opens(env).await {
+                    return Ok(());
+                }
+                // The update may have moved the service: who binds again finds it.
+                let again = caller.binds_anew().await?;
+                expect(opens(&again).await, || "a bind after the update gives nothing that works".to_owned())
+            }
+            (Call::Rotate, Some(env)) => {
+                expect(opens(env).await, || "what was bound before a rotation does not work after it".to_owned())?;
+                self.within("the rotation can be repeated", async || caller.does(Call::Rotate).await).await?;
+                expect(opens(env).await, || "a rotation has taken the old credentials away".to_owned())?;
+                self.access(caller, opens).await?;
+                self.within("the successor is gone", async || caller.drops_successor().await).await?;
+                self.within("the old credentials end", async || !opens(env).await).await
             }
             (Call::Deprovision, _) => {
-                let gone = async || matches!(broker.remove("crash").await.status, 200 | 404);
-                self.within("the instance is gone", gone).await?;
-                let status = broker.status("crash").await.status;
-                expect(status == 404, || format!("an instance that is gone has status {status}"))?;
-                self.make(broker).await?;
-                self.access(broker, opens).await
+                self.within("the instance is gone", async || caller.removes().await).await?;
+                expect(caller.is_unknown().await, || "an instance that is gone is still known".to_owned())?;
+                self.make(caller).await?;
+                self.access(caller, opens).await
             }
         }
     }
 
     /// A bind works, the same again when it is repeated, and an unbind ends it.
-    async fn access(&self, broker: &TestBroker, opens: &impl AsyncFn(&Variables) -> bool) -> Found {
+    async fn access(&self, caller: &Caller<'_>, opens: &impl AsyncFn(&Variables) -> bool) -> Found {
         let mut env = Variables::new();
-        let bound = async || {
-            let answer = broker.bind_app("crash", "web").await;
-            if answer.status == 201 {
-                env = answer.env();
-            }
-            answer.status == 201
-        };
-        self.within("a bind is answered", bound).await?;
+        let binds = async || caller.binds().await.map(|given| env = given).is_ok();
+        self.within("a bind is answered", binds).await?;
         expect(opens(&env).await, || "the credentials of a bind do not work".to_owned())?;
-        let again = broker.bind_app("crash", "web").await;
-        expect(again.status == 201 && again.env() == env, || {
-            format!("a bind again was answered {} with other variables", again.status)
-        })?;
-        let unbound = broker.unbind_app("crash", "web").await;
+        let again = bound(caller).await?;
+        expect(again == env, || "a bind again was answered with other variables".to_owned())?;
+        let unbound = caller.unbinds().await;
         expect(unbound.status == 200, || format!("an unbind was answered {} {}", unbound.status, unbound.body))?;
         expect(!opens(&env).await, || "credentials work after their unbind".to_owned())
     }
@@ -352,9 +353,8 @@ impl Crash<'_> {
     }
 
     /// After everything was removed, nothing is left.
-    async fn clean(&self, broker: &TestBroker, leftovers: &impl AsyncFn() -> Vec<String>) -> Found {
-        self.within("the instance can be removed", async || matches!(broker.remove("crash").await.status, 200 | 404))
-            .await?;
+    async fn clean(&self, caller: &Caller<'_>, leftovers: &impl AsyncFn() -> Vec<String>) -> Found {
+        self.within("the instance can be removed", async || caller.removes().await).await?;
         let mut left = Vec::new();
         let is_clean = async || {
             left = leftovers().await;
@@ -365,6 +365,11 @@ impl Crash<'_> {
     }
 }
 
+/// What a bind gives that has to be answered.
+async fn bound(caller: &Caller<'_>) -> Found<Variables> {
+    caller.binds().await.map_err(|refusal| format!("a bind was answered {refusal}"))
+}
+
 fn expect(is_so: bool, wrong: impl FnOnce() -> String) -> Found {
     if is_so { Ok(()) } else { Err(wrong()) }
 }
@@ -373,6 +378,8 @@ fn expect(is_so: bool, wrong: impl FnOnce() -> String) -> Found {
 struct Death {
     call: Call,
     cut: Cut,
+    /// What comes before the call in question is survived.
+    armed: AtomicBool,
     came: Notify,
 }
 
@@ -392,7 +399,7 @@ struct Mortal<B> {
 
 impl<B> Mortal<B> {
     async fn through<T>(&self, call: Call, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        if call != self.death.call {
+        if call != self.death.call || !self.death.armed.load(Ordering::Acquire) {
             return work.await;
         }
         match self.death.cut {

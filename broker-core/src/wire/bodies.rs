@@ -5,7 +5,7 @@ use super::{
     Malformed,
     fields::{Field, Fields},
 };
-use crate::Parameters;
+use crate::{Parameters, instance::Names};
 
 /// How a service wants its bodies (contract 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,9 +31,18 @@ impl Encoding {
 macro_rules! body {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ident($form:literal, $json:literal, $sent:ident),)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq)]
+        #[derive(Clone, Default, PartialEq)]
         pub struct $name {
             $($(#[$field_doc])* pub $field: body!(@type $kind),)*
+        }
+
+        /// Of parameters, the names only: their values may be secrets.
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))
+                    $(.field(stringify!($field), body!(@show $kind self $field)))*
+                    .finish()
+            }
         }
 
         impl $name {
@@ -56,6 +65,9 @@ macro_rules! body {
     (@type text) => { String };
     (@type list) => { Vec<String> };
     (@type bag) => { Option<Parameters> };
+    (@show text $self:ident $field:ident) => { &$self.$field };
+    (@show list $self:ident $field:ident) => { &$self.$field };
+    (@show bag $self:ident $field:ident) => { &$self.$field.as_ref().map(Names) };
     (@read text $fields:ident $form:literal $json:literal) => { $fields.text(Field($form, $json))? };
     (@read list $fields:ident $form:literal $json:literal) => { $fields.list(Field($form, $json))? };
     (@read bag $fields:ident $form:literal $json:literal) => { $fields.bag()? };
@@ -245,6 +257,13 @@ mod tests {
             create().encode(Encoding::Json),
             "{\"name\":\"my-redis\",\"team\":\"data\",\"description\":\"cache \\u0026 queue\",\"plan\":\"small\",\"tags\":[\"a\",\"b\"],\"eventID\":\"5f0c7c1e8a1b2c3d4e5f6a7b\",\"user\":\"alice@example.com\",\"parameters\":{\"acl\":[\"10.0.0.0/8\"],\"nodes\":3,\"opts\":{\"aof\":true},\"region\":\"br\"}}\n"
         );
+    }
+
+    #[test] // SPEC S-5
+    fn a_bodys_debug_output_has_names_of_parameters_and_no_values() {
+        let parameters = json!({ "password": "s3cret" }).as_object().cloned();
+        let shown = format!("{:?}", CreateInstance { parameters, ..create() });
+        assert!(shown.contains("password") && shown.contains("my-redis") && !shown.contains("s3cret"), "{shown}");
     }
 
     #[test] // B4

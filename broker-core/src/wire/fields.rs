@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     Malformed,
     form::{self, Pairs},
-    parameters,
+    limits, parameters,
 };
 use crate::Parameters;
 
@@ -14,7 +14,7 @@ use crate::Parameters;
 pub(super) struct Field(pub(super) &'static str, pub(super) &'static str);
 
 /// A body that was read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Fields {
     Form(Pairs),
     Json(Parameters),
@@ -26,11 +26,10 @@ impl Fields {
     }
 
     pub(crate) fn from_json(body: &[u8]) -> Result<Self, Malformed> {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => Ok(Self::Json(members)),
-            Ok(Value::Null) => Ok(Self::Json(Parameters::new())),
-            Ok(_) => Err(Malformed::new("the body is JSON, but not an object")),
-            Err(error) => Err(Malformed::new(format!("the body is not JSON: {error}"))),
+        match limits::read_json(body)? {
+            Value::Object(members) => Ok(Self::Json(members)),
+            Value::Null => Ok(Self::Json(Parameters::new())),
+            _ => Err(Malformed::new("the body is JSON, but not an object")),
         }
     }
 
@@ -41,20 +40,26 @@ impl Fields {
 
     /// A list of texts; empty when it is absent or `null`.
     pub(super) fn list(&self, field: Field) -> Result<Vec<String>, Malformed> {
-        match self {
+        let (name, texts) = match self {
             Self::Form(pairs) => {
-                Ok(pairs.iter().filter(|(name, _)| name == field.0).map(|(_, value)| value.clone()).collect())
+                let texts = pairs.iter().filter(|(name, _)| name == field.0).map(|(_, value)| value.as_str());
+                (field.0, texts.collect())
             }
             Self::Json(members) => match members.get(field.1) {
-                None | Some(Value::Null) => Ok(Vec::new()),
-                Some(Value::Array(items)) => items.iter().map(|item| json_text(field, item)).collect(),
-                Some(one) => Ok(vec![json_text(field, one)?]),
+                None | Some(Value::Null) => return Ok(Vec::new()),
+                Some(Value::Array(items)) => {
+                    (field.1, items.iter().map(|item| json_text(field, item)).collect::<Result<Vec<_>, _>>()?)
+                }
+                Some(one) => (field.1, vec![json_text(field, one)?]),
             },
-        }
+        };
+        limits::listed(name, texts.len())?;
+        texts.iter().try_for_each(|text| limits::text(name, text))?;
+        Ok(texts.into_iter().map(str::to_owned).collect())
     }
 
     /// The parameters, if any are named.
-    pub(super) fn bag(&self) -> Result<Option<Parameters>, Malformed> {
+    pub(crate) fn bag(&self) -> Result<Option<Parameters>, Malformed> {
         match self {
             Self::Form(pairs) => parameters::decode(pairs),
             Self::Json(members) => match members.get("parameters") {
@@ -66,10 +71,10 @@ impl Fields {
     }
 }
 
-fn json_text(field: Field, value: &Value) -> Result<String, Malformed> {
+fn json_text(field: Field, value: &Value) -> Result<&str, Malformed> {
     match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Null => Ok(String::new()),
+        Value::String(text) => Ok(text),
+        Value::Null => Ok(""),
         _ => Err(Malformed::new(format!("\"{}\" is not a text", field.1))),
     }
 }
@@ -89,7 +94,6 @@ impl Sent {
 }
 
 /// A body that is being written.
-#[derive(Debug)]
 pub(super) enum Writer {
     Form(Pairs),
     Json(Vec<String>),

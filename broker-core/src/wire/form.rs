@@ -1,6 +1,6 @@
 //! Form encoding, byte for byte as the platform does it (contract 3.2).
 
-use super::Malformed;
+use super::{Malformed, limits};
 
 /// Names and values of a form, in the order they came.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -28,6 +28,9 @@ fn escape(text: &str) -> String {
 /// Reads a form, however its writer escaped it.
 pub(super) fn decode(body: &[u8]) -> Result<Pairs, Malformed> {
     let fields = body.split(|byte| *byte == b'&').filter(|field| !field.is_empty());
+    if fields.clone().nth(limits::ELEMENTS).is_some() {
+        return Err(limits::too_many());
+    }
     fields
         .map(|field| {
             let middle = field.iter().position(|byte| *byte == b'=').unwrap_or(field.len());
@@ -81,6 +84,14 @@ mod tests {
         for broken in ["a=%zz", "a=%4", "a=%", "%=1", "a=%ff"] {
             assert!(decode(broken.as_bytes()).is_err(), "{broken}");
         }
+    }
+
+    #[test] // SPEC T-9
+    fn a_form_of_too_many_fields_is_refused() {
+        assert_eq!(decode("a&".repeat(limits::ELEMENTS).as_bytes()).unwrap().len(), limits::ELEMENTS);
+        assert!(
+            decode("a&".repeat(limits::ELEMENTS + 1).as_bytes()).unwrap_err().to_string().contains("more than 10000")
+        );
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! A bag of parameters as form fields (contract 3.4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde_json::Value;
 
-use super::{Malformed, form::Pairs};
+use super::{Malformed, form::Pairs, limits};
 use crate::Parameters;
 
 /// What a bag's fields are called: this, a dot, and the path to a leaf.
 const FIELD: &str = "parameters";
-/// The deepest path that is read.
-const DEPTH: usize = 64;
 
 /// One field for each leaf; an empty bag is one field with an empty path.
 pub(super) fn encode(bag: &Parameters) -> Pairs {
@@ -56,13 +54,15 @@ pub(super) fn decode(pairs: &Pairs) -> Result<Option<Parameters>, Malformed> {
         pairs.iter().filter_map(|(name, value)| Some((path(name)?, value.as_str()))).collect();
     match leaves.as_slice() {
         [] => Ok(None),
-        [("", "")] => Ok(Some(Parameters::new())),
         leaves => {
-            let mut root = Node::default();
+            let (mut root, mut places) = (Node::default(), limits::ELEMENTS);
             for (path, value) in leaves {
-                root.insert(segments(path)?, value);
+                root.insert(segments(path)?, value, &mut places)?;
             }
-            Ok(Some(root.members()))
+            let bag = root.members();
+            // One field with an empty path and no text is how an empty bag is written.
+            let is_empty = bag.len() == 1 && bag.get("").is_some_and(|only| only == "");
+            Ok(Some(if is_empty { Parameters::new() } else { bag }))
         }
     }
 }
@@ -79,6 +79,7 @@ fn segments(path: &str) -> Result<Vec<String>, Malformed> {
     let mut characters = path.chars();
     while let Some(character) = characters.next() {
         let literal = match character {
+            '.' if segments.len() == limits::DEPTH => return Err(limits::too_deep()),
             '.' => {
                 segments.push(String::new());
                 continue;
@@ -90,9 +91,7 @@ fn segments(path: &str) -> Result<Vec<String>, Malformed> {
             segment.push(literal);
         }
     }
-    if segments.len() > DEPTH {
-        return Err(Malformed::new(format!("a parameter is nested more than {DEPTH} levels deep")));
-    }
+    segments.iter().try_for_each(|segment| limits::parameter_name(segment))?;
     Ok(segments)
 }
 
@@ -104,9 +103,17 @@ struct Node {
 }
 
 impl Node {
-    fn insert(&mut self, path: Vec<String>, value: &str) {
-        let leaf = path.into_iter().fold(self, |node, segment| node.children.entry(segment).or_default());
+    /// Makes no more nodes than there are places left: a path of a few bytes may need sixty of them.
+    fn insert(&mut self, path: Vec<String>, value: &str, places: &mut usize) -> Result<(), Malformed> {
+        let leaf = path.into_iter().try_fold(self, |node, segment| match node.children.entry(segment) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                *places = places.checked_sub(1).ok_or_else(limits::too_many)?;
+                Ok(place.insert(Self::default()))
+            }
+        })?;
         leaf.text = Some(value.to_owned());
+        Ok(())
     }
 
     fn members(self) -> Parameters {
@@ -198,7 +205,9 @@ mod tests {
     #[test]
     fn a_bag_that_is_not_there_is_not_an_empty_one() {
         assert_eq!(decode(&form::decode(b"name=x&parametersx=1").unwrap()).unwrap(), None);
-        assert_eq!(decode(&form::decode(b"parameters=").unwrap()).unwrap(), Some(Parameters::new()));
+        for empty in ["parameters=", "parameters.=&parameters.=&parameters", "parameters.=x&parameters"] {
+            assert_eq!(decode(&form::decode(empty.as_bytes()).unwrap()).unwrap(), Some(Parameters::new()), "{empty}");
+        }
     }
 
     #[test]
@@ -214,7 +223,62 @@ mod tests {
         assert!(decode(&vec![(name, "x".to_owned())]).is_err());
     }
 
+    #[test] // SPEC T-9
+    fn a_form_that_asks_for_more_than_it_sends_is_refused() {
+        let refusal = |text: String| decode(&form::decode(text.as_bytes()).unwrap()).unwrap_err().to_string();
+        let deep = |first: usize| format!("parameters.{first}{}=x", ".a".repeat(62));
+        let many: Vec<String> = (0..200).map(deep).collect();
+
+        assert!(refusal(many.join("&")).contains("more than 10000"));
+        assert!(refusal(format!("parameters{}=x", ".a".repeat(65))).contains("more than 64 levels"));
+        assert!(refusal(format!("parameters.{}=x", "k".repeat(257))).contains("longer than 256 bytes"));
+    }
+
+    #[test] // SPEC T-9
+    fn an_index_is_a_name_and_makes_no_place_for_others() {
+        let pairs = form::decode(b"parameters.a.999999999=x&parameters.a.18446744073709551616=y").unwrap();
+        let read = decode(&pairs).unwrap().unwrap();
+        assert_eq!(Value::Object(read), json!({"a":{"999999999":"x","18446744073709551616":"y"}}));
+    }
+
+    /// Any parameters, and what is left of them after form encoding, built side by side (contract 3.4).
+    fn any_value() -> impl Strategy<Value = (Value, Value)> {
+        let leaf = prop_oneof![
+            ".{0,6}".prop_map(|text| (json!(text), json!(text))),
+            (1..1_000_000_u32).prop_map(|number| (json!(number), json!(number.to_string()))),
+            Just((json!(0), json!(""))),
+            Just((json!(true), json!("true"))),
+            Just((json!(false), json!(""))),
+            Just((Value::Null, json!(""))),
+            Just((json!({}), json!(""))),
+            Just((json!([]), json!(""))),
+        ];
+        leaf.prop_recursive(6, 64, 5, |inner| {
+            let members = prop::collection::btree_map("[a-z.\\\\&= é]{1,5}", inner.clone(), 1..5);
+            let members = members.prop_map(|members| {
+                let (given, left): (Parameters, Parameters) =
+                    members.into_iter().map(|(key, (given, left))| ((key.clone(), given), (key, left))).unzip();
+                (Value::Object(given), Value::Object(left))
+            });
+            let items = prop::collection::vec(inner, 1..5).prop_map(|items| {
+                let (given, left): (Vec<Value>, Vec<Value>) = items.into_iter().unzip();
+                (Value::Array(given), Value::Array(left))
+            });
+            prop_oneof![members, items]
+        })
+    }
+
     proptest! {
+        #[test] // contract 3.4
+        fn what_the_platform_writes_for_any_parameters_is_read_as_their_texts(
+            bag in prop::collection::btree_map("[a-z.\\\\&= é]{1,6}", any_value(), 1..5),
+        ) {
+            let (given, left): (Parameters, Parameters) =
+                bag.into_iter().map(|(key, (given, left))| ((key.clone(), given), (key, left))).unzip();
+            let pairs = form::decode(form::encode(encode(&given)).as_bytes()).unwrap();
+            prop_assert_eq!(decode(&pairs).unwrap(), Some(left));
+        }
+
         #[test]
         fn flat_bags_of_texts_travel_unchanged(bag in prop::collection::btree_map(".{1,6}", ".{1,6}", 1..5)) {
             let bag: Parameters = bag.into_iter().map(|(key, text)| (key, Value::String(text))).collect();

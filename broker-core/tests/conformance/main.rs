@@ -1,38 +1,75 @@
 //! The checker itself: a right broker passes, and for each case a broker that is wrong in just that fails.
 
 mod broker;
+mod document;
+mod framework;
+mod osb;
 
 use std::time::Duration;
 
 use broker::{PASSWORD, ScriptedBroker, USERNAME};
 use broker_core::{
     Secret,
-    conformance::{Case, Options, Report, Run, Variables, Verdict, cases},
+    conformance::{Case, Dialect, Options, Report, Run, Variables, Verdict},
 };
+use futures::{StreamExt as _, future::join_all, stream};
+use osb::OsbBroker;
 
 /// Cases that a broker with every feature can't be tried on.
 const SKIPPED: [&str; 1] = ["A95"];
+/// How many wrong brokers are checked at once.
+const AT_ONCE: usize = 12;
+/// How many parts the cases of one broker are run in, at once.
+const PARTS: usize = 12;
+/// How long answers may take of brokers of which some never answer.
+const HASTE: Duration = Duration::from_millis(900);
 
-async fn check(broker: &ScriptedBroker, cases: &[Case]) -> Report {
-    let mut options = Options::new(&broker.url(), USERNAME, Secret::from(PASSWORD));
+fn options(url: &str) -> Options {
+    let mut options = Options::new(url, USERNAME, Secret::from(PASSWORD));
     options.plan = Some("small".to_owned());
     options.slow_plan = Some("slow".to_owned());
     options.pool = Some(("p".to_owned(), "c".to_owned()));
     options.integer_parameter = Some("size".to_owned());
     options.list_parameter = Some("hosts".to_owned());
     options.dotted_parameter = Some(("a.b".to_owned(), "v".to_owned()));
-    options.timeout = Duration::from_millis(700);
-    options.ready_within = Duration::from_millis(900);
-    let opens = async |env: &Variables| broker.opens(env);
-    let run = Run::new(options, &opens).await.expect("the broker answers");
-    run.cases(cases, |_| ()).await
+    options.timeout = Duration::from_secs(20);
+    options.ready_within = Duration::from_secs(20);
+    options
 }
 
-#[tokio::test]
-async fn a_right_broker_passes_every_case_and_keeps_nothing() {
-    let broker = ScriptedBroker::start("").await;
+pub(crate) async fn check(options: Options, opens: impl AsyncFn(&Variables) -> bool, cases: &[Case]) -> Report {
+    let parts = cases.chunks(cases.len().div_ceil(PARTS)).map(async |cases| {
+        let run = Run::new(options.clone(), &opens).await.expect("the broker answers");
+        run.cases(cases, |_| ()).await
+    });
+    let mut whole = Report::default();
+    for part in join_all(parts).await {
+        whole.outcomes.extend(part.outcomes);
+        whole.left_behind.extend(part.left_behind);
+    }
+    whole
+}
 
-    let report = check(&broker, &cases()).await;
+/// Checks a broker of the case's dialect that is wrong in it, or right in all.
+async fn check_scripted(wrong: &str, dialect: Dialect, cases: &[Case]) -> (Report, usize) {
+    match dialect {
+        Dialect::Tsuru => {
+            let broker = ScriptedBroker::start(wrong).await;
+            let mut hasty = options(&broker.url());
+            (hasty.timeout, hasty.ready_within) = (HASTE, HASTE);
+            let report = check(hasty, async |env: &Variables| broker.opens(env), cases).await;
+            (report, broker.instances())
+        }
+        Dialect::Osb => {
+            let broker = OsbBroker::start(wrong).await;
+            let report = check(options(&broker.url()), async |env: &Variables| broker.opens(env), cases).await;
+            (report, broker.instances())
+        }
+    }
+}
+
+async fn a_right_broker_passes(dialect: Dialect) {
+    let (report, left) = check_scripted("", dialect, &dialect.cases()).await;
 
     report.is_clean();
     for outcome in &report.outcomes {
@@ -40,20 +77,35 @@ async fn a_right_broker_passes_every_case_and_keeps_nothing() {
             assert!(SKIPPED.contains(&outcome.case.id), "{} was skipped: {reason}", outcome.case.id);
         }
     }
-    assert_eq!(broker.instances(), 0, "something was left behind");
+    assert_eq!(left, 0, "something was left behind");
+}
+
+async fn each_case_fails_alone(dialect: Dialect) {
+    let checks = stream::iter(dialect.cases()).map(async |case| {
+        let (report, _) = check_scripted(case.id, dialect, &[case]).await;
+        let verdict = report.verdict(case.id).cloned();
+        (!matches!(verdict, Some(Verdict::Failed { .. }))).then(|| format!("{}: {verdict:?}", case.id))
+    });
+    let cannot_fail: Vec<_> = checks.buffered(AT_ONCE).filter_map(async |line| line).collect().await;
+    assert!(cannot_fail.is_empty(), "cases that do not fail:\n{}", cannot_fail.join("\n"));
 }
 
 #[tokio::test]
-async fn each_case_fails_alone_against_a_broker_that_is_wrong_in_it() {
-    let mut cannot_fail = Vec::new();
-    for case in cases() {
-        let broker = ScriptedBroker::start(case.id).await;
+async fn a_right_tsuru_broker_passes_every_case_and_keeps_nothing() {
+    a_right_broker_passes(Dialect::Tsuru).await;
+}
 
-        let report = check(&broker, &[case]).await;
+#[tokio::test]
+async fn a_right_open_service_broker_passes_every_case_and_keeps_nothing() {
+    a_right_broker_passes(Dialect::Osb).await;
+}
 
-        if !matches!(report.verdict(case.id), Some(Verdict::Failed { .. })) {
-            cannot_fail.push(format!("{}: {:?}", case.id, report.verdict(case.id)));
-        }
-    }
-    assert!(cannot_fail.is_empty(), "cases that do not fail:\n{}", cannot_fail.join("\n"));
+#[tokio::test]
+async fn each_tsuru_case_fails_alone_against_a_broker_that_is_wrong_in_it() {
+    each_case_fails_alone(Dialect::Tsuru).await;
+}
+
+#[tokio::test]
+async fn each_open_service_broker_case_fails_alone_against_a_broker_that_is_wrong_in_it() {
+    each_case_fails_alone(Dialect::Osb).await;
 }

@@ -207,7 +207,15 @@ fn containers(config: &Config) -> Containers {
 
 fn catalog(offers: &[Offer]) -> Catalog {
     let catalog = Catalog::new("redis".parse().expect("a valid name"));
-    offers.iter().fold(catalog, |catalog, offer| catalog.plan(offer.plan.clone()))
+    offers.iter().fold(catalog, |catalog, offer| {
+        // From a shared plan an instance moves to a dedicated one, from there to any.
+        let is_way = |other: &Offer| match offer.kind {
+            Kind::Shared { .. } => matches!(other.kind, Kind::Dedicated { .. }),
+            Kind::Dedicated { .. } => other.plan.name != offer.plan.name,
+        };
+        let plan = offer.plan.clone();
+        catalog.plan(if offers.iter().any(is_way) { plan } else { plan.fixed() })
+    })
 }
 
 #[async_trait]

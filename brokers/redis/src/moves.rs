@@ -10,7 +10,7 @@ use std::{fs, io, sync::PoisonError, time::Instant};
 use broker_core::{BrokerError, Instance, Notes, PlanName, Result};
 use broker_hosting::{Fleet, Place, ServerId};
 use serde::{Deserialize, Serialize};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     RedisBroker, Size,
@@ -28,8 +28,8 @@ enum Move {
     Coming,
     /// It came; what the shared server has is to be removed.
     Came { plan: PlanName, server: String },
-    /// Data goes to a shared server; all of it is here.
-    Going { plan: PlanName, server: String },
+    /// Data goes to a shared server, or to one that is not chosen yet; all of it is here.
+    Going { plan: PlanName, server: Option<String> },
     /// It went; what is here is to be removed.
     Went { plan: PlanName, server: String },
 }
@@ -104,9 +104,10 @@ impl RedisBroker {
         let place = self.own_place(instance)?.ok_or_else(|| BrokerError::unavailable("the old server is gone"))?;
         let mut there = instance.clone();
         there.notes = Notes::new();
-        let server = self.shared.place(&there, servers, settings).await?;
-        let (plan, name) = (wanted.plan.name.clone(), server.as_str().to_owned());
-        Move::Going { plan: plan.clone(), server: name.clone() }.write(&place)?;
+        let plan = wanted.plan.name.clone();
+        Move::Going { plan: plan.clone(), server: None }.write(&place)?;
+        let name = self.shared.place(&there, servers, settings).await?.to_string();
+        Move::Going { plan: plan.clone(), server: Some(name.clone()) }.write(&place)?;
         there.notes = on(&name);
         let new = self.shared.of(&there, servers, settings)?.tenants;
         let to = new.up().await?.link;
@@ -134,33 +135,48 @@ impl RedisBroker {
         let Some((place, found)) = self.written(instance)? else { return Ok(true) };
         match found {
             Move::Coming | Move::Went { .. } if is_shared => self.forget_own(instance).await?,
-            Move::Came { plan, server } | Move::Going { plan, server } if !is_shared => {
-                self.erase_at(instance, &plan, server).await?;
-                Move::forget(&place)?;
-            }
+            Move::Came { plan, server } if !is_shared => self.sweep(instance, &place, &plan, Some(server)).await?,
+            Move::Going { plan, server } if !is_shared => self.sweep(instance, &place, &plan, server).await?,
             _ => return Ok(false),
         }
         Ok(true)
     }
 
+    /// Removes what a shared server has of an instance that is not there. One that is down keeps nobody waiting: it is
+    /// asked again with the next look.
+    async fn sweep(&self, instance: &Instance, place: &Place, plan: &PlanName, server: Option<String>) -> Result<()> {
+        match self.erase_at(instance, plan, server).await {
+            Ok(()) => Move::forget(place),
+            Err(why) => {
+                warn!(instance.id = %instance.id, "what a move left on a shared server stays for now: {why}");
+                Ok(())
+            }
+        }
+    }
+
     /// Removes what a move left elsewhere than the records say, of an instance that is removed.
     pub(crate) async fn clean(&self, instance: &Instance, is_shared: bool) -> Result<()> {
         match self.written(instance)? {
-            Some((_, Move::Came { plan, server } | Move::Going { plan, server } | Move::Went { plan, server })) => {
-                self.erase_at(instance, &plan, server).await?;
+            Some((_, Move::Came { plan, server } | Move::Went { plan, server })) => {
+                self.erase_at(instance, &plan, Some(server)).await?;
             }
+            Some((_, Move::Going { plan, server })) => self.erase_at(instance, &plan, server).await?,
             Some((_, Move::Coming)) | None => {}
         }
         if is_shared && self.own_place(instance)?.is_some() { self.forget_own(instance).await } else { Ok(()) }
     }
 
-    async fn erase_at(&self, instance: &Instance, plan: &PlanName, server: String) -> Result<()> {
+    /// Removes what the server of a shared plan has of an instance; when it is not known which server, from all.
+    async fn erase_at(&self, instance: &Instance, plan: &PlanName, server: Option<String>) -> Result<()> {
         let Kind::Shared { servers, settings } = &self.find(plan)?.kind else {
             return Err(BrokerError::failed(format!("the plan \"{plan}\" is not a shared one any more")));
         };
         let mut there = instance.clone();
-        there.notes = Notes::from_iter([("server".to_owned(), server.into())]);
-        self.shared.of(&there, servers, settings)?.tenants.erase(&instance.id).await
+        there.notes = server.into_iter().map(|server| ("server".to_owned(), server.into())).collect();
+        for server in self.shared.all_of(&there, servers, settings)? {
+            server.tenants.erase(&instance.id).await?;
+        }
+        Ok(())
     }
 
     /// Removes the instance's own server.

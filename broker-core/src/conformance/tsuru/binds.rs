@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{
-    calls::{ACTING, EVENT, USER, variables},
-    chapter,
-};
+use super::calls::{ACTING, EVENT, USER, variables};
 use crate::conformance::{
     Case, Check,
     answer::Answer,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::conformance::{
     End, Variables,
     answer::Answer,
-    context::{Context, fresh, no_answer, skip},
+    context::{Context, encoded, fresh, no_answer, skip},
 };
 
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
@@ -177,14 +177,4 @@ pub(super) fn variables(answer: &Answer) -> Result<Variables, End> {
 pub(super) fn items(info: &Answer) -> BTreeMap<String, String> {
     let items: Vec<BTreeMap<String, String>> = serde_json::from_str(&info.body).unwrap_or_default();
     items.into_iter().filter_map(|mut item| Some((item.remove("label")?, item.remove("value")?))).collect()
-}
-
-/// A text as it is written in a form.
-pub(super) fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }

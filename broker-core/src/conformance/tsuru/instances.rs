@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{
-    calls::{ACTING, EVENT, USER, encoded, items},
-    chapter,
-};
+use super::calls::{ACTING, EVENT, USER, items};
 use crate::conformance::{
     Case, Check, End,
     answer::Answer,
-    context::{Context, fresh, skip},
+    context::{Context, encoded, fresh, skip},
 };
 
 pub(super) const CASES: &[Case] = chapter! { "Instances":

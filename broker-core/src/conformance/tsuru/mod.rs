@@ -12,20 +12,6 @@ pub(super) fn cases() -> Vec<Case> {
     [transport::CASES, instances::CASES, binds::CASES, removal::CASES].concat()
 }
 
-/// Lines of a chapter: number, level, sentence, function.
-macro_rules! chapter {
-    ($chapter:literal: $($id:literal $level:ident $run:ident $title:literal,)*) => {
-        &[$($crate::conformance::Case {
-            id: $id,
-            level: $crate::conformance::Level::$level,
-            chapter: $chapter,
-            title: $title,
-            run: |context| Box::pin($run(context)),
-        }),*]
-    };
-}
-use chapter;
-
 #[cfg(test)]
 mod tests {
     #[test]

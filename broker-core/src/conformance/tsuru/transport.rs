@@ -9,10 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    calls::{ACTING, FORM, JSON, PLANS},
-    chapter,
-};
+use super::calls::{ACTING, FORM, JSON, PLANS};
 use crate::conformance::{
     Case, Check, End,
     answer::Answer,
@@ -315,7 +312,8 @@ async fn a110(c: &Context<'_>) -> Check {
     for answer in refusals(c).await? {
         let password = c.options.password.expose();
         let leaks = TELLS.iter().any(|text| answer.body.contains(text))
-            || (!password.is_empty() && answer.body.contains(password));
+            // A short one may be part of a name by chance.
+            || (password.len() >= 6 && answer.body.contains(password));
         answer.must(!leaks, "neither the password nor a stack trace in the body")?;
     }
     Ok(())

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use tracing::info;
 
 use super::{
     instances::plan_of,
-    request::{self, BindingBody, Body, Caller},
+    request::{self, BindingBody, Body, Caller, Path},
     respond::{Refusal, accepted, done, state_of},
 };
 use crate::{

@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde_json::{Value, json};
 use tracing::info;
 
 use super::{
     catalog,
-    request::{self, Body, Caller, InstanceBody},
+    request::{self, Body, Caller, InstanceBody, Path},
     respond::{Refusal, accepted, done, state_of},
 };
 use crate::{

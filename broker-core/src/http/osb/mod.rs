@@ -52,3 +52,17 @@ async fn speak(request: Request, next: Next) -> Response {
     }
     answer
 }
+
+/// Reads the headers that this dialect looks at.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_headers(request: axum::http::Request<()>) {
+    use axum::extract::FromRequestParts as _;
+    use futures::FutureExt as _;
+
+    let _ = request::version(request.headers());
+    let mut parts = request.into_parts().0;
+    let caller = request::Caller::from_request_parts(&mut parts, &()).now_or_never().expect("nothing to wait for");
+    if let Ok(request::Caller { actor, .. }) = caller {
+        assert!(actor.user.len() < 64 * 1024 && actor.event.chars().count() <= 256, "a long name was let in");
+    }
+}

@@ -12,6 +12,7 @@ use super::{QUICK, REQUEST_IDENTITY, catalog, respond::Refusal};
 use crate::{
     Catalog, InstanceName, Parameters, Plan,
     lifecycle::{Actor, Ask},
+    wire,
 };
 
 const VERSION: &str = "x-broker-api-version";
@@ -97,6 +98,18 @@ fn originator(header: &str) -> Result<String, Refusal> {
     Ok(format!("{platform}:{user}"))
 }
 
+/// What a path names.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let named = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        named.map(|named| Self(named.0)).map_err(|_| Refusal::bad_request("the path is not UTF-8 text"))
+    }
+}
+
 /// A body of JSON.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -106,19 +119,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let body = super::super::extract::whole_in_time(request.into_body()).await;
         let body = body.map_err(|(status, sentence)| Refusal::new(status, sentence))?;
-        let read = serde_json::from_slice(&body);
-        Ok(Self(read.map_err(|error| Refusal::bad_request(unreadable(&error)))?))
+        Ok(Self(read(&body)?))
     }
 }
 
-/// Says where, and quotes nothing: what is there may be a secret.
-fn unreadable(error: &serde_json::Error) -> String {
-    let what = if error.is_data() { "a field is of another type than is wanted" } else { "it is no JSON" };
-    format!("the body can't be read: {what}, at line {} column {}", error.line(), error.column())
+/// A body within the limits (SPEC T-9). What is wrong with it is told without its values: they may be secrets.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let refusal = |malformed: wire::Malformed| Refusal::bad_request(malformed.to_string());
+    let body = wire::read_json(body).map_err(refusal)?;
+    for object in [&body, &body["context"]] {
+        for (name, value) in object.as_object().into_iter().flatten() {
+            wire::within_limit(name, value.as_str().unwrap_or_default()).map_err(refusal)?;
+        }
+    }
+    T::deserialize(body).map_err(|error| {
+        let wanted = error.to_string();
+        let wanted = wanted.rsplit_once(", expected ").map_or("another kind of value", |(_, wanted)| wanted);
+        Refusal::bad_request(format!("the body can't be read: {wanted} is expected somewhere in it"))
+    })
 }
 
 /// Of `provision` and `update`.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct InstanceBody {
     #[serde(default)]
     pub(super) service_id: String,
@@ -151,7 +173,7 @@ impl InstanceBody {
 }
 
 /// Of `bind`.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct BindingBody {
     #[serde(default)]
     pub(super) service_id: String,

@@ -33,18 +33,19 @@ async fn conforms(plan: &str, left: &[&str]) {
     .await;
 
     report.is_clean();
-    assert!(report.count() > 90, "only {} cases ran", report.count());
+    assert!(report.count() > 220, "only {} cases ran", report.count());
     assert_eq!(grounds.servers(), left, "servers were left behind");
     let (log, secrets) = (broker.log(), secrets.into_inner().unwrap());
     assert!(!secrets.is_empty() && !secrets.iter().any(|secret| log.contains(secret)), "a secret is in the log");
 }
 
-#[tokio::test] // A1 to A114, SPEC S-5
+#[tokio::test] // A1 to A114, O1 to O186, SPEC S-5
 async fn the_plan_dedicated_conforms() {
-    conforms("dedicated", &[]).await;
+    // Open Service Broker's cases move instances to the other plan, whose server stays.
+    conforms("dedicated", &["shared"]).await;
 }
 
-#[tokio::test] // A1 to A114, SPEC S-5
+#[tokio::test] // A1 to A114, O1 to O186, SPEC S-5
 async fn the_plan_shared_conforms() {
     conforms("shared", &["shared"]).await;
 }

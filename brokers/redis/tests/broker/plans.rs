@@ -175,3 +175,14 @@ async fn an_instance_of_a_plan_that_is_not_offered_any_more_says_so() {
 
     assert_eq!(refusal, "the plan \"dedicated\" is not offered any more");
 }
+
+#[tokio::test] // SPEC I-20
+async fn a_plan_that_no_way_leads_from_is_fixed() {
+    let grounds = Grounds::new();
+    let crowds = "[[plan]]\nname = \"a\"\nkind = \"shared\"\n[[plan]]\nname = \"b\"\nkind = \"shared\"\n";
+
+    let fixed = |broker: RedisBroker| broker.catalog().plans().iter().map(|plan| plan.fixed).collect::<Vec<_>>();
+
+    assert_eq!(fixed(grounds.broker_of(crowds).await), [true, true]);
+    assert_eq!(fixed(grounds.broker_of(PLANS).await), [false, false, false]);
+}

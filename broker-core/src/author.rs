@@ -1,0 +1,219 @@
+//! Between the framework and an author's code: what it gives back is of a size that can be kept and told (SPEC T-10),
+//! and what its errors say holds no secret that the framework knows of (SPEC S-11).
+
+mod discretion;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::{
+    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Routes, Secret,
+    Tenant, Update,
+    line::{cut, one_line},
+};
+use discretion::discreet;
+
+/// Variables of a binding, and notes of an instance, in bytes.
+const KEPT: usize = 256 * 1024;
+/// Levels of objects and lists within notes: a record that is deeper could not be read again.
+const DEPTH: usize = 64;
+/// Lines that are shown with an instance, and the characters of each part.
+const SHOWN: usize = 100;
+const SHOWN_TEXT: usize = 4096;
+
+/// An author's broker that keeps the rules of this module.
+pub(crate) struct Checked(Arc<dyn Broker>);
+
+impl Checked {
+    pub(crate) fn around(broker: Arc<dyn Broker>) -> Arc<dyn Broker> {
+        Arc::new(Self(broker))
+    }
+}
+
+/// Every call is passed on: one that is left out here would never reach the author.
+#[async_trait]
+impl Broker for Checked {
+    fn catalog(&self) -> Catalog {
+        self.0.catalog()
+    }
+
+    async fn provision(&self, instance: &Instance) -> Result<Notes> {
+        let notes = self.0.provision(instance).await;
+        notes.and_then(kept).map_err(|error| discreet(error, &[&instance.secret]))
+    }
+
+    async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
+        let env = self.0.bind(instance, binding).await;
+        env.and_then(given).map_err(|error| discreet(error, &[&instance.secret, &binding.secret]))
+    }
+
+    async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
+        let done = self.0.unbind(instance, binding).await;
+        done.map_err(|error| discreet(error, &[&instance.secret, &binding.secret]))
+    }
+
+    async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
+        let notes = self.0.update(instance, to).await;
+        notes.and_then(kept).map_err(|error| discreet(error, &[&instance.secret]))
+    }
+
+    async fn deprovision(&self, instance: &Instance) -> Result<()> {
+        self.0.deprovision(instance).await.map_err(|error| discreet(error, &[&instance.secret]))
+    }
+
+    async fn status(&self, instance: &Instance) -> Result<Health> {
+        let health = self.0.status(instance).await.map_err(|error| discreet(error, &[&instance.secret]))?;
+        Ok(match health {
+            Health::Up => Health::Up,
+            Health::Notice(line) => Health::Notice(one_line(&line)),
+            Health::Down(line) => Health::Down(one_line(&line)),
+        })
+    }
+
+    async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
+        let mut items = self.0.info(instance).await.map_err(|error| discreet(error, &[&instance.secret]))?;
+        items.truncate(SHOWN);
+        let short = |item: InfoItem| InfoItem::new(cut(&item.label, SHOWN_TEXT), cut(&item.value, SHOWN_TEXT));
+        Ok(items.into_iter().map(short).collect())
+    }
+
+    fn dashboard(&self, instance: &Instance) -> Option<String> {
+        self.0.dashboard(instance)
+    }
+
+    async fn metrics(&self) -> Result<Vec<Metric>> {
+        self.0.metrics().await.map_err(|error| discreet(error, &[]))
+    }
+
+    async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
+        let own = std::iter::once(&tenant.instance.secret);
+        self.0.reconcile(tenant).await.map_err(|error| {
+            let secrets: Vec<&Secret> = own.chain(tenant.bindings.iter().map(|binding| &binding.secret)).collect();
+            discreet(error, &secrets)
+        })
+    }
+
+    fn routes(self: Arc<Self>) -> Routes {
+        self.0.clone().routes()
+    }
+}
+
+fn kept(notes: Notes) -> Result<Notes> {
+    let mut left = KEPT;
+    match notes.iter().try_for_each(|(name, value)| weigh(name.len(), value, DEPTH, &mut left)) {
+        Some(()) => Ok(notes),
+        None => Err(BrokerError::failed(format!(
+            "the notes are larger than {KEPT} bytes, or nested more than {DEPTH} levels deep: keep large things on the server"
+        ))),
+    }
+}
+
+/// Takes what a value weighs from what is left, about as many bytes as its text has.
+fn weigh(name: usize, value: &Value, depth: usize, left: &mut usize) -> Option<()> {
+    let own = match value {
+        Value::String(text) => text.len(),
+        _ => 8,
+    };
+    *left = left.checked_sub(own + name + 4)?;
+    match value {
+        Value::Object(members) => {
+            let depth = depth.checked_sub(1)?;
+            members.iter().try_for_each(|(name, value)| weigh(name.len(), value, depth, left))
+        }
+        Value::Array(items) => {
+            let depth = depth.checked_sub(1)?;
+            items.iter().try_for_each(|item| weigh(0, item, depth, left))
+        }
+        _ => Some(()),
+    }
+}
+
+fn given(env: EnvVars) -> Result<EnvVars> {
+    let size: usize = env.iter().map(|(name, value)| name.as_str().len() + value.expose().len()).sum();
+    if size <= KEPT {
+        return Ok(env);
+    }
+    Err(BrokerError::failed(format!("the binding's variables have {size} bytes, an app's environment takes {KEPT}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Gives back more than can be kept, and says a secret where it fails.
+    struct Immoderate;
+
+    #[async_trait]
+    impl Broker for Immoderate {
+        fn catalog(&self) -> Catalog {
+            Catalog::new("fake".parse().unwrap())
+        }
+        async fn provision(&self, instance: &Instance) -> Result<Notes> {
+            let deep = (0..70).fold(json!(1), |inner, _| json!([inner]));
+            let large = json!("x".repeat(KEPT));
+            Ok(Notes::from_iter([("n".to_owned(), if instance.team == "deep" { deep } else { large })]))
+        }
+        async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> {
+            Ok(EnvVars::from([("LARGE", "x".repeat(KEPT).as_str())]))
+        }
+        async fn unbind(&self, _: &Instance, binding: &Binding) -> Result<()> {
+            Err(BrokerError::unavailable(format!("no answer to AUTH\n{}", binding.secret.expose())))
+        }
+        async fn status(&self, _: &Instance) -> Result<Health> {
+            Ok(Health::Down("down\nfor good".repeat(1000)))
+        }
+        async fn info(&self, _: &Instance) -> Result<Vec<InfoItem>> {
+            Ok((0..200).map(|_| InfoItem::new("l".repeat(5000), "v".repeat(5000))).collect())
+        }
+    }
+
+    fn cause(error: &BrokerError) -> String {
+        std::error::Error::source(error).unwrap().to_string()
+    }
+
+    #[tokio::test] // SPEC T-10
+    async fn an_author_that_gives_too_much_fails_or_is_cut() {
+        let broker = Checked::around(Arc::new(Immoderate));
+        let mut instance = Instance::new("cache".parse().unwrap(), "small".parse().unwrap());
+        let binding = Binding::new(crate::Consumer::App("web".parse().unwrap()));
+
+        assert!(cause(&broker.provision(&instance).await.unwrap_err()).contains("larger than 262144 bytes"));
+        instance.team = "deep".to_owned();
+        assert!(cause(&broker.provision(&instance).await.unwrap_err()).contains("more than 64 levels"));
+        assert!(cause(&broker.bind(&instance, &binding).await.unwrap_err()).contains("262149 bytes"));
+        let Health::Down(line) = broker.status(&instance).await.unwrap() else { panic!("not down") };
+        assert!(line.starts_with("down for good") && line.chars().count() <= 1001);
+        let info = broker.info(&instance).await.unwrap();
+        assert!(info.len() == 100 && info[0].label.chars().count() == 4097 && info[0].value.chars().count() == 4097);
+    }
+
+    #[tokio::test] // SPEC S-11
+    async fn an_authors_error_loses_the_bindings_secret_and_its_line_breaks() {
+        let broker = Checked::around(Arc::new(Immoderate));
+        let instance = Instance::new("cache".parse().unwrap(), "small".parse().unwrap());
+        let binding = Binding::new(crate::Consumer::App("web".parse().unwrap()));
+
+        let error = broker.unbind(&instance, &binding).await.unwrap_err();
+
+        assert_eq!(cause(&error), "no answer to AUTH [secret]");
+    }
+
+    #[test]
+    fn every_call_of_the_trait_is_passed_on() {
+        let calls = |source: &str, from: &str| {
+            let body = source.split_once(from).unwrap().1.split_once("\n}\n").unwrap().0.to_owned();
+            let calls = body.lines().filter_map(|line| {
+                let line = line.trim();
+                line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")).map(str::to_owned)
+            });
+            calls.map(|call| call.split('(').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let of_trait = calls(include_str!("broker.rs"), "pub trait Broker");
+        assert!(of_trait.len() > 5);
+        assert_eq!(of_trait, calls(include_str!("author.rs"), "impl Broker for Checked"));
+    }
+}
