@@ -2,6 +2,7 @@
 
 mod accounts;
 mod conformance;
+mod crash;
 mod fleet;
 mod isolation;
 mod moves;
