@@ -304,7 +304,7 @@ fn create(world: &World, inner: &mut Inner, headers: &HeaderMap, fields: &Fields
         shown.entry(key.to_owned()).or_default().push_str(&format!("{value}{separator}"));
     }
     shown.remove("");
-    let slow = Duration::from_millis(if plan == "slow" { 300 } else { 0 });
+    let slow = Duration::from_secs(if plan == "slow" { 2 } else { 0 });
     let ready = Instant::now() + if wrong("A62") { Duration::from_secs(60) } else { slow };
     inner
         .instances

@@ -14,7 +14,7 @@ use crate::check;
 /// Cases that need a second service, a maintenance version, metadata or a schema of binds.
 const NOT_OFFERED: [&str; 4] = ["O51", "O63", "O131", "O141"];
 /// Longer than a platform that accepts unfinished work is kept waiting.
-const LONG: Duration = Duration::from_millis(1600);
+const LONG: Duration = Duration::from_millis(2500);
 
 fn target(url: &str) -> Target<'_> {
     Target { url, username: USERNAME, password: PASSWORD, plan: "small" }

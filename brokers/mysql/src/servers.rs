@@ -63,8 +63,11 @@ impl Servers {
             (None, Some(own)) => Server::own_shared(own, config)?,
             (None, None) => anyhow::bail!("there is no server for the plan `{SHARED}`"),
         };
-        if plans.all().iter().any(|offer| offer.kind.is_shared()) {
-            shared.up().await?;
+        // A given server may be down for now; one of the broker's own that can't be started is the operator's to mend.
+        if let Server::Own { own, id, settings } = &shared
+            && plans.all().iter().any(|offer| offer.kind.is_shared())
+        {
+            own.host.ensure(id, &**settings).await?;
         }
         Ok(Self { shared, own })
     }

@@ -6,6 +6,8 @@
 use broker_core::{Binding, Instance, OpaqueId, Secret};
 use sha2::{Digest as _, Sha256};
 
+use crate::settings::is_read_only;
+
 /// The broker's own account on the servers that it starts.
 pub(crate) const ADMIN: &str = "broker";
 
@@ -18,6 +20,8 @@ pub(crate) struct Account {
     password_sha256: String,
     /// What of the server is the tenant's.
     scope: Scope,
+    /// Whether it may only look (SPEC K-9).
+    read_only: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +44,17 @@ pub(crate) struct Dialect {
 impl Account {
     /// Access to a whole server.
     pub(crate) fn on_server(binding: &Binding) -> Self {
-        Self { user: binding.id.clone(), password_sha256: sha256(&binding.secret), scope: Scope::Server }
+        Self::of(binding, Scope::Server)
     }
 
     /// Access to one instance's keys on a server with other tenants.
     pub(crate) fn on_prefix(binding: &Binding, instance: &Instance) -> Self {
-        let scope = Scope::Prefix(instance.id.clone());
-        Self { user: binding.id.clone(), password_sha256: sha256(&binding.secret), scope }
+        Self::of(binding, Scope::Prefix(instance.id.clone()))
+    }
+
+    fn of(binding: &Binding, scope: Scope) -> Self {
+        let read_only = is_read_only(&binding.parameters);
+        Self { user: binding.id.clone(), password_sha256: sha256(&binding.secret), scope, read_only }
     }
 
     /// Whether the account is of this instance on a shared server.
@@ -57,12 +65,16 @@ impl Account {
     /// The rule that allows just what the account is for.
     pub(crate) fn rule(&self, dialect: Dialect) -> Vec<String> {
         let mut rule = vec!["on".to_owned(), format!("#{}", self.password_sha256)];
+        let keys = if self.read_only { "%R~" } else { "~" };
         match &self.scope {
-            Scope::Server => rule.extend(words(WHOLE_SERVER)),
+            Scope::Server => {
+                rule.push(format!("{keys}*"));
+                rule.extend(words(WHOLE_SERVER));
+            }
             Scope::Prefix(id) => {
                 rule.extend([
                     "resetkeys".to_owned(),
-                    format!("~{id}:*"),
+                    format!("{keys}{id}:*"),
                     "resetchannels".to_owned(),
                     format!("&{id}:*"),
                 ]);
@@ -76,6 +88,9 @@ impl Account {
                 }
             }
         }
+        if self.read_only {
+            rule.extend(words(NO_WRITES));
+        }
         rule
     }
 
@@ -85,11 +100,13 @@ impl Account {
         let user = (words.next()? == "user").then(|| words.next())??.parse().ok()?;
         let words: Vec<_> = words.collect();
         let password_sha256 = words.iter().find_map(|word| word.strip_prefix('#'))?.to_owned();
-        let scope = match words.iter().find_map(|word| word.strip_prefix('~'))? {
+        let pattern = |start| words.iter().find_map(|word| word.strip_prefix(start));
+        let (read_only, keys) = pattern("%R~").map(|keys| (true, keys)).or(pattern("~").map(|keys| (false, keys)))?;
+        let scope = match keys {
             "*" => Scope::Server,
             pattern => Scope::Prefix(pattern.strip_suffix(":*")?.parse().ok()?),
         };
-        Some(Self { user, password_sha256, scope })
+        Some(Self { user, password_sha256, scope, read_only })
     }
 }
 
@@ -130,10 +147,25 @@ const OWN_PREFIX: &str = "
 
 /// All but what reaches the machine, other machines, or the broker's account.
 const WHOLE_SERVER: &str = "
-    ~* &* +@all -@admin -@dangerous +info +keys +flushdb +flushall +sort +sort_ro +swapdb +role +lastsave
+    &* +@all -@admin -@dangerous +info +keys +flushdb +flushall +sort +sort_ro +swapdb +role +lastsave
     +client|list +client|unblock +client|no-evict +slowlog|get +slowlog|len
     +latency|latest +latency|histogram +latency|history
     +restore -acl +acl|whoami +acl|cat +acl|genpass";
+
+/// Neither keys, nor messages, nor what others run.
+const NO_WRITES: &str = "-@write -publish -spublish -script|flush -script|kill -function|kill -client|unblock";
+
+/// The account, which nobody can use, that marks an instance on a shared server: by it tenants are counted.
+pub(crate) fn mark(instance: &OpaqueId) -> String {
+    format!("{MARK}{instance}")
+}
+
+/// The instance that an account marks.
+pub(crate) fn marked(user: &str) -> Option<OpaqueId> {
+    user.strip_prefix(MARK)?.parse().ok()
+}
+
+const MARK: &str = "tenant-";
 
 #[cfg(test)]
 mod tests {
@@ -153,8 +185,14 @@ mod tests {
 
     #[test] // SPEC K-3
     fn an_account_file_is_read_as_it_was_written_and_holds_no_password() {
-        let (instance, one, two) = (instance(), binding(), binding());
-        let accounts = [Account::on_server(&one), Account::on_prefix(&two, &instance)];
+        let (instance, one, two, mut three) = (instance(), binding(), binding(), binding());
+        three.parameters.insert("read-only".to_owned(), true.into());
+        let accounts = [
+            Account::on_server(&one),
+            Account::on_prefix(&two, &instance),
+            Account::on_server(&three),
+            Account::on_prefix(&three, &instance),
+        ];
 
         let file = account_file(&Secret::from("s3cret"), &accounts, OLD);
 

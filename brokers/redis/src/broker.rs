@@ -9,39 +9,49 @@ use std::{
 use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Notes, OpaqueId, Plan, Result, Secret,
-    Tenant, cli::Findings,
+    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId, PlanName,
+    Result, Secret, Tenant, Update, cli::Findings,
 };
-use broker_hosting::{Host, Hosting, Recent, RunAs, ServerId, addresses_of, kept_secret};
-use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, ServerErrorKind};
+use broker_hosting::{Containers, Host, Hosting, Member, Recent, RunAs, ServerId, Site, addresses_of};
+use redis::{ConnectionInfo, ErrorKind, ServerErrorKind};
+use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::{
     Config, Size,
     account::Account,
+    fleet::{Shared, SharedServers},
     link::{self, Link, failure},
+    metrics,
+    plans::{self, Kind, Offer},
     server::{Installed, RedisServer},
-    tenants::Tenants,
+    settings::{Backend, Settings, keeps_prefix},
+    tenants::{OLDEST, Tenants},
 };
 
-const DEDICATED: &str = "dedicated";
-const SHARED: &str = "shared";
 /// How long a question about an instance may take.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
 
 /// Hands out Redis: a server of its own to each instance, or a part of a shared one.
 pub struct RedisBroker {
-    config: Config,
-    host: Arc<Host>,
-    /// None when no `redis-server` is installed: then there is only `shared`, on a server given by URL.
+    offers: Vec<Offer>,
+    advertise_host: String,
+    pub(crate) host: Arc<Host>,
+    /// None when no `redis-server` is installed: then no server of a plan is a process of the broker's.
     installed: Option<Installed>,
-    dedicated: Mutex<HashMap<OpaqueId, Arc<Tenants>>>,
+    pub(crate) dedicated: Mutex<HashMap<OpaqueId, Arc<Tenants>>>,
     /// Dedicated servers that were removed lately: an older list does not bring them back.
-    removed: Mutex<Recent<OpaqueId>>,
-    shared: Arc<Tenants>,
-    /// Where apps find the shared server, when it was given by URL.
+    pub(crate) removed: Mutex<Recent<OpaqueId>>,
+    pub(crate) shared: SharedServers,
+}
+
+/// Where an instance is.
+pub(crate) struct Home {
+    pub(crate) tenants: Arc<Tenants>,
+    /// Where apps find the server, when it was given by URL.
     given: Option<(String, u16)>,
+    is_shared: bool,
 }
 
 impl RedisBroker {
@@ -51,40 +61,34 @@ impl RedisBroker {
     /// When the configuration can't work, in one sentence for the operator. A shared server that
     /// is only down at the moment is no error: calls that need it fail until it is back.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let given = config.shared_url()?.map(|url| link::at_url(&url)).transpose()?;
-        let installed = match (Installed::find(&config.redis_server).await, &given) {
-            (Ok(installed), _) => Some(installed),
-            (Err(missing), Some(_)) => {
-                warn!("the plan `{DEDICATED}` is not offered: {missing:#}");
-                None
-            }
-            (Err(missing), None) => return Err(missing),
-        };
+        let (offers, installed) = offers(&config).await?;
+        for member in given_servers(&offers) {
+            let Site::Given(url) = &member.site else { continue };
+            examine(&link::at_url(&Secret::from(url.expose_secret()))?).await?;
+        }
+        let contained = offers.iter().any(|offer| offer.starts() == Some(Backend::Container));
         let hosting = Hosting {
             root: config.servers_dir.clone(),
             ports: config.ports.clone(),
             addresses: addresses_of(&config.advertise_host, &config.bind).await?,
             run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("redis")),
-            containers: None,
+            containers: contained.then(|| containers(&config)),
         };
         let host = Arc::new(Host::open(hosting).await?);
-        let shared = match (&given, &installed) {
-            (Some(info), _) => {
-                examine(info).await?;
-                Tenants::on_given(info.clone())?
-            }
-            (None, Some(installed)) => own_shared(&host, installed, config.shared_maxmemory)?,
-            (None, None) => anyhow::bail!("there is no server for the plan `{SHARED}`"),
+        let shared = SharedServers {
+            host: Arc::clone(&host),
+            installed: installed.clone(),
+            advertise_host: config.advertise_host.clone(),
+            open: Mutex::default(),
         };
-        let given = given.map(|info| reachable(&info, &config.advertise_host)).transpose()?;
         Ok(Self {
-            config,
+            offers,
+            advertise_host: config.advertise_host,
             host,
             installed,
             dedicated: Mutex::default(),
             removed: Mutex::default(),
-            shared: Arc::new(shared),
-            given,
+            shared,
         })
     }
 
@@ -93,112 +97,198 @@ impl RedisBroker {
     /// # Errors
     /// When the configuration can't work.
     pub async fn offer(config: &Config) -> anyhow::Result<Catalog> {
-        let given = config.shared_url()?;
-        match Installed::find(&config.redis_server).await {
-            Ok(_) => Ok(catalog(config, true)),
-            Err(_) if given.is_some() => Ok(catalog(config, false)),
-            Err(missing) => Err(missing),
-        }
+        Ok(catalog(&offers(config).await?.0))
     }
 
-    /// Looks at the program and the server that the configuration names; nothing is started or changed.
+    /// Looks at the programs and the servers that the configuration names; nothing is started or changed.
     pub async fn check(config: &Config, findings: &mut Findings) {
-        let given = match config.shared_url().and_then(|url| url.map(|url| link::at_url(&url)).transpose()) {
-            Ok(given) => given,
-            Err(problem) => return findings.problem("shared server", format!("{problem:#}")),
+        let offers = match offers(config).await {
+            Ok((offers, _)) => offers,
+            Err(problem) => return findings.problem("plans", format!("{problem:#}")),
         };
-        match (Installed::find(&config.redis_server).await, &given) {
-            (Ok(_), _) => findings.found("redis-server", &config.redis_server),
-            (Err(missing), Some(_)) => {
-                findings.found("redis-server", format!("none, the plan `{DEDICATED}` is not offered: {missing:#}"));
-            }
-            (Err(missing), None) => findings.problem("redis-server", format!("{missing:#}")),
+        let names: Vec<_> = offers.iter().map(|offer| offer.plan.name.as_str()).collect();
+        findings.found("plans", names.join(", "));
+        match Installed::find(&config.redis_server).await {
+            Ok(_) => findings.found("redis-server", &config.redis_server),
+            Err(missing) => findings.found("redis-server", format!("none, and no plan needs it: {missing:#}")),
         }
-        match &given {
-            Some(info) => findings.add_result("shared server", examine(info).await.map(|()| info.addr())),
-            None => findings.found("shared server", "the broker starts one"),
+        for member in given_servers(&offers) {
+            let Site::Given(url) = &member.site else { continue };
+            let info = link::at_url(&Secret::from(url.expose_secret()));
+            let examined = match &info {
+                Ok(info) => examine(info).await.map(|()| info.addr().to_string()),
+                Err(wrong) => Err(anyhow::anyhow!("{wrong:#}")),
+            };
+            findings.add_result(format!("shared server {}", member.id), examined);
         }
         let addresses = addresses_of(&config.advertise_host, &config.bind).await;
         let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
         findings.add_result("advertise-host", addresses);
     }
 
-    /// The server that an instance is on.
-    fn tenants(&self, instance: &Instance) -> Result<Arc<Tenants>> {
-        match (instance.plan.as_str(), &self.installed) {
-            (SHARED, _) => Ok(Arc::clone(&self.shared)),
-            (DEDICATED, Some(installed)) => {
-                let id: ServerId = instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))?;
-                let settings = RedisServer {
-                    installed: installed.clone(),
-                    admin: instance.secret.clone(),
-                    maxmemory: self.config.maxmemory,
-                    databases: 16,
-                };
-                let mut dedicated = self.dedicated.lock().unwrap_or_else(PoisonError::into_inner);
-                let fresh = || Arc::new(Tenants::on_own(Arc::clone(&self.host), id, settings));
-                Ok(Arc::clone(dedicated.entry(instance.id.clone()).or_insert_with(fresh)))
+    pub(crate) fn find(&self, plan: &PlanName) -> Result<&Offer> {
+        let found = self.offers.iter().find(|offer| offer.plan.name == *plan);
+        found.ok_or_else(|| BrokerError::bad_request(format!("the plan \"{plan}\" is not offered any more")))
+    }
+
+    pub(crate) fn home(&self, instance: &Instance) -> Result<Home> {
+        match &self.find(&instance.plan)?.kind {
+            Kind::Shared { servers, settings } => {
+                let Shared { tenants, given, .. } = self.shared.of(instance, servers, settings)?;
+                Ok(Home { tenants, given, is_shared: true })
             }
-            (plan, _) => Err(BrokerError::bad_request(format!("the plan \"{plan}\" is not offered any more"))),
+            Kind::Dedicated { settings, choices } => {
+                let settings = settings.clone().chosen(choices, &instance.parameters);
+                let tenants = self.own_server(instance, self.server(instance, settings)?)?;
+                Ok(Home { tenants, given: None, is_shared: false })
+            }
         }
     }
 
+    /// An instance's own server, which is set up as its record says from its next start on.
+    pub(crate) fn own_server(&self, instance: &Instance, setup: RedisServer) -> Result<Arc<Tenants>> {
+        let id: ServerId = instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))?;
+        let mut dedicated = self.dedicated.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = dedicated.get(&instance.id) {
+            known.set_up(setup);
+            return Ok(Arc::clone(known));
+        }
+        let fresh = Arc::new(Tenants::on_own(Arc::clone(&self.host), id, setup));
+        dedicated.insert(instance.id.clone(), Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    pub(crate) fn server(&self, instance: &Instance, settings: Settings) -> Result<RedisServer> {
+        let server = RedisServer::new(self.installed.as_ref(), instance.secret.clone(), settings, 16);
+        server.map_err(|why| BrokerError::failed(format!("{why:#}")))
+    }
+
     /// Where apps find an instance's server; none before it was made.
-    fn address(&self, instance: &Instance, tenants: &Tenants) -> Result<Option<(String, u16)>> {
-        match &self.given {
-            Some(given) if is_shared(instance) => Ok(Some(given.clone())),
-            _ => Ok(tenants.own_port()?.map(|port| (self.config.advertise_host.clone(), port))),
+    fn address(&self, home: &Home) -> Result<Option<(String, u16)>> {
+        match &home.given {
+            Some(given) => Ok(Some(given.clone())),
+            None => Ok(home.tenants.own_port()?.map(|port| (self.advertise_host.clone(), port))),
         }
     }
 }
 
-fn catalog(config: &Config, has_dedicated: bool) -> Catalog {
+/// What can be offered with what is installed.
+async fn offers(config: &Config) -> anyhow::Result<(Vec<Offer>, Option<Installed>)> {
+    let mut offers = plans::read(config)?;
+    let installed = Installed::find(&config.redis_server).await;
+    let is_missing = |offer: &Offer| offer.starts() == Some(Backend::Process);
+    match installed {
+        Ok(installed) => Ok((offers, Some(installed))),
+        Err(_) if !offers.iter().any(is_missing) => Ok((offers, None)),
+        Err(missing) if config.plans.is_none() && !offers.iter().all(is_missing) => {
+            warn!("the plan `{}` is not offered: {missing:#}", plans::DEDICATED);
+            offers.retain(|offer| !is_missing(offer));
+            Ok((offers, None))
+        }
+        Err(missing) => Err(missing),
+    }
+}
+
+fn given_servers(offers: &[Offer]) -> Vec<Member> {
+    let servers = offers.iter().filter_map(|offer| match &offer.kind {
+        Kind::Shared { servers, .. } => Some(servers.members()),
+        Kind::Dedicated { .. } => None,
+    });
+    servers.flat_map(|members| members.to_vec()).filter(|member| matches!(member.site, Site::Given(_))).collect()
+}
+
+fn containers(config: &Config) -> Containers {
+    Containers {
+        engine: config.docker_engine.clone(),
+        build_network: config.docker_build_network.clone(),
+        ..Containers::new("redis-broker")
+    }
+}
+
+fn catalog(offers: &[Offer]) -> Catalog {
     let catalog = Catalog::new("redis".parse().expect("a valid name"));
-    let catalog = match has_dedicated {
-        true => catalog.plan(Plan::new(DEDICATED, dedicated_description(config.maxmemory)).fixed()),
-        false => catalog,
-    };
-    catalog.plan(Plan::new(SHARED, SHARED_DESCRIPTION).fixed())
+    offers.iter().fold(catalog, |catalog, offer| {
+        // From a shared plan an instance moves to a dedicated one, from there to any.
+        let is_way = |other: &Offer| match offer.kind {
+            Kind::Shared { .. } => matches!(other.kind, Kind::Dedicated { .. }),
+            Kind::Dedicated { .. } => other.plan.name != offer.plan.name,
+        };
+        let plan = offer.plan.clone();
+        catalog.plan(if offers.iter().any(is_way) { plan } else { plan.fixed() })
+    })
 }
 
 #[async_trait]
 impl Broker for RedisBroker {
     fn catalog(&self) -> Catalog {
-        catalog(&self.config, self.installed.is_some())
+        catalog(&self.offers)
     }
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {
-        let up = self.tenants(instance)?.up().await?;
+        if let Kind::Shared { servers, settings } = &self.find(&instance.plan)?.kind {
+            let server = self.shared.place(instance, servers, settings).await?;
+            return Ok(Notes::from_iter([("server".to_owned(), server.as_str().into())]));
+        }
+        let up = self.home(instance)?.tenants.up().await?;
         up.link.ping().await.map_err(failure)?;
         Ok(Notes::new())
     }
 
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
-        let tenants = self.tenants(instance)?;
-        tenants.allow(&account(instance, binding)).await?;
+        let home = self.home(instance)?;
+        home.tenants.allow(&account(&home, instance, binding)).await?;
         let (host, port) = self
-            .address(instance, &tenants)?
+            .address(&home)?
             .ok_or_else(|| BrokerError::unavailable(format!("the server of {} has no port", instance.id)))?;
-        Ok(env(&host, port, instance, binding))
+        let prefixed = home.is_shared || keeps_prefix(instance);
+        Ok(env(&host, port, prefixed.then_some(instance), binding))
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
-        self.tenants(instance)?.forbid(std::slice::from_ref(&binding.id)).await
+        self.home(instance)?.tenants.forbid(std::slice::from_ref(&binding.id)).await
+    }
+
+    async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
+        let (from, wanted) = (self.find(&instance.plan)?, self.find(&to.plan)?);
+        match (&from.kind, &wanted.kind) {
+            (Kind::Dedicated { .. }, Kind::Dedicated { settings, choices }) => {
+                let tenants = self.home(instance)?.tenants;
+                let settings = settings.clone().chosen(choices, &to.parameters);
+                tenants.reshape(self.server(instance, settings)?).await?;
+                Ok(instance.notes.clone())
+            }
+            (Kind::Shared { .. }, Kind::Dedicated { settings, choices }) => {
+                self.move_out(instance, settings.clone().chosen(choices, &to.parameters)).await
+            }
+            (Kind::Dedicated { .. }, Kind::Shared { servers, settings }) => {
+                self.move_in(instance, wanted, servers, settings).await
+            }
+            (Kind::Shared { .. }, Kind::Shared { .. }) if from.plan.name == wanted.plan.name => {
+                Ok(instance.notes.clone())
+            }
+            (Kind::Shared { .. }, Kind::Shared { .. }) => Err(BrokerError::bad_request(
+                "an instance does not move from one shared plan to another: move it to a dedicated plan first",
+            )),
+        }
     }
 
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
-        let tenants = self.tenants(instance)?;
-        if is_shared(instance) {
-            return tenants.erase(&instance.id).await;
+        let kind = &self.find(&instance.plan)?.kind;
+        self.clean(instance, matches!(kind, Kind::Shared { .. })).await?;
+        if let Kind::Shared { servers, settings } = kind {
+            for server in self.shared.all_of(instance, servers, settings)? {
+                server.tenants.erase(&instance.id).await?;
+            }
+            return Ok(());
         }
         self.removed.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.id.clone());
-        tenants.remove(&instance.id).await?;
+        self.home(instance)?.tenants.remove(&instance.id).await?;
         self.dedicated.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance.id);
         Ok(())
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
-        let Some(link) = self.tenants(instance)?.if_up().await? else {
+        let Some(link) = self.home(instance)?.tenants.if_up().await? else {
             return Ok(Health::Down("its server is down and will be started again".to_owned()));
         };
         Ok(match timeout(ASK_WITHIN, link.ping()).await {
@@ -211,45 +301,49 @@ impl Broker for RedisBroker {
     }
 
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
-        let tenants = self.tenants(instance)?;
+        let home = self.home(instance)?;
         let mut items = Vec::new();
-        if let Some((host, port)) = self.address(instance, &tenants)? {
+        if let Some((host, port)) = self.address(&home)? {
             items.push(InfoItem::new("Address", format!("{}:{port}", bracketed(&host))));
         }
-        if is_shared(instance) {
+        if home.is_shared {
             items.push(InfoItem::new("Key prefix", format!("{}:", instance.id)));
-        } else if let Some(link) = tenants.if_up().await? {
-            items.extend(usage(&link).await);
+        }
+        if let Some(link) = home.tenants.if_up().await? {
+            items.extend(usage(&link, home.is_shared).await);
         }
         Ok(items)
     }
 
+    async fn metrics(&self) -> Result<Vec<Metric>> {
+        let mut servers = Vec::new();
+        for (id, server) in self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            servers.push(("shared", id.to_string(), Arc::clone(&server.tenants)));
+        }
+        for (id, tenants) in self.dedicated.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            servers.push(("dedicated", id.to_string(), Arc::clone(tenants)));
+        }
+        Ok(metrics::of(servers).await)
+    }
+
     async fn reconcile(&self, Tenant { instance, bindings, .. }: &Tenant) -> Result<()> {
-        if self.removed.lock().unwrap_or_else(PoisonError::into_inner).contains(&instance.id) {
+        let is_shared = matches!(self.find(&instance.plan)?.kind, Kind::Shared { .. });
+        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner).contains(&instance.id);
+        if (removed && !is_shared) || !self.tidy(instance, is_shared).await? {
             return Ok(());
         }
-        let accounts = bindings.iter().map(|binding| account(instance, binding)).collect();
-        self.tenants(instance)?.restore(&instance.id, accounts).await
+        let home = self.home(instance)?;
+        let accounts = bindings.iter().map(|binding| account(&home, instance, binding)).collect();
+        home.tenants.restore(&instance.id, accounts).await
     }
 }
 
-const SHARED_DESCRIPTION: &str = "Keys under a prefix on a server shared with others: memory and CPU are not isolated, \
-    and EVAL, KEYS, SCAN, INFO and FLUSHDB are missing";
-
-fn dedicated_description(memory: Size) -> String {
-    format!("A Redis server of its own with {memory} of memory and all commands, written to disk every second")
+fn account(home: &Home, instance: &Instance, binding: &Binding) -> Account {
+    if home.is_shared { Account::on_prefix(binding, instance) } else { Account::on_server(binding) }
 }
 
-fn is_shared(instance: &Instance) -> bool {
-    instance.plan.as_str() == SHARED
-}
-
-fn account(instance: &Instance, binding: &Binding) -> Account {
-    if is_shared(instance) { Account::on_prefix(binding, instance) } else { Account::on_server(binding) }
-}
-
-/// What an app finds in its environment (SPEC K-1).
-fn env(host: &str, port: u16, instance: &Instance, binding: &Binding) -> EnvVars {
+/// What an app finds in its environment (SPEC K-1); `prefixed` is its instance when its keys have a prefix.
+fn env(host: &str, port: u16, prefixed: Option<&Instance>, binding: &Binding) -> EnvVars {
     let (user, password) = (binding.id.as_str(), binding.secret.expose());
     let env = EnvVars::default()
         .with("REDIS_URL", format!("redis://{user}:{password}@{}:{port}/0", bracketed(host)))
@@ -257,7 +351,10 @@ fn env(host: &str, port: u16, instance: &Instance, binding: &Binding) -> EnvVars
         .with("REDIS_PORT", port.to_string())
         .with("REDIS_USERNAME", user)
         .with("REDIS_PASSWORD", binding.secret.clone());
-    if is_shared(instance) { env.with("REDIS_PREFIX", format!("{}:", instance.id)) } else { env }
+    match prefixed {
+        Some(instance) => env.with("REDIS_PREFIX", format!("{}:", instance.id)),
+        None => env,
+    }
 }
 
 /// An IPv6 address as it is written before a port.
@@ -265,34 +362,27 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// What a dedicated server uses; nothing when it does not answer.
-async fn usage(link: &Link) -> Vec<InfoItem> {
-    let Ok(Ok(memory)) = timeout(ASK_WITHIN, link.info("memory")).await else { return Vec::new() };
-    let bytes = |name: &str| memory.get(name).and_then(|number| number.parse().ok()).map(Size);
-    let used = bytes("used_memory").zip(bytes("maxmemory"));
-    used.map(|(used, limit)| InfoItem::new("Memory", format!("{used} of {limit}"))).into_iter().collect()
-}
-
-/// The server that the broker starts for the plan `shared`, when an instance first needs it.
-fn own_shared(host: &Arc<Host>, installed: &Installed, maxmemory: Size) -> anyhow::Result<Tenants> {
-    let admin = Secret::from(kept_secret(&host.file("shared-admin-password"))?);
-    let settings = RedisServer { installed: installed.clone(), admin, maxmemory, databases: 1 };
-    let id = SHARED.parse().map_err(anyhow::Error::msg)?;
-    Ok(Tenants::on_own(Arc::clone(host), id, settings))
-}
-
-/// The address under which apps reach the server of a URL: what is this machine for us is not for them.
-fn reachable(info: &ConnectionInfo, advertised: &str) -> anyhow::Result<(String, u16)> {
-    let ConnectionAddr::Tcp(host, port) = info.addr() else { anyhow::bail!("the shared server's URL has no host") };
-    let loopback = host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    Ok((if loopback { advertised.to_owned() } else { host.clone() }, *port))
+/// What a server is and, when it is the instance's own, uses; nothing when it does not answer.
+async fn usage(link: &Link, is_shared: bool) -> Vec<InfoItem> {
+    let Ok(Ok(figures)) = timeout(ASK_WITHIN, link.info("everything")).await else { return Vec::new() };
+    let number = |name: &str| figures.get(name).and_then(|number| number.parse::<u64>().ok());
+    let mut items = Vec::new();
+    if !is_shared {
+        let memory = number("used_memory").zip(number("maxmemory"));
+        items.extend(memory.map(|(used, most)| InfoItem::new("Memory", format!("{} of {}", Size(used), Size(most)))));
+        let clients = number("connected_clients").zip(number("maxclients"));
+        items.extend(clients.map(|(open, most)| InfoItem::new("Connections", format!("{open} of {most}"))));
+        items.extend(figures.get("maxmemory_policy").map(|policy| InfoItem::new("When full", policy.as_str())));
+    }
+    items.extend(figures.get("redis_version").map(|version| InfoItem::new("Version", version.as_str())));
+    items
 }
 
 /// Looks whether tenants can be kept apart on a server given by URL.
 async fn examine(info: &ConnectionInfo) -> anyhow::Result<()> {
     let server = info.addr();
     let link = Link::new(info.clone())?;
-    let asked = match link.users().await {
+    let asked = match link.accounts().await {
         Ok(_) => link.about().await,
         Err(refused) => Err(refused),
     };
@@ -314,7 +404,7 @@ async fn examine(info: &ConnectionInfo) -> anyhow::Result<()> {
     };
     let (major, minor) = about.dialect.version;
     anyhow::ensure!(
-        about.dialect.version >= (7, 0),
+        about.dialect.version >= OLDEST,
         "the shared server {server} is version {major}.{minor}, and 7.0 is the oldest that keeps tenants apart"
     );
     if about.dialect.many_databases {
@@ -333,23 +423,15 @@ mod tests {
 
     #[test] // SPEC K-1
     fn an_apps_environment_has_the_parts_and_the_whole() {
-        let instance = Instance::new("cache".parse().unwrap(), SHARED.parse().unwrap());
+        let instance = Instance::new("cache".parse().unwrap(), "shared".parse().unwrap());
         let binding = Binding::new(Consumer::App("blog".parse().unwrap()));
 
-        let env = env("fd00::1", 20_000, &instance, &binding);
+        let env = env("fd00::1", 20_000, Some(&instance), &binding);
 
         let (user, password) = (&binding.id, binding.secret.expose());
         assert_eq!(env.get("REDIS_URL").unwrap().expose(), format!("redis://{user}:{password}@[fd00::1]:20000/0"));
         assert_eq!(env.get("REDIS_HOST").unwrap().expose(), "fd00::1");
         assert_eq!(env.get("REDIS_PREFIX").unwrap().expose(), format!("{}:", instance.id));
         assert_eq!(env.len(), 6);
-    }
-
-    #[test]
-    fn apps_reach_a_server_on_this_machine_under_the_advertised_host() {
-        let at = |url: &str| reachable(&link::at_url(&Secret::from(url)).unwrap(), "172.17.0.1").unwrap();
-        assert_eq!(at("redis://:pw@127.0.0.1:7000"), ("172.17.0.1".to_owned(), 7000));
-        assert_eq!(at("redis://:pw@localhost"), ("172.17.0.1".to_owned(), 6379));
-        assert_eq!(at("redis://:pw@cache.example:7000"), ("cache.example".to_owned(), 7000));
     }
 }

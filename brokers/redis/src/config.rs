@@ -1,10 +1,16 @@
 //! What the operator can set.
 
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use anyhow::Context as _;
 use broker_core::Secret;
 use broker_hosting::{Ports, RunAs};
+use serde::Deserialize;
 
 /// The Redis broker's own settings.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,6 +43,20 @@ pub struct Config {
     /// Memory for data in the broker's own server of the plan `shared`, all tenants together
     #[arg(long, env = "REDIS_BROKER_SHARED_MAXMEMORY", value_name = "SIZE", default_value = "256mb")]
     pub shared_maxmemory: Size,
+    /// File of plans (TOML), see the broker's README [default: the plans `dedicated` and `shared`]
+    #[arg(long, env = "REDIS_BROKER_PLANS", value_name = "FILE", conflicts_with_all = ["shared_url", "shared_url_file"])]
+    pub plans: Option<PathBuf>,
+    /// Socket of the Docker engine, for plans whose servers run in containers
+    #[arg(
+        long,
+        env = "REDIS_BROKER_DOCKER_ENGINE",
+        value_name = "SOCKET",
+        default_value = "unix:///var/run/docker.sock"
+    )]
+    pub docker_engine: String,
+    /// Network of the steps that build the servers' image [default: the engine's choice]
+    #[arg(long, env = "REDIS_BROKER_DOCKER_BUILD_NETWORK", value_name = "NETWORK")]
+    pub docker_build_network: Option<String>,
     /// User that the broker's own servers run as when the broker is root [default: redis, if there is one]
     #[arg(long, env = "REDIS_BROKER_RUN_AS", value_name = "USER")]
     pub run_as: Option<RunAs>,
@@ -46,12 +66,17 @@ impl Config {
     /// The shared server's URL, if one was given.
     pub(crate) fn shared_url(&self) -> anyhow::Result<Option<Secret>> {
         let Some(file) = &self.shared_url_file else { return Ok(self.shared_url.clone()) };
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read the shared server's URL from {}", file.display()))?;
-        let url = text.lines().next().unwrap_or_default().trim();
-        anyhow::ensure!(!url.is_empty(), "the first line of {} is empty, write a URL there", file.display());
-        Ok(Some(Secret::from(url)))
+        Ok(Some(Secret::from(first_line(file)?)))
     }
+}
+
+/// The URL of a shared server, from a file.
+pub(crate) fn first_line(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the shared server's URL from {}", file.display()))?;
+    let url = text.lines().next().unwrap_or_default().trim();
+    anyhow::ensure!(!url.is_empty(), "the first line of {} is empty, write a URL there", file.display());
+    Ok(url.to_owned())
 }
 
 /// An amount of memory, written as Redis does: `64mb`, `1gb`, or in bytes.
@@ -61,7 +86,8 @@ impl Config {
 /// assert_eq!("64mb".parse::<Size>().unwrap(), Size(64 << 20));
 /// assert!("much".parse::<Size>().is_err());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Size(
     /// In bytes.
     pub u64,
@@ -86,6 +112,14 @@ impl FromStr for Size {
             .filter(|bytes| *bytes >= 1 << 20)
             .map(Self)
             .ok_or_else(|| "a size is written like 64mb or 1gb, and is at least 1mb".to_owned())
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(raw: String) -> Result<Self, String> {
+        raw.parse()
     }
 }
 

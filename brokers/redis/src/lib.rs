@@ -1,17 +1,25 @@
 //! A service broker that hands out Redis.
 //!
-//! Two plans. *dedicated*, the default: a `redis-server` process per instance, started through
-//! `broker-hosting`, with all commands and a memory limit of its own. *shared*: tenants on one server,
-//! kept apart by access rules on a key prefix; that server is given by URL or started by the broker.
+//! Plans are of two kinds, and come from a file or are two that need none. *dedicated*: a `redis-server` per
+//! instance, a process or a container, started through `broker-hosting`, with all commands and limits of its
+//! own. *shared*: tenants on one of several servers, kept apart by access rules on a key prefix; those servers
+//! are given by URL or started by the broker.
 //!
-//! [`RedisBroker`] is the policy; what is said to a server is in `link`, who may do what there in
-//! `account`, and how the broker's own servers are set up in `server`.
+//! [`RedisBroker`] is the policy and `plans` what it offers; what is said to a server is in `link`, who may do
+//! what there in `account`, how instances change their kind of plan in `moves`, on which shared server an instance is in `fleet`, and how the broker's own servers
+//! are set up in `settings` and `server`.
 
 mod account;
 mod broker;
 mod config;
+mod copy;
+mod fleet;
 mod link;
+mod metrics;
+mod moves;
+mod plans;
 mod server;
+mod settings;
 mod tenants;
 
 pub use broker::RedisBroker;

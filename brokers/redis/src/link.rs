@@ -1,7 +1,10 @@
 //! What is said to a Redis server: commands, in the words of the broker. Every one has a time limit and
 //! may be repeated.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use broker_core::{BrokerError, OpaqueId, Secret};
@@ -11,11 +14,17 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
     cmd, pipe,
 };
+use tokio::time::{Instant, sleep};
 
-use crate::account::{Account, Dialect};
+use crate::{
+    account::{Account, Dialect, mark, marked},
+    settings::Settings,
+};
 
 /// How long the server may take for one command. `SCAN` and `ACL` commands stay far below it.
 const COMMAND_WITHIN: Duration = Duration::from_secs(5);
+/// How long all data may take on its way to disk.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(300);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// How many commands travel together.
 const BATCH: usize = 500;
@@ -32,6 +41,15 @@ pub(crate) struct About {
     pub(crate) dialect: Dialect,
     /// Another one after each start.
     pub(crate) run: String,
+}
+
+/// The accounts on a server.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    /// By their names, which are those of bindings.
+    pub(crate) users: HashSet<OpaqueId>,
+    /// The instances that are marked.
+    pub(crate) marked: HashSet<OpaqueId>,
 }
 
 /// A server's address and the administrator's credentials there.
@@ -108,7 +126,7 @@ impl Link {
                     .arg(account.rule(dialect))
                     .ignore();
             }
-            self.ask_all(&together).await?;
+            let () = self.ask_all(&together).await?;
         }
         Ok(())
     }
@@ -122,25 +140,97 @@ impl Link {
         Ok(())
     }
 
-    /// The names of all accounts that look like a binding's.
-    pub(crate) async fn users(&self) -> RedisResult<Vec<OpaqueId>> {
+    /// The accounts there are: of bindings, and the marks of instances.
+    pub(crate) async fn accounts(&self) -> RedisResult<Accounts> {
         let names: Vec<String> = self.ask(cmd("ACL").arg("USERS")).await?;
-        Ok(names.into_iter().filter_map(|name| name.parse().ok()).collect())
+        let mut accounts = Accounts::default();
+        for name in names {
+            if let Ok(user) = name.parse() {
+                accounts.users.insert(user);
+            } else {
+                accounts.marked.extend(marked(&name));
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// Marks instances, so that they are counted.
+    pub(crate) async fn mark(&self, instance: &OpaqueId) -> RedisResult<()> {
+        self.ask(cmd("ACL").arg("SETUSER").arg(mark(instance)).arg("reset")).await
+    }
+
+    /// Whether an instance is marked.
+    pub(crate) async fn has_mark(&self, instance: &OpaqueId) -> RedisResult<bool> {
+        let account: Option<redis::Value> = self.ask(cmd("ACL").arg("GETUSER").arg(mark(instance))).await?;
+        Ok(account.is_some())
+    }
+
+    /// Removes an instance's mark.
+    pub(crate) async fn unmark(&self, instance: &OpaqueId) -> RedisResult<()> {
+        let _: u64 = self.ask(cmd("ACL").arg("DELUSER").arg(mark(instance))).await?;
+        Ok(())
+    }
+
+    /// Makes a server that runs have these settings; says whether one was changed.
+    pub(crate) async fn conform(&self, settings: &Settings) -> RedisResult<bool> {
+        let wanted = settings.live();
+        let mut ask = cmd("CONFIG").arg("GET").to_owned();
+        wanted.iter().for_each(|(name, _)| {
+            ask.arg(*name);
+        });
+        let found: HashMap<String, String> = self.ask(&ask).await?;
+        let mut change = cmd("CONFIG").arg("SET").to_owned();
+        let mut is_other = false;
+        for (name, value) in wanted.iter().filter(|(name, value)| found.get(*name) != Some(value)) {
+            change.arg(*name).arg(value);
+            is_other = true;
+        }
+        if is_other {
+            let () = self.ask(&change).await?;
+        }
+        Ok(is_other)
+    }
+
+    /// Waits until what a server held when it was told to write to disk is there.
+    pub(crate) async fn written_out(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + WRITTEN_WITHIN;
+        loop {
+            let state = self.info("persistence").await?;
+            let is = |name: &str, value: &str| state.get(name).is_some_and(|found| found == value);
+            if is("aof_rewrite_in_progress", "0") && is("aof_rewrite_scheduled", "0") {
+                anyhow::ensure!(is("aof_last_bgrewrite_status", "ok"), "the server cannot write its data to disk");
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "the server takes too long to write its data to disk");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Limits how many connect at once.
+    pub(crate) async fn limit_connections(&self, most: u32) -> RedisResult<()> {
+        self.ask(cmd("CONFIG").arg("SET").arg("maxclients").arg(most)).await
     }
 
     /// The accounts whose keys are the instance's. `ACL LIST` would tell in one command, and stop a server with
     /// many accounts for seconds.
     pub(crate) async fn users_of(&self, instance: &OpaqueId) -> RedisResult<Vec<OpaqueId>> {
         let mut found = Vec::new();
-        let pattern = format!("~{instance}:*");
-        for user in self.users().await? {
-            let account: Option<HashMap<String, redis::Value>> =
-                self.ask(cmd("ACL").arg("GETUSER").arg(user.as_str())).await?;
-            let keys = account.as_ref().and_then(|account| account.get("keys"));
-            let keys = keys.and_then(|keys| String::from_redis_value_ref(keys).ok());
-            if keys.is_some_and(|keys| keys == pattern) {
-                found.push(user);
+        let patterns = [format!("~{instance}:*"), format!("%R~{instance}:*")];
+        let users: Vec<OpaqueId> = self.accounts().await?.users.into_iter().collect();
+        for batch in users.chunks(BATCH) {
+            let mut together = pipe();
+            for user in batch {
+                together.cmd("ACL").arg("GETUSER").arg(user.as_str());
             }
+            let accounts: Vec<Option<HashMap<String, redis::Value>>> = self.ask_all(&together).await?;
+            let is_of = |account: &Option<HashMap<String, redis::Value>>| {
+                let keys = account.as_ref().and_then(|account| account.get("keys"));
+                keys.and_then(|keys| String::from_redis_value_ref(keys).ok())
+                    .is_some_and(|keys| patterns.contains(&keys))
+            };
+            found.extend(
+                batch.iter().zip(&accounts).filter(|(_, account)| is_of(account)).map(|(user, _)| user.clone()),
+            );
         }
         Ok(found)
     }
@@ -150,9 +240,7 @@ impl Link {
         for _ in 0..2 {
             let mut cursor = 0_u64;
             loop {
-                let pattern = format!("{instance}:*");
-                let scan = cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000).to_owned();
-                let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
+                let (next, keys) = self.scan(cursor, &format!("{instance}:*")).await?;
                 if !keys.is_empty() {
                     let _: u64 = self.ask(cmd("UNLINK").arg(keys)).await?;
                 }
@@ -161,6 +249,41 @@ impl Link {
                     break;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Some of the keys that fit a pattern, and where to go on: 0 is the end. A key may come twice.
+    pub(crate) async fn scan(&self, cursor: u64, pattern: &str) -> RedisResult<(u64, Vec<Vec<u8>>)> {
+        self.ask(cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000)).await
+    }
+
+    /// Removes all data.
+    pub(crate) async fn empty(&self) -> RedisResult<()> {
+        self.ask(cmd("FLUSHALL").arg("ASYNC")).await
+    }
+
+    /// The numbers of the databases that have keys.
+    pub(crate) async fn databases_in_use(&self) -> RedisResult<Vec<u32>> {
+        let keyspace = self.info("keyspace").await?;
+        Ok(keyspace.keys().filter_map(|name| name.strip_prefix("db")?.parse().ok()).collect())
+    }
+
+    /// Whether libraries of functions are loaded.
+    pub(crate) async fn has_functions(&self) -> RedisResult<bool> {
+        let libraries: Vec<redis::Value> = self.ask(cmd("FUNCTION").arg("LIST")).await?;
+        Ok(!libraries.is_empty())
+    }
+
+    /// Keeps accounts from writing, with their connections open, until they are allowed again.
+    pub(crate) async fn fence(&self, users: &[OpaqueId]) -> RedisResult<()> {
+        for batch in users.chunks(BATCH) {
+            let mut together = pipe();
+            for user in batch {
+                let no_writes = ["-@write", "-publish", "-spublish"];
+                together.cmd("ACL").arg("SETUSER").arg(user.as_str()).arg(&no_writes).ignore();
+            }
+            let () = self.ask_all(&together).await?;
         }
         Ok(())
     }
@@ -175,7 +298,7 @@ impl Link {
     }
 
     /// The same for commands that travel together.
-    async fn ask_all(&self, commands: &Pipeline) -> RedisResult<()> {
+    pub(crate) async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
         let mut connection = self.connection.clone();
         match commands.query_async(&mut connection).await {
             Err(lost) if RedisError::is_connection_dropped(&lost) => commands.query_async(&mut connection).await,

@@ -12,13 +12,13 @@ use std::{
 use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::Secret;
-use broker_hosting::{Place, Program, find_program};
+use broker_hosting::{Container, Limits, Place, Program, find_program};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
-    Size,
     account::{ADMIN, Account, Dialect, account_file, accounts_in},
     link::{self, Link, version_of},
+    settings::{Backend, Persistence, Settings},
 };
 
 /// The installed `redis-server`.
@@ -51,16 +51,35 @@ impl Installed {
 /// One server, with its settings.
 #[derive(Clone, Debug)]
 pub(crate) struct RedisServer {
-    pub(crate) installed: Installed,
-    pub(crate) admin: Secret,
-    pub(crate) maxmemory: Size,
+    installed: Installed,
+    admin: Secret,
+    pub(crate) settings: Settings,
     /// Tenants of one server get a single logical database, one tenant the customary 16.
-    pub(crate) databases: u8,
+    databases: u8,
 }
 
 const ACCOUNTS: &str = "users.acl";
+/// The version in the image of this broker.
+const CONTAINED: (u16, u16) = (7, 0);
 
 impl RedisServer {
+    /// A server of these settings.
+    ///
+    /// # Errors
+    /// When it would be a process, and the program is not there.
+    pub(crate) fn new(
+        installed: Option<&Installed>,
+        admin: Secret,
+        settings: Settings,
+        databases: u8,
+    ) -> anyhow::Result<Self> {
+        let installed = match settings.backend {
+            Backend::Container => Installed { executable: "/usr/bin/redis-server".into(), version: CONTAINED },
+            Backend::Process => installed.context("no redis-server is installed on this machine")?.clone(),
+        };
+        Ok(Self { installed, admin, settings, databases })
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         Dialect { version: self.installed.version, many_databases: self.databases > 1 }
     }
@@ -86,6 +105,10 @@ impl RedisServer {
     }
 
     fn settings(&self, place: &Place, data: &Path, accounts: &Path) -> io::Result<String> {
+        let mut live: String = self.settings.live().iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+        if let Some(connections) = self.settings.connections {
+            live.push_str(&format!("maxclients {connections}\n"));
+        }
         let addresses: Vec<_> = place.addresses.iter().map(ToString::to_string).collect();
         Ok(format!(
             "bind {addresses}\n\
@@ -96,12 +119,9 @@ impl RedisServer {
              dir {data}\n\
              aclfile {accounts}\n\
              databases {databases}\n\
-             maxmemory {maxmemory}\n\
-             maxmemory-policy noeviction\n\
+             {live}\
              maxmemory-clients 20%\n\
              client-output-buffer-limit normal 64mb 32mb 60\n\
-             appendonly yes\n\
-             appendfsync everysec\n\
              save \"\"\n\
              lua-time-limit 5000\n\
              tcp-keepalive 60\n\
@@ -114,7 +134,7 @@ impl RedisServer {
             data = quoted(data)?,
             accounts = quoted(accounts)?,
             databases = self.databases,
-            maxmemory = self.maxmemory.0,
+            live = live,
         ))
     }
 }
@@ -125,8 +145,20 @@ impl Program for RedisServer {
         &self.installed.executable
     }
 
+    fn container(&self) -> Option<Container> {
+        self.settings.container()
+    }
+
+    fn limits(&self) -> Limits {
+        self.settings.limits.clone()
+    }
+
     async fn prepare(&self, place: &Place) -> Result<Vec<OsString>, Box<dyn Error + Send + Sync>> {
         let data = place.folder("data")?;
+        if self.settings.persistence == Persistence::None {
+            // What an earlier choice left there would come back with a later one.
+            forget(&data.join("appendonlydir"))?;
+        }
         let accounts = self.keep(place, &self.accounts(place)?)?;
         let settings = self.settings(place, &data, &accounts)?;
         Ok(vec![place.write("redis.conf", &settings)?.into()])
@@ -134,6 +166,13 @@ impl Program for RedisServer {
 
     async fn ready(&self, place: &Place) -> Result<(), Box<dyn Error + Send + Sync>> {
         Ok(self.link(place.port)?.ping().await?)
+    }
+}
+
+fn forget(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -13,10 +13,15 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use crate::{
+    Size,
     account::{Account, Dialect},
-    link::{Link, failure},
+    link::{Accounts, Link, failure},
     server::RedisServer,
+    settings::{Persistence, Settings},
 };
+
+/// The oldest version that keeps tenants apart.
+pub(crate) const OLDEST: (u16, u16) = (7, 0);
 
 /// For how long a look at a server is good, for each account on it.
 const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
@@ -24,12 +29,19 @@ const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
 /// The accounts of one server. Changes come one at a time; questions don't wait for them.
 pub(crate) struct Tenants {
     server: Server,
+    /// Whether several instances share the server, which are marked there then.
+    is_shared: bool,
     known: Mutex<Known>,
 }
 
 enum Server {
     /// One that the broker starts: its account file is ours to write, so it knows its tenants when it starts.
-    Own { host: Arc<Host>, id: ServerId, settings: RedisServer, link: std::sync::Mutex<Option<(u16, Link)>> },
+    Own {
+        host: Arc<Host>,
+        id: ServerId,
+        setup: std::sync::Mutex<RedisServer>,
+        link: std::sync::Mutex<Option<(u16, Link)>>,
+    },
     /// One that was there: what it forgets in a restart is told again.
     Given { link: Link },
 }
@@ -43,6 +55,8 @@ struct Known {
     look: Option<Look>,
     /// The instances whose accounts the server's present run was given, or seen to have.
     restored: HashSet<OpaqueId>,
+    /// The instances that were placed or seen here: a server that restarted forgets their marks for a moment.
+    instances: HashSet<OpaqueId>,
 }
 
 /// A server's accounts at a moment.
@@ -50,14 +64,14 @@ struct Look {
     at: Instant,
     /// Changes when the server starts anew.
     run: String,
-    users: HashSet<OpaqueId>,
+    accounts: Accounts,
 }
 
 impl Look {
     /// Tenants are looked after one by one, and a look lists all accounts: on a server with many of them it serves
     /// for many tenants.
     fn is_fresh(&self) -> bool {
-        self.at.elapsed() < LOOK_FOR_EACH * u32::try_from(self.users.len()).unwrap_or(u32::MAX)
+        self.at.elapsed() < LOOK_FOR_EACH * u32::try_from(self.accounts.users.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -70,25 +84,43 @@ pub(crate) struct Up {
 }
 
 impl Tenants {
-    pub(crate) fn on_own(host: Arc<Host>, id: ServerId, settings: RedisServer) -> Self {
-        let server = Server::Own { host, id, settings, link: std::sync::Mutex::default() };
-        Self { server, known: Mutex::default() }
+    /// On a server that is one instance's.
+    pub(crate) fn on_own(host: Arc<Host>, id: ServerId, setup: RedisServer) -> Self {
+        let server = Server::Own { host, id, setup: setup.into(), link: std::sync::Mutex::default() };
+        Self { server, is_shared: false, known: Mutex::default() }
     }
 
+    /// On a server that the broker starts and several instances share.
+    pub(crate) fn on_shared(host: Arc<Host>, id: ServerId, setup: RedisServer) -> Self {
+        Self { is_shared: true, ..Self::on_own(host, id, setup) }
+    }
+
+    /// On a server that was there, and several instances share.
     pub(crate) fn on_given(info: ConnectionInfo) -> anyhow::Result<Self> {
-        Ok(Self { server: Server::Given { link: Link::new(info)? }, known: Mutex::default() })
+        Ok(Self { server: Server::Given { link: Link::new(info)? }, is_shared: true, known: Mutex::default() })
+    }
+
+    /// Has the broker's own server be set up like this from its next start on.
+    pub(crate) fn set_up(&self, fresh: RedisServer) {
+        if let Server::Own { setup, .. } = &self.server {
+            *setup.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
     }
 
     /// The server, started when it is the broker's own and down.
     pub(crate) async fn up(&self) -> Result<Up> {
         match &self.server {
-            Server::Own { host, id, settings, .. } => {
-                let running = host.ensure(id, settings).await.map_err(BrokerError::unavailable)?;
+            Server::Own { host, id, setup, .. } => {
+                let setup = setup_of(setup);
+                let running = host.ensure(id, &setup).await.map_err(BrokerError::unavailable)?;
                 let place = host.find(id).map_err(BrokerError::unavailable)?;
-                Ok(Up { link: self.own_link(running.port)?, dialect: settings.dialect(), place })
+                Ok(Up { link: self.own_link(running.port)?, dialect: setup.dialect(), place })
             }
             Server::Given { link } => {
                 let dialect = link.about().await.map_err(failure)?.dialect;
+                if dialect.version < OLDEST {
+                    return Err(BrokerError::failed("the server is older than 7.0 and does not keep tenants apart"));
+                }
                 Ok(Up { link: link.clone(), dialect, place: None })
             }
         }
@@ -155,19 +187,88 @@ impl Tenants {
         let mut known = self.known.lock().await;
         known.gone.insert(instance.clone());
         known.restored.remove(instance);
+        known.instances.remove(instance);
         if matches!(&self.server, Server::Own { host, id, .. } if !host.knows(id)) {
             return Ok(());
         }
         let up = self.up().await?;
-        let users = match (&self.server, &up.place) {
-            (Server::Own { settings, .. }, Some(place)) => {
-                let accounts = settings.accounts(place).map_err(BrokerError::unavailable)?;
-                accounts.into_iter().filter(|account| account.is_of(instance)).map(|account| account.user).collect()
-            }
-            _ => up.link.users_of(instance).await.map_err(failure)?,
-        };
+        let users = self.users_of(&up, instance).await?;
         self.forbid_now(&mut known, &users).await?;
-        up.link.erase(instance).await.map_err(failure)
+        up.link.erase(instance).await.map_err(failure)?;
+        up.link.unmark(instance).await.map_err(failure)
+    }
+
+    async fn users_of(&self, up: &Up, instance: &OpaqueId) -> Result<Vec<OpaqueId>> {
+        let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) else {
+            return up.link.users_of(instance).await.map_err(failure);
+        };
+        let accounts = setup_of(setup).accounts(place).map_err(BrokerError::unavailable)?;
+        let is_of = |account: &Account| !self.is_shared || account.is_of(instance);
+        Ok(accounts.into_iter().filter(is_of).map(|account| account.user).collect())
+    }
+
+    /// Keeps an instance's apps from writing, until its accounts are restored: by the next look at it (SPEC K-11).
+    pub(crate) async fn fence(&self, instance: &OpaqueId) -> Result<()> {
+        let mut known = self.known.lock().await;
+        let up = self.up().await?;
+        known.restored.remove(instance);
+        up.link.fence(&self.users_of(&up, instance).await?).await.map_err(failure)
+    }
+
+    /// Marks an instance on a shared server, where it is counted from now on (SPEC K-10).
+    pub(crate) async fn mark(&self, instance: &OpaqueId) -> Result<()> {
+        let mut known = self.known.lock().await;
+        known.gone.remove(instance);
+        self.up().await?.link.mark(instance).await.map_err(failure)?;
+        known.instances.insert(instance.clone());
+        Ok(())
+    }
+
+    /// Whether an instance is on this shared server.
+    pub(crate) async fn has(&self, instance: &OpaqueId) -> Result<bool> {
+        if self.was_never_made() {
+            return Ok(false);
+        }
+        self.up().await?.link.has_mark(instance).await.map_err(failure)
+    }
+
+    /// How many instances are on this shared server.
+    pub(crate) async fn count(&self) -> Result<u64> {
+        let known = self.known.lock().await.instances.len();
+        if self.was_never_made() {
+            return Ok(known as u64);
+        }
+        let marked = self.up().await?.link.accounts().await.map_err(failure)?.marked.len();
+        Ok(known.max(marked) as u64)
+    }
+
+    fn was_never_made(&self) -> bool {
+        matches!(&self.server, Server::Own { host, id, .. } if !host.knows(id))
+    }
+
+    /// Puts settings into force, while the server runs where that can be done (SPEC K-8).
+    pub(crate) async fn reshape(&self, fresh: RedisServer) -> Result<()> {
+        let Server::Own { host, id, setup, .. } = &self.server else { return Ok(()) };
+        let _turn = self.known.lock().await;
+        let before = setup_of(setup);
+        // One that kept nothing on disk is changed while it runs: started with a new setting, it would be empty.
+        let link = match before.settings.persistence {
+            Persistence::None => Some(self.up().await?.link),
+            _ => self.if_up().await?,
+        };
+        if let Some(link) = &link {
+            fits(link, &before.settings, &fresh.settings).await?;
+            link.conform(&fresh.settings).await.map_err(failure)?;
+            if before.settings.persistence == Persistence::None && fresh.settings.persistence != Persistence::None {
+                link.written_out().await.map_err(BrokerError::unavailable)?;
+            }
+            if let Some(most) = fresh.settings.connections {
+                link.limit_connections(most).await.map_err(failure)?;
+            }
+        }
+        *setup.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
+        host.update(id, &fresh).await.map_err(BrokerError::unavailable)?;
+        Ok(())
     }
 
     /// Removes a server of the broker's own with all it had (SPEC K-5).
@@ -193,9 +294,9 @@ impl Tenants {
         if !known.look.as_ref().is_some_and(Look::is_fresh) {
             self.look(&mut known).await?;
         }
-        let Known { gone, look: Some(look), restored } = &mut *known else { return Ok(()) };
+        let Known { gone, look: Some(look), restored, instances } = &mut *known else { return Ok(()) };
         let is_lost = |account: &Account| {
-            let is_there = restored.contains(instance) && look.users.contains(&account.user);
+            let is_there = restored.contains(instance) && look.accounts.users.contains(&account.user);
             !is_there && !gone.contains(&account.user)
         };
         let lost: Vec<Account> = accounts.into_iter().filter(is_lost).collect();
@@ -206,48 +307,80 @@ impl Tenants {
                 accounts.extend(lost.iter().cloned());
             })?;
             up.link.allow(&lost, up.dialect).await.map_err(failure)?;
-            look.users.extend(lost.iter().map(|account| account.user.clone()));
+            look.accounts.users.extend(lost.iter().map(|account| account.user.clone()));
             info!("gave {} accounts to a server that may have lost them", lost.len());
         }
+        if self.is_shared && !look.accounts.marked.contains(instance) {
+            self.up().await?.link.mark(instance).await.map_err(failure)?;
+            look.accounts.marked.insert(instance.clone());
+        }
         restored.insert(instance.clone());
+        instances.insert(instance.clone());
         Ok(())
     }
 
     async fn look(&self, known: &mut Known) -> Result<()> {
         let up = self.up().await?;
         let run = up.link.about().await.map_err(failure)?.run;
-        let users = up.link.users().await.map_err(failure)?.into_iter().collect();
+        let accounts = up.link.accounts().await.map_err(failure)?;
+        if let Server::Own { id, setup, .. } = &self.server
+            && up.link.conform(&setup_of(setup).settings).await.map_err(failure)?
+        {
+            info!("server {id} runs with the settings of its plan again");
+        }
         if known.look.as_ref().is_none_or(|look| look.run != run) {
             known.restored.clear();
         }
-        known.look = Some(Look { at: Instant::now(), run, users });
+        known.look = Some(Look { at: Instant::now(), run, accounts });
         Ok(())
     }
 
     /// Changes the accounts that a server of the broker's own starts with.
     fn keep(&self, place: Option<&Place>, change: impl FnOnce(&mut Vec<Account>)) -> Result<()> {
-        let (Server::Own { settings, .. }, Some(place)) = (&self.server, place) else { return Ok(()) };
-        let before = settings.accounts(place).map_err(BrokerError::unavailable)?;
+        let (Server::Own { setup, .. }, Some(place)) = (&self.server, place) else { return Ok(()) };
+        let setup = setup_of(setup);
+        let before = setup.accounts(place).map_err(BrokerError::unavailable)?;
         let mut accounts = before.clone();
         change(&mut accounts);
         if accounts != before {
-            settings.keep(place, &accounts).map_err(BrokerError::unavailable)?;
+            setup.keep(place, &accounts).map_err(BrokerError::unavailable)?;
         }
         Ok(())
     }
 
     fn own_link(&self, port: u16) -> Result<Link> {
-        let Server::Own { settings, link, .. } = &self.server else {
+        let Server::Own { setup, link, .. } = &self.server else {
             return Err(BrokerError::failed("only the broker's own servers have such a link"));
         };
         let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
         match &*link {
             Some((known, link)) if *known == port => Ok(link.clone()),
             _ => {
-                let fresh = settings.link(port).map_err(BrokerError::failed)?;
+                let fresh = setup_of(setup).link(port).map_err(BrokerError::failed)?;
                 *link = Some((port, fresh.clone()));
                 Ok(fresh)
             }
         }
     }
+}
+
+fn setup_of(setup: &std::sync::Mutex<RedisServer>) -> RedisServer {
+    setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Whether what is there has room after a change; a server that gives up keys when it is full is asked, too.
+async fn fits(link: &Link, before: &Settings, fresh: &Settings) -> Result<()> {
+    if fresh.maxmemory.0 >= before.maxmemory.0 {
+        return Ok(());
+    }
+    let memory = link.info("memory").await.map_err(failure)?;
+    let used = memory.get("used_memory").and_then(|used| used.parse().ok()).unwrap_or(0);
+    if used < fresh.maxmemory.0 {
+        return Ok(());
+    }
+    Err(BrokerError::bad_request(format!(
+        "the instance uses {} and the plan has {}: remove data first, or choose a larger plan",
+        Size(used),
+        fresh.maxmemory
+    )))
 }

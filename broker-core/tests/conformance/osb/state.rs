@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Asked, Reply, World, catalog::SERVICE, coded, crash, no};
 
 /// How long work on the slow plan goes on.
-const SLOW: Duration = Duration::from_millis(500);
+const SLOW: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Inner {

@@ -26,7 +26,7 @@ impl Grounds {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder, ports: free_ports(5) }
+        Self { folder, ports: free_ports(15) }
     }
 
     /// Where a broker's binary keeps its records.
@@ -139,7 +139,7 @@ fn kill(pid: &str) {
 /// A range of ports, different in each call, and outside of what the system gives to connections.
 fn free_ports(count: u16) -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 22_000 + u16::try_from(std::process::id() % 200).unwrap() * 50 + NEXT.fetch_add(count + 1, Relaxed);
+    let first = 22_000 + u16::try_from(std::process::id() % 14).unwrap() * 700 + NEXT.fetch_add(count + 1, Relaxed);
     format!("{first}-{}", first + count)
 }
 

@@ -325,3 +325,86 @@ async fn nobody_gets_in_without_an_account() {
     assert_ne!(missing.id, other.id);
     assert!(broker.unbind(&missing, &crate::support::binding("nobody")).await.is_ok());
 }
+
+/// What is refused to credentials that only read, in a tenant's own prefix or on its own server.
+const WRITES: &[&str] = &[
+    "SET A:s 2",
+    "GETSET A:s 2",
+    "GETDEL A:s",
+    "GETEX A:s EX 1",
+    "DEL A:s",
+    "UNLINK A:s",
+    "EXPIRE A:s 1",
+    "PERSIST A:s",
+    "RENAME A:s A:s2",
+    "COPY A:s A:s2",
+    "LPOP A:l",
+    "BLPOP A:l 1",
+    "SORT A:l ALPHA STORE A:l2",
+    "SPOP A:set",
+    "ZADD A:z 1 c",
+    "XADD A:x * f v",
+    "XGROUP CREATE A:x g $",
+    "XREADGROUP GROUP g c STREAMS A:x >",
+    "SETBIT A:bit 1 0",
+    "PFADD A:hll b",
+    "PUBLISH A:news hello",
+    "SPUBLISH A:news hello",
+    "FLUSHDB",
+    "FLUSHALL",
+    "SWAPDB 0 1",
+    "RESTORE A:r 0 x",
+    "EVAL return(redis.call('SET',KEYS[1],'x')) 1 A:s",
+    "SCRIPT FLUSH",
+    "FUNCTION FLUSH",
+    "CLIENT UNBLOCK 1",
+];
+
+/// What credentials that only read are for.
+const READS: &[&str] =
+    &["GET A:s", "MGET A:s", "HGETALL A:h", "LRANGE A:l 0 -1", "SMEMBERS A:set", "XRANGE A:x - +", "TTL A:s", "PING"];
+
+#[tokio::test] // SPEC K-9
+async fn read_only_credentials_read_and_never_write() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    for plan in ["dedicated", "shared"] {
+        let (instance, _, env) = tenancy(&broker, "cache", plan).await;
+        let (id, mut writer) = (instance.id.to_string(), Client::of(&env).await.unwrap());
+        for command in DATA {
+            writer.say(&command.replace("P:", &format!("{id}:"))).await.unwrap();
+        }
+        let mut looking = crate::support::binding("looking");
+        looking.parameters.insert("read-only".to_owned(), true.into());
+
+        let mut reader = Client::of(&broker.bind(&instance, &looking).await.unwrap()).await.unwrap();
+
+        for command in READS {
+            let answer = reader.say(&command.replace("A:", &format!("{id}:"))).await;
+            assert!(answer.is_ok(), "{plan}: {command}: {answer:?}");
+        }
+        for command in WRITES.iter().chain(BEYOND_A_SERVER) {
+            let answer = reader.say(&command.replace("A:", &format!("{id}:"))).await;
+            assert!(answer.is_err(), "{plan}: {command}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test] // SPEC K-9, K-6
+async fn read_only_credentials_stay_so_when_their_server_starts_anew() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    for plan in ["dedicated", "shared"] {
+        let (instance, ..) = tenancy(&broker, "cache", plan).await;
+        let mut looking = crate::support::binding("looking");
+        looking.parameters.insert("read-only".to_owned(), true.into());
+        let env = broker.bind(&instance, &looking).await.unwrap();
+
+        grounds.kill_servers().await;
+        crate::support::look_after(&broker, &[crate::support::tenant(&instance, &[&looking])]).await;
+
+        let mut reader = Client::of(&env).await.unwrap();
+        let refusal = reader.say(&format!("SET {}:s 2", instance.id)).await.unwrap_err();
+        assert_eq!(refusal.code(), Some("NOPERM"), "{refusal}");
+    }
+}

@@ -2,6 +2,10 @@
 
 mod accounts;
 mod conformance;
+mod crash;
+mod fleet;
 mod isolation;
+mod moves;
+mod plans;
 mod servers;
 mod support;

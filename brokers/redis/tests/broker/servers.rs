@@ -146,3 +146,31 @@ async fn without_the_program_only_a_given_server_is_offered() {
 
     assert_eq!(catalog.plans().iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>(), ["shared"]);
 }
+
+#[tokio::test] // SPEC K-12
+async fn each_server_says_what_it_uses_and_one_that_is_down_that_it_is() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (dedicated, ..) = tenancy(&broker, "cache", "dedicated").await;
+    tenancy(&broker, "other", "shared").await;
+    let shown = async || {
+        let mut shown: Vec<_> = broker.metrics().await.unwrap().iter().map(|metric| format!("{metric:?}")).collect();
+        shown.retain(|metric| !metric.contains("_bytes") && !metric.contains("commands"));
+        shown
+    };
+    let about = |shown: &[String], name: &str, server: &str| {
+        let found = shown.iter().find(|metric| metric.contains(&format!("\"{name}\"")) && metric.contains(server));
+        found.cloned().unwrap_or_default()
+    };
+
+    let running = shown().await;
+    grounds.kill_servers().await;
+    let down = shown().await;
+
+    for server in [dedicated.id.as_str(), "\"shared\""] {
+        assert!(about(&running, "server_up", server).contains("value: 1.0"), "{running:?}");
+        assert!(about(&running, "server_connections", server).contains("value: 1.0"), "{running:?}");
+        assert!(about(&down, "server_up", server).contains("value: 0.0"), "{down:?}");
+        assert_eq!(about(&down, "server_connections", server), "");
+    }
+}

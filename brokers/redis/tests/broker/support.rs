@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Tenant};
+use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Tenant, Update};
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
 use redis_broker::{Config, RedisBroker};
 
@@ -51,12 +51,28 @@ impl Grounds {
             ports: self.ports.parse().unwrap(),
             maxmemory: "16mb".parse().unwrap(),
             shared_maxmemory: "32mb".parse().unwrap(),
+            plans: None,
+            docker_engine: "unix:///var/run/docker.sock".to_owned(),
+            docker_build_network: Some("host".to_owned()),
             run_as: None,
         }
     }
 
     pub(crate) async fn broker(&self) -> RedisBroker {
         RedisBroker::start(self.config()).await.unwrap()
+    }
+
+    /// A file for the operator's settings.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A broker that offers the plans of a file.
+    pub(crate) async fn broker_of(&self, plans: &str) -> RedisBroker {
+        let plans = Some(self.write("plans.toml", plans));
+        RedisBroker::start(Config { plans, ..self.config() }).await.unwrap()
     }
 
     /// What is in the servers' folder, but for the broker's own files.
@@ -195,6 +211,11 @@ impl Client {
         said.query_async(&mut self.0).await
     }
 
+    /// For commands whose words have spaces.
+    pub(crate) fn connection(&mut self) -> &mut MultiplexedConnection {
+        &mut self.0
+    }
+
     pub(crate) async fn get(&mut self, key: &str) -> Option<String> {
         redis::cmd("GET").arg(key).query_async(&mut self.0).await.unwrap()
     }
@@ -223,10 +244,18 @@ pub(crate) async fn look_after(broker: &RedisBroker, tenants: &[Tenant]) {
     }
 }
 
+/// The instance after an update to another plan or other parameters, as the framework would remember it.
+pub(crate) async fn update(broker: &RedisBroker, instance: &Instance, to: &Update) -> broker_core::Result<Instance> {
+    let notes = broker.update(instance, to).await?;
+    let mut updated = instance.clone();
+    (updated.plan, updated.parameters, updated.notes) = (to.plan.clone(), to.parameters.clone(), notes);
+    Ok(updated)
+}
+
 /// An instance with one binding, both made.
 pub(crate) async fn tenancy(broker: &RedisBroker, name: &str, plan: &str) -> (Instance, Binding, EnvVars) {
-    let (instance, binding) = (instance(name, plan), binding(name));
-    broker.provision(&instance).await.unwrap();
+    let (mut instance, binding) = (instance(name, plan), binding(name));
+    instance.notes = broker.provision(&instance).await.unwrap();
     let env = broker.bind(&instance, &binding).await.unwrap();
     (instance, binding, env)
 }

@@ -1,0 +1,243 @@
+//! Instances that change between a server of their own and a shared one (SPEC K-11).
+//!
+//! A move is written down in the folder of the instance's own server, which is the new place or the old one. Until it
+//! is decided there, the old place is whole and a repeat begins anew; from then on a repeat has nothing to do. The old
+//! place is cleaned by [`RedisBroker::tidy`], when the records have the new plan: an interruption at any point
+//! leaves the instance on one plan, with its data.
+
+use std::{fs, io, sync::PoisonError, time::Instant};
+
+use broker_core::{BrokerError, Instance, Notes, PlanName, Result};
+use broker_hosting::{Fleet, Place, ServerId};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::{
+    RedisBroker, Size,
+    copy::{Copied, Keys, in_words},
+    link::{Link, failure},
+    plans::{Kind, Offer},
+    settings::{Settings, placed_on},
+};
+
+/// What is written down of a move, in the folder of the instance's own server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Move {
+    /// Data comes here from a shared server, which has it all.
+    Coming,
+    /// It came; what the shared server has is to be removed.
+    Came { plan: PlanName, server: String },
+    /// Data goes to a shared server, or to one that is not chosen yet; all of it is here.
+    Going { plan: PlanName, server: Option<String> },
+    /// It went; what is here is to be removed.
+    Went { plan: PlanName, server: String },
+}
+
+const FILE: &str = "move.json";
+
+impl Move {
+    fn read(place: &Place) -> io::Result<Option<Self>> {
+        match fs::read_to_string(place.path().join(FILE)) {
+            Ok(text) => Ok(Some(serde_json::from_str(&text)?)),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn write(&self, place: &Place) -> Result<()> {
+        let text = serde_json::to_string(self).map_err(BrokerError::failed)?;
+        place.write(FILE, &text).map(drop).map_err(BrokerError::unavailable)
+    }
+
+    fn forget(place: &Place) -> Result<()> {
+        fs::remove_file(place.path().join(FILE)).map_err(BrokerError::unavailable)
+    }
+}
+
+impl RedisBroker {
+    /// Moves an instance from a shared server to one of its own.
+    pub(crate) async fn move_out(&self, instance: &Instance, settings: Settings) -> Result<Notes> {
+        let notes = Notes::from_iter([("prefix".to_owned(), true.into())]);
+        if let Some((_, Move::Came { .. })) = self.written(instance)? {
+            return Ok(notes);
+        }
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance.id);
+        let old = self.home(instance)?.tenants;
+        let new = self.own_server(instance, self.server(instance, settings)?)?;
+        let from = old.up().await?.link;
+        let to = new.up().await?.link;
+        let place = self.own_place(instance)?.ok_or_else(|| BrokerError::unavailable("the new server is gone"))?;
+        Move::Coming.write(&place)?;
+        to.empty().await.map_err(failure)?;
+        let keys = Keys { only: Some(format!("{}:", instance.id)), prefix: None };
+        let paused = Instant::now();
+        old.fence(&instance.id).await?;
+        let copied = match carry(instance, &keys, &from, &to).await {
+            Ok(copied) => copied,
+            Err(why) => {
+                self.forget_own(instance).await?;
+                return Err(why);
+            }
+        };
+        let server = self.server_name(instance)?;
+        Move::Came { plan: instance.plan.clone(), server }.write(&place)?;
+        report(instance, copied, paused);
+        Ok(notes)
+    }
+
+    /// Moves an instance from a server of its own to a shared one.
+    pub(crate) async fn move_in(
+        &self,
+        instance: &Instance,
+        wanted: &Offer,
+        servers: &Fleet,
+        settings: &Settings,
+    ) -> Result<Notes> {
+        let on = |server: &str| Notes::from_iter([("server".to_owned(), server.into())]);
+        if let Some((_, Move::Went { server, .. })) = self.written(instance)? {
+            return Ok(on(&server));
+        }
+        let old = self.home(instance)?.tenants;
+        let from = old.up().await?.link;
+        can_share(&from).await?;
+        let place = self.own_place(instance)?.ok_or_else(|| BrokerError::unavailable("the old server is gone"))?;
+        let mut there = instance.clone();
+        there.notes = Notes::new();
+        let plan = wanted.plan.name.clone();
+        Move::Going { plan: plan.clone(), server: None }.write(&place)?;
+        let name = self.shared.place(&there, servers, settings).await?.to_string();
+        Move::Going { plan: plan.clone(), server: Some(name.clone()) }.write(&place)?;
+        there.notes = on(&name);
+        let new = self.shared.of(&there, servers, settings)?.tenants;
+        let to = new.up().await?.link;
+        to.erase(&instance.id).await.map_err(failure)?;
+        let keys = Keys { only: None, prefix: Some(format!("{}:", instance.id)) };
+        let paused = Instant::now();
+        old.fence(&instance.id).await?;
+        match carry(instance, &keys, &from, &to).await {
+            Ok(copied) => {
+                Move::Went { plan, server: name.clone() }.write(&place)?;
+                report(instance, copied, paused);
+                Ok(on(&name))
+            }
+            Err(why) => {
+                new.erase(&instance.id).await?;
+                Move::forget(&place)?;
+                Err(why)
+            }
+        }
+    }
+
+    /// Cleans what a move left, as the records have the instance now. Whether the instance may be looked after: a list
+    /// that is older than a move is not to be followed.
+    pub(crate) async fn tidy(&self, instance: &Instance, is_shared: bool) -> Result<bool> {
+        let Some((place, found)) = self.written(instance)? else { return Ok(true) };
+        match found {
+            Move::Coming | Move::Went { .. } if is_shared => self.forget_own(instance).await?,
+            Move::Came { plan, server } if !is_shared => self.sweep(instance, &place, &plan, Some(server)).await?,
+            Move::Going { plan, server } if !is_shared => self.sweep(instance, &place, &plan, server).await?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Removes what a shared server has of an instance that is not there. One that is down keeps nobody waiting: it is
+    /// asked again with the next look.
+    async fn sweep(&self, instance: &Instance, place: &Place, plan: &PlanName, server: Option<String>) -> Result<()> {
+        match self.erase_at(instance, plan, server).await {
+            Ok(()) => Move::forget(place),
+            Err(why) => {
+                warn!(instance.id = %instance.id, "what a move left on a shared server stays for now: {why}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes what a move left elsewhere than the records say, of an instance that is removed.
+    pub(crate) async fn clean(&self, instance: &Instance, is_shared: bool) -> Result<()> {
+        match self.written(instance)? {
+            Some((_, Move::Came { plan, server } | Move::Went { plan, server })) => {
+                self.erase_at(instance, &plan, Some(server)).await?;
+            }
+            Some((_, Move::Going { plan, server })) => self.erase_at(instance, &plan, server).await?,
+            Some((_, Move::Coming)) | None => {}
+        }
+        if is_shared && self.own_place(instance)?.is_some() { self.forget_own(instance).await } else { Ok(()) }
+    }
+
+    /// Removes what the server of a shared plan has of an instance; when it is not known which server, from all.
+    async fn erase_at(&self, instance: &Instance, plan: &PlanName, server: Option<String>) -> Result<()> {
+        let Kind::Shared { servers, settings } = &self.find(plan)?.kind else {
+            return Err(BrokerError::failed(format!("the plan \"{plan}\" is not a shared one any more")));
+        };
+        let mut there = instance.clone();
+        there.notes = server.into_iter().map(|server| ("server".to_owned(), server.into())).collect();
+        for server in self.shared.all_of(&there, servers, settings)? {
+            server.tenants.erase(&instance.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the instance's own server.
+    async fn forget_own(&self, instance: &Instance) -> Result<()> {
+        let id: ServerId = instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))?;
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.id.clone());
+        self.host.remove(&id).await.map_err(BrokerError::unavailable)?;
+        self.dedicated.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance.id);
+        Ok(())
+    }
+}
+
+impl RedisBroker {
+    /// The folder of the instance's own server, and what of a move is written there.
+    fn written(&self, instance: &Instance) -> Result<Option<(Place, Move)>> {
+        let Some(place) = self.own_place(instance)? else { return Ok(None) };
+        let found = Move::read(&place).map_err(BrokerError::unavailable)?;
+        Ok(found.map(|found| (place, found)))
+    }
+
+    fn own_place(&self, instance: &Instance) -> Result<Option<Place>> {
+        let id: ServerId = instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))?;
+        self.host.find(&id).map_err(BrokerError::unavailable)
+    }
+
+    /// The name of the shared server that an instance is on.
+    fn server_name(&self, instance: &Instance) -> Result<String> {
+        let first = match &self.find(&instance.plan)?.kind {
+            Kind::Shared { servers, .. } => servers.members().first().map(|member| member.id.to_string()),
+            Kind::Dedicated { .. } => None,
+        };
+        let name = placed_on(instance).map(str::to_owned).or(first);
+        name.ok_or_else(|| BrokerError::failed("the plan has no server any more"))
+    }
+}
+
+/// Whether all that a server has can be on a shared one.
+async fn can_share(link: &Link) -> Result<()> {
+    let has_more = link.databases_in_use().await.map_err(failure)?.iter().any(|number| *number != 0);
+    let what = match has_more {
+        true => "data in databases other than 0",
+        false if link.has_functions().await.map_err(failure)? => "functions",
+        false => return Ok(()),
+    };
+    let sentence = format!("the instance has {what}, which a shared plan does not have: remove them first");
+    Err(BrokerError::bad_request(sentence))
+}
+
+/// Copies the data and looks whether all of it arrived.
+async fn carry(instance: &Instance, keys: &Keys, from: &Link, to: &Link) -> Result<Copied> {
+    let say = |copied: Copied| instance.progress(format!("copied {} keys, {}", copied.keys, Size(copied.bytes)));
+    let copied = keys.copy(from, to, say).await?;
+    instance.progress(format!("copied {} keys, looking whether all are there", copied.keys));
+    keys.verify(from, to).await?;
+    Ok(copied)
+}
+
+/// Says what a move did, and for how long the instance's apps could not write.
+fn report(instance: &Instance, copied: Copied, paused: Instant) {
+    let (keys, bytes, pause) = (copied.keys, Size(copied.bytes), in_words(paused.elapsed()));
+    let line = format!("moved {keys} keys, {bytes}; writes paused for {pause}");
+    instance.progress(&line);
+    info!(instance.id = %instance.id, "{line}");
+}
