@@ -746,7 +746,7 @@ async fn remove_all(folder: &Path) -> Result<(), HostError> {
 }
 
 /// The last lines of a log.
-fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     let read = || -> io::Result<String> {
         let mut file = fs::File::open(log)?;
         let length = file.metadata()?.len();

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::process::Command;
 
-use crate::{contained::Contained, files, user::Owner};
+use crate::{contained::Contained, files, host::tail, user::Owner};
 
 /// A server's name, which is its folder's: 1 to 40 characters of `a-z0-9-`, the first no dash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,7 +144,10 @@ impl Place {
         match tokio::time::timeout(within, child.wait()).await {
             Ok(Err(unknown)) => Err(unknown),
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(_)) => Err(io::Error::other(format!("{name} failed, see {}", self.log().display()))),
+            Ok(Ok(status)) => {
+                let (log, tail) = (self.log(), tail(&self.log()));
+                Err(io::Error::other(format!("{name} failed ({status}), see {}: {tail}", log.display())))
+            }
             Err(_) => {
                 pid.into_iter().for_each(crate::process::kill_group);
                 Err(io::Error::new(io::ErrorKind::TimedOut, format!("{name} took longer than {}s", within.as_secs())))

@@ -86,6 +86,8 @@ impl MariaDb {
             OsString::from("--skip-test-db"),
             OsString::from("--skip-name-resolve"),
             option("datadir", &unfinished),
+            // A server that starts clears the temporary tables of others away from a folder that they share.
+            option("tmpdir", &place.folder("tmp")?),
         ];
         if place.runs_as_root() {
             args.push("--user=root".into());
