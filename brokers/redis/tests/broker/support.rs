@@ -22,9 +22,14 @@ pub(crate) struct Grounds {
 
 impl Grounds {
     pub(crate) fn new() -> Self {
+        Self::with_ports(60)
+    }
+
+    /// With a port for each of so many servers.
+    pub(crate) fn with_ports(count: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder, ports: free_ports(60) }
+        Self { folder, ports: free_ports(count) }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
