@@ -20,7 +20,9 @@ async fn killed_during(call: &'static str, broker: TestBroker, fake: &FakeBroker
     eventually("the author is at work", async || fake.count(call) > before).await;
     broker.kill().await;
     let answer = sent.await.unwrap();
-    assert!(answer.is_err(), "nobody was told yes, but: {answer:?}");
+    // A task that ends a moment before its connection leaves time for the news that the broker stops.
+    let refused = answer.as_ref().map_or(true, |answer| answer.status() == 503);
+    assert!(refused, "nobody was told yes, but: {answer:?}");
 }
 
 #[tokio::test]
