@@ -81,7 +81,7 @@ impl Engine {
             self.let_go_binding(&instance.id, consumer).await;
             return outcome;
         }
-        let mut record = match self.binding_for(&instance, consumer, parameters, &ask, &held).await? {
+        let mut record = match Box::pin(self.binding_for(&instance, consumer, parameters, &ask, &held)).await? {
             Found::Same(record) => return Ok(Outcome::Already(record.env.unwrap_or_default())),
             Found::BeingMade(operation) => return Ok(Outcome::GoesOn(operation)),
             Found::ToGive(record) => *record,
@@ -212,7 +212,7 @@ impl Engine {
                 let is_first = was == BindingState::Binding;
                 match self.save_binding_ended(&mut record, None).await {
                     Err(error) if is_first && !error.is_overtaken() => {
-                        return Err(self.take_back_unwritten(error, instance, record, held, reply).await);
+                        return Err(Box::pin(self.take_back_unwritten(error, instance, record, held, reply)).await);
                     }
                     written => self.binding_written(written, instance, &binding, reply).await?,
                 }
@@ -221,7 +221,7 @@ impl Engine {
                 Ok(Outcome::Done(env))
             }
             Called::Failed(error) if record.state == BindingState::Binding => {
-                self.undo_bind(instance, record, held, reply, error).await
+                Box::pin(self.undo_bind(instance, record, held, reply, error)).await
             }
             // It was bound before and stays so, or is still to be restored.
             Called::Failed(error) => {

@@ -194,7 +194,8 @@ impl Engine {
 
     /// Runs a task that belongs to the engine, whatever becomes of the request that asked for it.
     pub(super) fn own(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let killed = self.killed.clone();
+        // In a box, because all that is wrapped around it would hold it twice.
+        let (task, killed) = (Box::pin(task), self.killed.clone());
         self.tasks.spawn(async move { killed.run_until_cancelled_owned(task).await }.in_current_span());
     }
 
@@ -210,7 +211,7 @@ impl Engine {
     {
         let wait = ask.wait.unwrap_or(self.timing.answer_within).min(self.timing.answer_within);
         let (reply, answer) = Reply::by(Instant::now() + wait, ask.accepts_incomplete);
-        let work = operation(self.clone(), reply.clone());
+        let work = Box::pin(operation(self.clone(), reply.clone()));
         let running = self.metrics.operation_begun();
         self.own(async move {
             let _running = running;

@@ -95,7 +95,7 @@ impl Engine {
         // Most names are new: whether this one is, the write itself tells.
         let mut attempt = self.begin(&name, &wish, &ask, Vec::new()).await;
         if attempt.as_ref().is_err_and(BrokerError::is_overtaken) {
-            attempt = self.make_way(&name, &wish, &ask, &held, reply).await;
+            attempt = Box::pin(self.make_way(&name, &wish, &ask, &held, reply)).await;
         }
         let record = loop {
             match attempt {
@@ -104,7 +104,7 @@ impl Engine {
                 Ok(Way::BeingMade(operation)) => return Ok(Outcome::GoesOn(operation)),
                 // Another replica was faster: what it began is looked at.
                 Err(error) if error.is_overtaken() && self.store.is_shared() => {
-                    attempt = self.make_way(&name, &wish, &ask, &held, reply).await;
+                    attempt = Box::pin(self.make_way(&name, &wish, &ask, &held, reply)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -210,7 +210,7 @@ impl Engine {
                 record.live(InstanceEvent::Provisioned);
                 match self.save_ended(&mut record, None).await {
                     Err(error) if !error.is_overtaken() => {
-                        return Err(self.remove_unwritten(error, record, held, reply).await);
+                        return Err(Box::pin(self.remove_unwritten(error, record, held, reply)).await);
                     }
                     written => self.written(written, &instance, reply).await?,
                 }
@@ -218,8 +218,8 @@ impl Engine {
                 info!(instance.name = %name, instance.id = %instance.id, plan.name = %instance.plan, "created instance `{name}`");
                 Ok(Outcome::Done(()))
             }
-            Called::Failed(error) if record.confirmed => self.fail_later(record, error, reply).await,
-            Called::Failed(error) => self.undo_create(record, held, reply, error).await,
+            Called::Failed(error) if record.confirmed => Box::pin(self.fail_later(record, error, reply)).await,
+            Called::Failed(error) => Box::pin(self.undo_create(record, held, reply, error)).await,
         }
     }
 
