@@ -31,7 +31,8 @@ const INSTANCES: usize = 64;
 
 fn main() {
     eprintln!("creates and binds, each with its intent and its outcome synced to disk; median of {ROUNDS} rounds\n");
-    for connections in [1, 64] {
+    let only = support::argument("--connections").map(|text| text.parse::<usize>().expect("a number"));
+    for connections in only.map_or(vec![1, 64], |only| vec![only]) {
         for what in [What::Create, What::Bind] {
             compare(what, connections);
         }
@@ -79,7 +80,7 @@ fn tell(name: &str, connections: usize, ours: &[Figures], by_hand: &[Figures]) {
     }
 }
 
-/// `-- --profile ours` or `-- --profile hand`: one of them alone, under a profiler.
+/// `-- --profile ours` or `-- --profile hand`: one of them alone, under a profiler; `--connections 64` for those alone.
 fn profile(only: &str, what: What, connections: usize) {
     let figures = match only {
         "ours" => measure(what, connections, 0, support::serve_ours),

@@ -1,9 +1,7 @@
 //! Who may call.
 
 use axum::{
-    extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,14 +12,10 @@ use std::{
     io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 use subtle::ConstantTimeEq as _;
 
-use super::{
-    limits::{self, Places},
-    reload::Current,
-};
+use super::reload::Current;
 use crate::Secret;
 
 /// More than this is no list of credentials.
@@ -167,21 +161,8 @@ fn digest(pair: &[u8]) -> [u8; 32] {
     Sha256::digest(pair).into()
 }
 
-/// What stands between a caller and the endpoints: one layer, since each costs every request something.
-#[derive(Clone)]
-pub(super) struct Entrance {
-    pub(super) guard: Arc<Guard>,
-    pub(super) places: Arc<Places>,
-}
-
-/// Lets nobody past without credentials, whatever the path (SPEC T-1), and then as many as there are places for.
-pub(super) async fn require(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
-    let Entrance { guard, places } = entrance;
-    let path = request.uri().path();
-    if guard.lets_in(path, request.headers()) {
-        // Asked by those who find out why there is no place for a request.
-        return if path == "/metrics" { next.run(request).await } else { limits::admit(&places, request, next).await };
-    }
+/// What somebody hears who may not call.
+pub(super) fn refusal() -> Response {
     let challenge = HeaderValue::from_static("Basic realm=\"service broker\", charset=\"UTF-8\"");
     let sentence = "you are not authorized: the user name or the password is wrong or missing";
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], sentence).into_response()

@@ -4,13 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::Request,
     http::{HeaderValue, Method, StatusCode, Uri, header},
-    middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::metrics::Metrics;
 
@@ -45,37 +43,34 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         let places = || Semaphore::new(limits.requests.clamp(1, Semaphore::MAX_PERMITS));
-        Arc::new(Self { changes: places(), questions: places(), metrics })
+        Self { changes: places(), questions: places(), metrics }
+    }
+
+    /// A place for a request, when there is one.
+    pub(super) fn take(&self, method: &Method) -> Option<SemaphorePermit<'_>> {
+        let is_question = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let (limit, free) = if is_question { ("questions", &self.questions) } else { ("changes", &self.changes) };
+        free.try_acquire().inspect_err(|_| self.metrics.refused(limit)).ok()
+    }
+
+    /// The refusal of what no caller of ours ever asks, before anybody looks at it.
+    pub(super) fn too_long(&self, uri: &Uri) -> Option<Response> {
+        if uri.path_and_query().is_none_or(|target| target.as_str().len() <= TARGET) {
+            return None;
+        }
+        self.metrics.refused("target");
+        Some((StatusCode::URI_TOO_LONG, "the path and its query are longer than 8 KiB").into_response())
     }
 }
 
-/// Lets a request in when there is a place for it; refuses it at once when there is none.
-pub(super) async fn admit(places: &Places, request: Request, next: Next) -> Response {
-    let is_question = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let (limit, free) = if is_question { ("questions", &places.questions) } else { ("changes", &places.changes) };
-    let Ok(_place) = free.try_acquire() else {
-        places.metrics.refused(limit);
-        return too_many(request.uri().path());
-    };
-    next.run(request).await
-}
-
-fn too_many(path: &str) -> Response {
+/// The refusal of a request that there is no place for.
+pub(super) fn too_many(path: &str) -> Response {
     let sentence = "the broker has more requests than it takes at once, try again in a moment";
     let (status, wait) = (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER)]);
     if path.starts_with("/v2/") {
         return (status, wait, Json(json!({ "description": sentence }))).into_response();
     }
     (status, wait, sentence).into_response()
-}
-
-/// The refusal of what no caller of ours ever asks, before anybody looks at it.
-pub(super) fn too_long(places: &Places, uri: &Uri) -> Option<Response> {
-    if uri.path_and_query().is_none_or(|target| target.as_str().len() <= TARGET) {
-        return None;
-    }
-    places.metrics.refused("target");
-    Some((StatusCode::URI_TOO_LONG, "the path and its query are longer than 8 KiB").into_response())
 }

@@ -4,6 +4,7 @@ mod auth;
 mod bindings;
 mod connections;
 mod extract;
+mod front;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod instances;

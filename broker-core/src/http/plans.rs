@@ -2,15 +2,33 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Extension,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
 use serde::Serialize;
 
-use super::{extract::InPool, instances::require_cluster, respond::Failure};
-use crate::{Plan, lifecycle::Engine};
+use super::{instances::require_cluster, respond::Failure};
+use crate::{Catalog, Plan, Pool, lifecycle::Engine};
+
+/// All plans as they travel. They never change while the server runs.
+#[derive(Clone)]
+pub(super) struct PlanList(Bytes);
+
+impl PlanList {
+    pub(super) fn of(catalog: &Catalog) -> Self {
+        let plans: Vec<Offered> = catalog.plans().iter().map(Offered::from).collect();
+        let text = serde_json::to_vec(&plans).expect("names, sentences and JSON are written as JSON");
+        Self(text.into())
+    }
+}
 
 /// A plan as it travels; `schemas` is where Open Service Broker puts them (contract 4.2).
 #[derive(Serialize)]
-pub(super) struct Offered {
+struct Offered {
     name: String,
     description: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,8 +44,12 @@ impl From<&Plan> for Offered {
 /// `GET /resources/plans` (SPEC I-3)
 pub(super) async fn list(
     State(engine): State<Arc<Engine>>,
-    InPool(pool): InPool,
-) -> Result<Json<Vec<Offered>>, Failure> {
-    require_cluster(&engine, pool.as_ref())?;
-    Ok(Json(engine.catalog().plans().iter().map(Offered::from).collect()))
+    Extension(list): Extension<PlanList>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    if engine.catalog().needs_cluster {
+        require_cluster(&engine, Pool::read(&headers)?.as_ref())?;
+    }
+    let PlanList(text) = list;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response())
 }

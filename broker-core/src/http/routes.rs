@@ -5,21 +5,21 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     extract::Request,
-    middleware::from_fn_with_state,
     routing::{get, post, put},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::{self, Entrance, Guard},
-    bindings, instances,
+    auth::Guard,
+    bindings,
+    front::{Front, InFront},
+    instances,
     limits::{Limits, Places},
     openapi,
     operator::{self, Counted, Stopping},
     osb,
     own::{self, Own},
-    plans,
-    trace::{self, Trace},
+    plans::{self, PlanList},
 };
 use crate::{Routes, lifecycle::Engine};
 
@@ -38,9 +38,14 @@ pub(super) struct Around {
 pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     let metrics = engine.metrics.clone();
     let places = Places::new(around.limits, metrics.clone());
+    let front = Front { guard: around.guard, places, metrics, limit: around.limit };
     let own = Own::new(around.own, &engine);
-    let guarded = Router::new()
-        .route("/resources/plans", get(plans::list))
+    let plans = PlanList::of(engine.catalog());
+    let ready = get(operator::readiness).layer(Extension(Stopping(around.stopping)));
+    Router::new()
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", ready)
+        .route("/resources/plans", get(plans::list).layer(Extension(plans)))
         .route("/resources", post(instances::create))
         .route("/resources/{name}", get(instances::info).put(instances::update).delete(instances::remove))
         .route("/resources/{name}/status", get(instances::status))
@@ -55,13 +60,8 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .method_not_allowed_fallback(own::method_not_allowed)
         .fallback(async move |request: Request| own::beyond(own, request).await)
         .route("/metrics", get(operator::metrics).layer(Extension(Arc::new(Counted::default()))))
-        .with_state(engine.clone())
-        .layer(from_fn_with_state(Entrance { guard: Arc::new(around.guard), places: places.clone() }, auth::require));
-    let ready = get(operator::readiness).layer(Extension(Stopping(around.stopping)));
-    let open = Router::new().route("/healthz", get(async || "ok")).route("/readyz", ready);
-    open.with_state(engine)
-        .merge(guarded)
-        .layer(from_fn_with_state(Trace { limit: around.limit, metrics, places }, trace::follow))
+        .with_state(engine)
+        .layer(InFront(Arc::new(front)))
 }
 
 #[cfg(test)]

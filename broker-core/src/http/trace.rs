@@ -1,69 +1,15 @@
-//! A line in the log for each request, under the id it came with, and a limit to its time.
+//! The names under which a request is followed: its own id, and the trace that it is part of.
 
-use std::{sync::Arc, time::Duration};
-
-use axum::{
-    extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue},
-    middleware::Next,
-    response::{IntoResponse as _, Response},
-};
-use tokio::time::{Instant, timeout};
-use tracing::{Instrument as _, debug, info, info_span};
-
-use super::{
-    limits::{self, Places},
-    own::Template,
-    respond::Failure,
-};
-use crate::{BrokerError, metrics::Metrics};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::{Span, info_span};
+use uuid::{Builder, Uuid};
 
 /// The header that platforms are usually configured to send (contract 2.2).
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What every request is followed with.
-#[derive(Clone)]
-pub(super) struct Trace {
-    /// The longest a request may take.
-    pub(super) limit: Duration,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) places: Arc<Places>,
-}
-
-/// Names the request, logs and counts how it ended, and ends it when it takes too long.
-pub(super) async fn follow(State(trace): State<Trace>, request: Request, next: Next) -> Response {
-    let Trace { limit, metrics, places } = trace;
-    let _in_flight = metrics.in_flight();
-    let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
-    let id = id_of(request.headers());
-    // Cheap to clone, and made into text only when somebody listens.
-    let uri = request.uri().clone();
-    let trace = trace_of(request.headers());
-    let span = info_span!("request", id = id.to_str().unwrap_or_default(), trace);
-    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
-    let begun = Instant::now();
-    let answer = async {
-        let answer = match limits::too_long(&places, request.uri()) {
-            Some(refusal) => Ok(refusal),
-            None => timeout(limit, next.run(request)).await,
-        };
-        let answer = answer.unwrap_or_else(|_| {
-            Failure::from(BrokerError::unavailable("the request was not answered in time")).into_response()
-        });
-        let (status, took) = (answer.status().as_u16(), begun.elapsed().as_millis());
-        if is_probe {
-            debug!("{method} {} answered {status} in {took} ms", uri.path());
-        } else {
-            info!("{method} {} answered {status} in {took} ms", uri.path());
-        }
-        answer
-    };
-    let mut answer = answer.instrument(span).await;
-    answer.headers_mut().insert(REQUEST_ID, id);
-    let own = answer.extensions_mut().remove::<Template>();
-    let route = own.as_ref().map(|own| &*own.0).or(route.as_ref().map(MatchedPath::as_str)).unwrap_or("none");
-    metrics.request(route, method.as_str(), answer.status().as_u16(), begun.elapsed());
-    answer
+/// What the log's lines about a request stand under.
+pub(super) fn span(id: &HeaderValue, headers: &HeaderMap) -> Span {
+    info_span!("request", id = id.to_str().unwrap_or_default(), trace = trace_of(headers))
 }
 
 /// The trace that the request is part of, as `traceparent` of W3C Trace Context names it.
@@ -83,8 +29,10 @@ pub(super) fn id_of(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(plain);
     given.cloned().unwrap_or_else(|| {
         // From the thread's own generator: asking the system for each request takes longer than most of the rest.
-        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
-        HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("none"))
+        let id = Builder::from_random_bytes(rand::random()).into_uuid();
+        let mut text = Uuid::encode_buffer();
+        let text = id.hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("none"))
     })
 }
 

@@ -673,6 +673,13 @@ impl Store for SqliteStore {
         self.ask(|answer| Request::Instance(name.clone(), answer)).await
     }
 
+    async fn shared_instance(&self, name: &InstanceName) -> Result<Option<Arc<InstanceRecord>>, StoreError> {
+        if let Some(kept) = self.cache.instances.get(name) {
+            return Ok(kept.record);
+        }
+        Ok(self.ask(|answer| Request::Instance(name.clone(), answer)).await?.map(Arc::new))
+    }
+
     async fn instances(&self, after: Option<&InstanceName>, limit: usize) -> Result<Vec<InstanceRecord>, StoreError> {
         let after = after.map_or_else(String::new, ToString::to_string);
         self.read(move |connection, key| {
