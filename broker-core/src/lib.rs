@@ -82,6 +82,8 @@ pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, 
 pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
 pub use instance::{Instance, Notes, Parameters, Update};
 pub use measure::Metric;
+#[doc(hidden)]
+pub use name::NameText;
 pub use name::{AppName, BindingId, InstanceName, InvalidName, JobName, OpaqueId, PlanName, ServiceName};
 pub use plan::{Catalog, Maintenance, Plan};
 pub use pool::{Cluster, Pool};

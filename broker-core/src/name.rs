@@ -16,7 +16,12 @@ impl InvalidName {
     }
 }
 
-/// Defines a name: a newtype over `String` that can only be made from a text that keeps the rule.
+/// The text of a name. Names are copied with every record they stand in: one of up to 24 bytes, as the framework's own
+/// identifiers have, needs no memory of its own.
+#[doc(hidden)]
+pub type NameText = compact_str::CompactString;
+
+/// Defines a name: a newtype over a text that can only be made from one that keeps the rule.
 /// `$refusal` makes the sentence from a text that does not.
 #[doc(hidden)]
 #[macro_export]
@@ -24,8 +29,8 @@ macro_rules! checked_name {
     ($(#[$doc:meta])* $name:ident, $keeps_rule:expr, $refusal:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::serde::Serialize, ::serde::Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[serde(try_from = "String")]
+        pub struct $name($crate::NameText);
 
         impl $name {
             /// The name as text.
@@ -39,7 +44,7 @@ macro_rules! checked_name {
             type Error = $crate::InvalidName;
 
             fn try_from(raw: String) -> Result<Self, $crate::InvalidName> {
-                if $keeps_rule(raw.as_str()) { Ok(Self(raw)) } else { Err($crate::InvalidName::new($refusal(raw.as_str()))) }
+                raw.parse()
             }
         }
 
@@ -47,13 +52,13 @@ macro_rules! checked_name {
             type Err = $crate::InvalidName;
 
             fn from_str(raw: &str) -> Result<Self, $crate::InvalidName> {
-                Self::try_from(raw.to_owned())
+                if $keeps_rule(raw) { Ok(Self(raw.into())) } else { Err($crate::InvalidName::new($refusal(raw))) }
             }
         }
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.into()
             }
         }
 
@@ -105,8 +110,8 @@ crate::checked_name! {
 /// assert!(InstanceName::made_by_platform("1b5c0bd4-52dc-4b5a-a372-4e5a1e9ba3e6").is_ok());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "PathName", into = "String")]
-pub struct InstanceName(String);
+#[serde(try_from = "PathName")]
+pub struct InstanceName(NameText);
 
 impl InstanceName {
     /// The name as text.
@@ -129,7 +134,7 @@ impl std::str::FromStr for InstanceName {
 
     fn from_str(raw: &str) -> Result<Self, InvalidName> {
         if is_instance_name(raw) {
-            return Ok(Self(raw.to_owned()));
+            return Ok(Self(raw.into()));
         }
         Err(InvalidName::new(match raw {
             "plans" => "the instance name \"plans\" is reserved, choose another one",
@@ -156,7 +161,7 @@ impl From<PathName> for InstanceName {
 
 impl From<InstanceName> for String {
     fn from(name: InstanceName) -> Self {
-        name.0
+        name.0.into()
     }
 }
 
@@ -208,10 +213,9 @@ impl OpaqueId {
     pub fn generate() -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let bytes: [u8; 24] = rand::random();
-        let mut id: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
-        let first = char::from(ALPHABET[usize::from(bytes[0] >> 3) % 26]);
-        id.replace_range(..1, first.encode_utf8(&mut [0; 4]));
-        Self(id)
+        let mut id = bytes.map(|byte| ALPHABET[usize::from(byte & 31)]);
+        id[0] = ALPHABET[usize::from(bytes[0] >> 3) % 26];
+        Self(id.iter().copied().map(char::from).collect())
     }
 }
 

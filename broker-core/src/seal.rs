@@ -10,7 +10,7 @@ use std::{
 
 use chacha20poly1305::{
     Key, KeyInit as _, XChaCha20Poly1305, XNonce,
-    aead::{Aead as _, Payload},
+    aead::{Aead as _, AeadInPlace as _, Payload},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -52,6 +52,7 @@ struct OneKey {
 pub(crate) type KeyName = [u8; 4];
 
 const NONCE: usize = 24;
+const TAG: usize = 16;
 
 impl OneKey {
     fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -120,9 +121,14 @@ impl SealingKey {
     #[must_use]
     pub fn seal(&self, plain: &[u8], about: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE] = rand::random();
-        let sealed = self.first.cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: about });
-        let sealed = sealed.expect("a record is far below the cipher's limit of 256 GiB");
-        [self.first.name.as_slice(), &nonce, &sealed].concat()
+        let mut sealed = Vec::with_capacity(self.first.name.len() + NONCE + plain.len() + TAG);
+        sealed.extend_from_slice(&self.first.name);
+        sealed.extend_from_slice(&nonce);
+        let head = sealed.len();
+        sealed.extend_from_slice(plain);
+        let tag = self.first.cipher.encrypt_in_place_detached(&XNonce::from(nonce), about, &mut sealed[head..]);
+        sealed.extend_from_slice(&tag.expect("a record is far below the cipher's limit of 256 GiB"));
+        sealed
     }
 
     /// Opens a record that was sealed about `about`.

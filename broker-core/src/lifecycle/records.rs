@@ -28,6 +28,7 @@ pub(crate) struct InstanceRecord {
     /// The replica that works on it now: its lease, which lasts as long as that replica lives (SPEC L-8).
     pub(crate) holder: Option<OpaqueId>,
     /// When the state was entered.
+    #[serde(with = "moment")]
     pub(crate) since: DateTime<Utc>,
     /// When somebody has to look after it, without being asked. Kept beside the sealed body.
     #[serde(skip)]
@@ -83,13 +84,14 @@ pub(crate) struct BindingRecord {
     /// What it was, and until when that works.
     pub(crate) retired: Vec<Retired>,
     /// When its own credentials end, if they do (SPEC B-9).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::if_any")]
     pub(crate) expires: Option<DateTime<Utc>>,
     /// What was begun last.
     pub(crate) operation: Operation,
     /// The replica that works on it now (SPEC L-8).
     pub(crate) holder: Option<OpaqueId>,
     /// When the state was entered.
+    #[serde(with = "moment")]
     pub(crate) since: DateTime<Utc>,
     /// When somebody has to look after it, without being asked. Kept beside the sealed body.
     #[serde(skip)]
@@ -104,6 +106,7 @@ pub(crate) struct BindingRecord {
 pub(crate) struct Retired {
     pub(crate) binding: Binding,
     /// When access is taken away.
+    #[serde(with = "moment")]
     pub(crate) until: DateTime<Utc>,
 }
 
@@ -169,9 +172,10 @@ pub(crate) struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) request: Option<String>,
     pub(crate) actor: Actor,
+    #[serde(with = "moment")]
     pub(crate) began: DateTime<Utc>,
     /// None while it goes on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::if_any")]
     pub(crate) ended: Option<DateTime<Utc>>,
     /// Why it failed, in a sentence for the instance's owner; none when it went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -251,5 +255,42 @@ impl Operation {
     pub(crate) fn end(&mut self, failure: Option<String>) {
         self.ended = Some(Utc::now());
         self.failure = failure.as_deref().map(one_line);
+    }
+}
+
+/// Moments as RFC 3339 has them, to the nanosecond: as the library writes them by itself, but several times as fast, and
+/// each commit writes a few.
+mod moment {
+    use chrono::{DateTime, SecondsFormat, Utc};
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(moment: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&moment.to_rfc3339_opts(SecondsFormat::Nanos, true))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
+        DateTime::deserialize(from)
+    }
+
+    /// The same of a moment that may not be there.
+    pub(super) mod if_any {
+        use super::{DateTime, Deserializer, Serializer, Utc};
+        use serde::Deserialize as _;
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            moment: &Option<DateTime<Utc>>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match moment {
+                Some(moment) => super::serialize(moment, to),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<DateTime<Utc>>, D::Error> {
+            Option::deserialize(from)
+        }
     }
 }
