@@ -10,7 +10,7 @@ use super::{
     engine::{Called, Engine, being_removed, later},
     locks::{Held, Mode},
     records::{BindingRecord, OperationKind, Retired},
-    reply::Reply,
+    reply::{Reply, nobody},
     states::{BindingEvent, BindingState},
 };
 use crate::{Binding, BrokerError, Consumer, EnvVars, Instance, InstanceName, Result, store::Write};
@@ -61,7 +61,7 @@ impl Engine {
         let mut also = self.replace_binding_operation(&mut record, OperationKind::Rotate, &ask);
         also.extend(self.require_ready(&instance));
         record.holder = self.holder();
-        let begun = self.save_binding_with(&mut record, also).await;
+        let begun = self.write_binding(&mut record, also, &nobody()).await;
         begun.map_err(|error| self.outrun(name, error))?;
         let outcome = self.replace_credentials(&instance, record, &held, reply).await;
         self.let_go_binding(&instance.id, consumer).await;
@@ -106,21 +106,21 @@ impl Engine {
                 record.retired.push(Retired { binding: old, until });
                 (record.next, record.env) = (None, Some(env.clone()));
                 record.live(BindingEvent::RotationEnded);
-                self.save_binding_ended(&mut record, None).await?;
+                self.save_binding_ended(&mut record, None, reply).await?;
                 info!(instance.name = %instance.name, consumer = %record.consumer(), "rotated the credentials of {} at instance `{}`", record.consumer(), instance.name);
                 Ok(Outcome::Done(env))
             }
             Called::Failed(error) => {
                 warn!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "the credentials of {} stay as they were", record.consumer());
                 record.give_up_rotation();
-                self.save_binding_ended(&mut record, Some(&error)).await?;
+                self.save_binding_ended(&mut record, Some(&error), reply).await?;
                 self.wake.notify_one();
                 Err(error)
             }
             Called::Interrupted => {
                 record.give_up_rotation();
                 let error = being_removed(&instance.name);
-                self.save_binding_ended(&mut record, Some(&error)).await?;
+                self.save_binding_ended(&mut record, Some(&error), reply).await?;
                 Err(error)
             }
         }
