@@ -1,5 +1,6 @@
 //! A whole engine whose records fail in the middle, whose clock was set back, or that finds a lot to do.
 
+mod chaos;
 mod store;
 
 use std::{sync::Arc, time::Duration};
