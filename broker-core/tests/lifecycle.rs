@@ -428,6 +428,45 @@ async fn an_unbind_takes_access_away_from_all_credentials() {
 }
 
 #[tokio::test] // SPEC B-8
+async fn rotating_again_and_again_does_not_pile_up_credentials() {
+    let (fake, broker) = with_cache().await;
+    let first = broker.bind_app("cache", "web").await.is(201).env();
+    rotate(&broker, "web").await.is(200);
+    rotate(&broker, "web").await.is(200);
+
+    let refusal = rotate(&broker, "web").await;
+
+    let sentence = &refusal.is(409).body;
+    let moment = sentence.strip_prefix("app \"web\" has 2 earlier credentials that still work: rotate again after ");
+    let moment = moment.and_then(|rest| rest.strip_suffix(" UTC, or unbind it to end them all")).unwrap();
+    let next = chrono::NaiveDateTime::parse_from_str(moment, "%Y-%m-%d %H:%M:%S").unwrap().and_utc();
+    assert!(next > chrono::Utc::now() && next <= chrono::Utc::now() + chrono::TimeDelta::seconds(3601));
+    assert_eq!((fake.accounts().len(), fake.count("bind")), (3, 3), "the author is not asked");
+    assert!(fake.opens(&first), "whoever still has the first ones was promised an hour");
+    broker.unbind_app("cache", "web").await.is(200);
+    broker.bind_app("cache", "web").await.is(201);
+    rotate(&broker, "web").await.is(200);
+}
+
+#[tokio::test] // SPEC B-8
+async fn credentials_whose_grace_is_over_make_room_for_a_rotation() {
+    let fake = FakeBroker::new();
+    let server = |server: BrokerServer| server.rotation_grace(Duration::ZERO).reconcile_every(Duration::from_secs(600));
+    let broker = TestBroker::start_with(fake.clone(), None, server).await;
+    broker.create("cache").await.is(201);
+    broker.bind_app("cache", "web").await.is(201);
+
+    for _ in 0..5 {
+        rotate(&broker, "web").await.is(200);
+    }
+
+    assert_eq!(fake.accounts().len(), 2, "the present ones, and those of before that wait for their end");
+    fake.next("unbind", Misdeed::LoseServer);
+    rotate(&broker, "web").await.is(503);
+    assert_eq!(fake.count("bind"), 6, "what can't be taken away is not added to");
+}
+
+#[tokio::test] // SPEC B-8
 async fn a_rotation_that_fails_changes_nothing() {
     let (fake, broker) = with_cache().await;
     let env = broker.bind_app("cache", "web").await.is(201).env();

@@ -89,6 +89,7 @@ pub(super) async fn unbind_job(
 
 /// `POST /resources/{name}/rotate`, by the platform's proxy: new credentials for the app or job that the body names
 /// (SPEC B-8). They are in the answer to its next bind, not here: whoever may use the proxy need not see them.
+/// While two earlier ones still work, it is 409.
 pub(super) async fn rotate(
     State(engine): State<Arc<Engine>>,
     Named(name): Named,

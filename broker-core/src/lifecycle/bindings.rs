@@ -11,7 +11,7 @@ use super::{
     instances::not_ready,
     locks::{Held, Mode},
     records::{BindingRecord, InstanceRecord, Operation, OperationKind},
-    reply::Reply,
+    reply::{Reply, nobody},
     states::{BindingEvent, BindingState, InstanceState},
 };
 use crate::{
@@ -93,7 +93,7 @@ impl Engine {
             let mut also = self.replace_binding_operation(&mut record, OperationKind::Bind, &ask);
             also.extend(self.require_ready(&instance));
             record.holder = self.holder();
-            let begun = self.save_binding_with(&mut record, also).await;
+            let begun = self.write_binding(&mut record, also, &nobody()).await;
             begun.map_err(|error| self.outrun(name, error))?;
         }
         let outcome = self.give(&instance, record, &held, reply).await;
@@ -123,7 +123,7 @@ impl Engine {
         let operation = Operation::begin(OperationKind::Bind, instance.name.clone(), whose, ask.actor.clone());
         let mut record = BindingRecord::new(instance, binding, operation);
         record.holder = self.holder();
-        match self.save_binding_with(&mut record, self.require_ready(instance)).await {
+        match self.write_binding(&mut record, self.require_ready(instance), &nobody()).await {
             Ok(()) => Ok(Some(record)),
             Err(error) if error.is_overtaken() => Ok(None),
             Err(error) => Err(error),
@@ -210,7 +210,7 @@ impl Engine {
                 }
                 record.live(BindingEvent::Given);
                 let is_first = was == BindingState::Binding;
-                match self.save_binding_ended(&mut record, None).await {
+                match self.save_binding_ended(&mut record, None, reply).await {
                     Err(error) if is_first && !error.is_overtaken() => {
                         return Err(Box::pin(self.take_back_unwritten(error, instance, record, held, reply)).await);
                     }
@@ -253,7 +253,7 @@ impl Engine {
         if let Some(mut known) = known.filter(is_ours) {
             known.live(BindingEvent::RemovalAsked);
             let taken = match self.save_binding(&mut known).await {
-                Ok(()) => self.take(instance, known, held).await,
+                Ok(()) => self.take(instance, known, held, &nobody()).await,
                 Err(error) => Err(error),
             };
             if let Err(cause) = taken {
@@ -277,9 +277,10 @@ impl Engine {
     async fn promise(&self, record: &mut BindingRecord, reply: &Reply<Outcome<EnvVars>>) {
         if reply.is_awaited() && reply.accepts_incomplete() && record.state == BindingState::Binding {
             record.confirmed = true;
-            if let Err(error) = self.save_binding(record).await {
+            if let Err(error) = self.write_binding(record, Vec::new(), &nobody()).await {
+                // Neither yes nor no is known to be written: whoever asked hears how it ends.
+                warn!(error = &error as &dyn std::error::Error, "a caller is not told that its bind goes on: {error}");
                 record.confirmed = false;
-                reply.send(Err(error));
                 return;
             }
         }
@@ -329,10 +330,10 @@ impl Engine {
         record.live(BindingEvent::NotGiven);
         record.operation.end(Some(error.to_string()));
         let log = vec![Write::Log(Box::new(record.operation.clone()))];
-        self.save_binding_with(&mut record, log).await?;
+        self.write_binding(&mut record, log, reply).await?;
         let mut error = Some(error);
         let undone = reply
-            .meanwhile(self.take(instance, record, held), async || {
+            .meanwhile(self.take(instance, record, held, &nobody()), async || {
                 error.take().map(|error| reply.send(Err(error)));
             })
             .await;
@@ -380,15 +381,20 @@ impl Engine {
             also.extend(self.require_ready(&instance));
         }
         record.holder = self.holder();
-        let begun = self.save_binding_with(&mut record, also).await;
+        let begun = self.write_binding(&mut record, also, &nobody()).await;
         begun.map_err(|error| self.outrun(name, error))?;
 
         let operation = record.operation.clone();
-        let taken = self.take(&instance, record.clone(), &held);
+        let taken = self.take(&instance, record.clone(), &held, reply);
         let outcome = reply.meanwhile(taken, async || {
             reply.goes_on(&operation);
         });
         let outcome = match outcome.await {
+            // Access is taken away, and only the records don't have it yet: it is not to be given back.
+            Err(error) if error.is_of_records() && !error.is_overtaken() => {
+                reply.goes_on(&operation);
+                Err(error)
+            }
             Err(error) if reply.is_awaited() && !held.is_interrupted() => {
                 self.keep(&instance, record, &held, reply, error).await
             }
@@ -415,7 +421,13 @@ impl Engine {
     }
 
     /// Has the author take access away, then remembers the secret for a while (SPEC B-5).
-    pub(super) async fn take(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
+    pub(super) async fn take<T>(
+        &self,
+        instance: &Instance,
+        mut record: BindingRecord,
+        held: &Held,
+        reply: &Reply<T>,
+    ) -> Result<()> {
         let consumer = record.consumer().clone();
         let bindings: Vec<Binding> = record.with_access().cloned().collect();
         for binding in &bindings {
@@ -437,7 +449,7 @@ impl Engine {
             record.operation.end(None);
             log.push(Write::Log(Box::new(record.operation.clone())));
         }
-        self.save_binding_with(&mut record, log).await?;
+        self.write_binding(&mut record, log, reply).await?;
         self.backoff.forget(&record.binding.id);
         info!(instance.name = %instance.name, consumer = %consumer, "unbound instance `{}` from {consumer}", instance.name);
         Ok(())
@@ -453,20 +465,14 @@ impl Engine {
         reply: &Reply<Outcome<()>>,
         error: BrokerError,
     ) -> Result<Outcome<()>> {
-        let stored = self.store.binding(&instance.id, record.consumer()).await?;
-        // It was written that access is taken away, and only the answer to that was lost.
-        let is_done =
-            |stored: &BindingRecord| stored.state == BindingState::Gone && stored.operation.id == record.operation.id;
-        if stored.as_ref().is_some_and(is_done) {
-            return Ok(Outcome::Done(()));
-        }
-        if stored.is_none_or(|stored| stored.state != BindingState::Unbinding) {
-            return Err(error);
-        }
         record.live(BindingEvent::NotTaken);
         record.operation.end(Some(error.to_string()));
         let log = vec![Write::Log(Box::new(record.operation.clone()))];
-        self.save_binding_with(&mut record, log).await?;
+        if let Err(unwritten) = self.write_binding(&mut record, log, reply).await {
+            // What is written is that access is taken away, so that goes on.
+            reply.goes_on(&record.operation);
+            return Err(unwritten);
+        }
         let mut error = Some(error);
         let restored = reply
             .meanwhile(self.give(instance, record, held, &Reply::to_nobody()), async || {
@@ -496,9 +502,9 @@ impl Engine {
                 record.operation.end(Some("the broker stopped before it ended".to_owned()));
                 let log = vec![Write::Log(Box::new(record.operation.clone()))];
                 self.save_binding_with(&mut record, log).await?;
-                self.take(instance, record, held).await
+                self.take(instance, record, held, &nobody()).await
             }
-            BindingState::Unbinding => self.take(instance, record, held).await,
+            BindingState::Unbinding => self.take(instance, record, held, &nobody()).await,
             BindingState::Restoring => self.give(instance, record, held, &Reply::to_nobody()).await.map(drop),
             BindingState::Rotating => {
                 record.give_up_rotation();
@@ -511,7 +517,7 @@ impl Engine {
             BindingState::Bound if self.is_unclaimed(&record) => {
                 record.live(BindingEvent::RemovalAsked);
                 self.save_binding(&mut record).await?;
-                self.take(instance, record, held).await
+                self.take(instance, record, held, &nobody()).await
             }
             BindingState::Bound | BindingState::Gone => self.drop_retired(instance, record, held).await,
         }
@@ -520,12 +526,12 @@ impl Engine {
     /// Takes access away from credentials whose time is over (SPEC B-9).
     async fn end_expired(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
         info!(instance.name = %instance.name, consumer = %record.consumer(), "the credentials of {} at instance `{}` have expired", record.consumer(), instance.name);
-        let nobody = Ask::default();
-        let also = self.replace_binding_operation(&mut record, OperationKind::Unbind, &nobody);
+        let unasked = Ask::default();
+        let also = self.replace_binding_operation(&mut record, OperationKind::Unbind, &unasked);
         record.live(BindingEvent::RemovalAsked);
         record.holder = self.holder();
         self.save_binding_with(&mut record, also).await?;
-        self.take(instance, record, held).await
+        self.take(instance, record, held, &nobody()).await
     }
 
     /// Credentials that nobody got and nobody asked for again.

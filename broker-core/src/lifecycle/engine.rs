@@ -192,6 +192,14 @@ impl Engine {
         finished
     }
 
+    /// Ends every task where it waits, as a crash does.
+    #[cfg(test)]
+    pub(super) async fn kill(&self) {
+        self.killed.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     /// Runs a task that belongs to the engine, whatever becomes of the request that asked for it.
     pub(super) fn own(&self, task: impl Future<Output = ()> + Send + 'static) {
         // In a box, because all that is wrapped around it would hold it twice.
@@ -552,10 +560,15 @@ impl Engine {
     }
 
     /// Ends the operation that is written down in the record, whose state says how.
-    pub(super) async fn save_ended(&self, record: &mut InstanceRecord, failure: Option<&BrokerError>) -> Result<()> {
+    pub(super) async fn save_ended<T>(
+        &self,
+        record: &mut InstanceRecord,
+        failure: Option<&BrokerError>,
+        reply: &Reply<T>,
+    ) -> Result<()> {
         record.holder = None;
         let log = self.end_operation(&mut record.operation, failure.map(ToString::to_string));
-        self.save_with(record, log).await?;
+        self.write_instance(record, log, Vec::new(), reply).await?;
         self.metrics.operation_ended(record.operation.kind.as_str(), failure.is_none());
         Ok(())
     }
@@ -582,15 +595,16 @@ impl Engine {
     }
 
     /// Ends the operation that is written down in the record, whose state says how.
-    pub(super) async fn save_binding_ended(
+    pub(super) async fn save_binding_ended<T>(
         &self,
         record: &mut BindingRecord,
         failure: Option<&BrokerError>,
+        reply: &Reply<T>,
     ) -> Result<()> {
         record.holder = None;
         record.operation.end(failure.map(ToString::to_string));
         let log = vec![Write::Log(Box::new(record.operation.clone()))];
-        self.save_binding_with(record, log).await?;
+        self.write_binding(record, log, reply).await?;
         self.metrics.operation_ended(record.operation.kind.as_str(), failure.is_none());
         Ok(())
     }
@@ -695,6 +709,11 @@ impl BrokerError {
     /// Whether an operation could not begin, since another replica was faster.
     fn is_outrun(&self) -> bool {
         matches!(self, Self::Busy { operation, .. } if operation == OUTRUN)
+    }
+
+    /// Whether it was the records that failed.
+    pub(super) fn is_of_records(&self) -> bool {
+        matches!(self, Self::Store(_))
     }
 
     /// Whether a write came too late: something else was written meanwhile.

@@ -10,12 +10,11 @@ use super::{
     engine::{Called, Engine, LOOK_EVERY, being_removed, later},
     locks::{Held, Mode},
     records::{BindingRecord, InstanceRecord, Operation, OperationKind},
-    reply::Reply,
+    reply::{Reply, nobody},
     states::{InstanceEvent, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, Plan, PlanName, Result, Update,
-    store::{StoreError, Write},
+    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, Plan, PlanName, Result, Update, store::Write,
 };
 
 /// What a create asks for.
@@ -183,7 +182,7 @@ impl Engine {
         let mut record = InstanceRecord::new(instance, operation);
         record.holder = self.holder();
         let limits = self.limits_of_new(wish).await?;
-        self.save_within(&mut record, writes, limits).await?;
+        self.write_instance(&mut record, writes, limits, &nobody()).await?;
         Ok(Way::Free(Box::new(record)))
     }
 
@@ -208,7 +207,7 @@ impl Engine {
                 record.instance.notes = notes;
                 record.confirmed |= reply.is_awaited();
                 record.live(InstanceEvent::Provisioned);
-                match self.save_ended(&mut record, None).await {
+                match self.save_ended(&mut record, None, reply).await {
                     Err(error) if !error.is_overtaken() => {
                         return Err(Box::pin(self.remove_unwritten(error, record, held, reply)).await);
                     }
@@ -233,13 +232,17 @@ impl Engine {
             return;
         }
         record.confirmed = true;
-        match self.save(record).await {
+        match self.write_instance(record, Vec::new(), Vec::new(), &nobody()).await {
             Ok(()) => {
                 reply.goes_on(&record.operation);
             }
             Err(error) => {
+                // Neither yes nor no is known to be written: whoever asked hears how it ends.
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a caller is not told that its create goes on: {error}"
+                );
                 record.confirmed = false;
-                reply.send(Err(error));
             }
         }
     }
@@ -284,7 +287,7 @@ impl Engine {
     }
 
     /// A pause before the records are asked again; nothing when the engine stops.
-    pub(super) async fn wait_for_records(&self, error: &StoreError) -> Option<()> {
+    pub(super) async fn wait_for_records(&self, error: &(impl std::fmt::Display + Sync)) -> Option<()> {
         tracing::debug!("the records do not answer yet: {error}");
         self.stopping.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await
     }
@@ -332,7 +335,7 @@ impl Engine {
         error!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` could not be made");
         record.reason = Some(error.to_string());
         record.live(InstanceEvent::Broke);
-        self.save_ended(&mut record, Some(&error)).await?;
+        self.save_ended(&mut record, Some(&error), reply).await?;
         self.backoff.forget(&record.instance.id);
         Err(error)
     }
@@ -354,7 +357,12 @@ impl Engine {
         warn!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` was not made, cleaning up");
         record.live(InstanceEvent::Refused);
         let log = self.end_operation(&mut record.operation, Some(error.to_string()));
-        self.save_with(&mut record, log).await?;
+        match self.write_instance(&mut record, log, Vec::new(), reply).await {
+            Err(unwritten) if !unwritten.is_overtaken() => {
+                return Err(self.remove_unwritten(unwritten, record, held, reply).await);
+            }
+            written => written?,
+        }
         let mut error = Some(error);
         let cleaned = reply
             .meanwhile(self.take_down(record, held), async || {
@@ -405,7 +413,7 @@ impl Engine {
         self.begin_next(&mut record, OperationKind::Update, &ask, limits).await?;
         if let Err(busy) = self.wait_for_bindings(&record).await {
             record.reason = Some(busy.to_string());
-            self.end_change(record).await?;
+            self.end_change(record, reply).await?;
             return Err(busy);
         }
         let outcome = self.change(record, &held, reply).await;
@@ -468,7 +476,7 @@ impl Engine {
     ) -> Result<()> {
         let log = self.replace_operation(record, kind, ask);
         record.holder = self.holder();
-        let begun = self.save_within(record, log, limits).await;
+        let begun = self.write_instance(record, log, limits, &nobody()).await;
         begun.map_err(|error| self.outrun(&record.instance.name, error))
     }
 
@@ -499,7 +507,7 @@ impl Engine {
         let _line = self.progress.begin(&record.operation.id);
         let instance = self.with_progress(&record);
         let Some(wish) = record.wish.clone() else {
-            self.end_change(record).await?;
+            self.end_change(record, reply).await?;
             return Ok(Outcome::Done(()));
         };
         let work = self.call_while(held, "update", || self.broker.update(&instance, &wish));
@@ -514,7 +522,7 @@ impl Engine {
             Called::Done(notes) => {
                 record.instance.follow(wish);
                 record.instance.notes = notes;
-                self.end_change(record).await?;
+                self.end_change(record, reply).await?;
                 Ok(Outcome::Done(()))
             }
             Called::Failed(error)
@@ -529,10 +537,10 @@ impl Engine {
                 // The first reason counts, not what taking back came to.
                 record.reason.get_or_insert_with(|| error.to_string());
                 if error.is_refusal() || self.change_back(&instance, held).await {
-                    self.end_change(record).await?;
+                    self.end_change(record, reply).await?;
                 } else {
                     record.wish = Some(Update::of(&instance));
-                    self.save(&mut record).await?;
+                    self.write_instance(&mut record, Vec::new(), Vec::new(), reply).await?;
                     self.backoff.failed(&instance.id);
                 }
                 Err(error)
@@ -541,13 +549,13 @@ impl Engine {
     }
 
     /// Ends an update; one that left a reason behind has failed.
-    async fn end_change(&self, mut record: InstanceRecord) -> Result<()> {
+    async fn end_change<T>(&self, mut record: InstanceRecord, reply: &Reply<T>) -> Result<()> {
         record.wish = None;
         record.holder = None;
         record.live(InstanceEvent::ChangeEnded);
         let failure = record.reason.take();
         let log = self.end_operation(&mut record.operation, failure);
-        self.save_with(&mut record, log).await?;
+        self.write_instance(&mut record, log, Vec::new(), reply).await?;
         self.backoff.forget(&record.instance.id);
         Ok(())
     }

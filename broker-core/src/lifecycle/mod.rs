@@ -24,6 +24,7 @@ mod rotation;
 pub(crate) mod states;
 #[cfg(all(test, feature = "testing"))]
 mod trouble;
+mod written;
 
 pub(crate) use ask::{Ask, Outcome};
 pub(crate) use engine::{AT_ONCE, Engine, Timing};

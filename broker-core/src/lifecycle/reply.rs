@@ -45,6 +45,11 @@ impl<T> Reply<T> {
         self.caller().as_ref().is_some_and(|sender| !sender.is_closed())
     }
 
+    /// Whether somebody waits for the answer whose time to be answered has not come.
+    pub(crate) fn has_time(&self) -> bool {
+        self.is_awaited() && Instant::now() < self.answer_at
+    }
+
     /// Answers, unless that was done before. Returns whether somebody got it.
     pub(crate) fn send(&self, answer: Result<T>) -> bool {
         self.caller().take().is_some_and(|sender| sender.send(answer).is_ok())
@@ -70,6 +75,11 @@ impl<T> Reply<T> {
     fn caller(&self) -> MutexGuard<'_, Option<oneshot::Sender<Result<T>>>> {
         self.caller.lock().expect("no thread panics while it answers")
     }
+}
+
+/// For what is written once, whether or not somebody waits.
+pub(crate) fn nobody() -> Reply<()> {
+    Reply::to_nobody()
 }
 
 impl<T> Reply<Outcome<T>> {

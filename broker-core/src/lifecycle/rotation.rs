@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use super::{
@@ -10,10 +10,14 @@ use super::{
     engine::{Called, Engine, being_removed, later},
     locks::{Held, Mode},
     records::{BindingRecord, OperationKind, Retired},
-    reply::Reply,
+    reply::{Reply, nobody},
     states::{BindingEvent, BindingState},
 };
 use crate::{Binding, BrokerError, Consumer, EnvVars, Instance, InstanceName, Result, store::Write};
+
+/// How many replaced credentials of a consumer may work at once. Two leave room for a second rotation while the units
+/// that know the first ones are still being replaced; without a limit, each rotation would add an account.
+const MAX_RETIRED: usize = 2;
 
 impl Engine {
     /// Gives a consumer new credentials. The old ones work until the plan's grace is over.
@@ -47,16 +51,34 @@ impl Engine {
         if record.state != BindingState::Bound {
             return Err(not_bound());
         }
+        if record.retired.iter().any(Retired::is_over) {
+            self.make_room(&instance, record, &held).await?;
+            record = self.claim_binding(&instance.id, consumer).await?.ok_or_else(not_bound)?;
+        }
+        record.require_room()?;
         record.next = Some(Binding { parameters: record.binding.parameters.clone(), ..Binding::new(consumer.clone()) });
         record.live(BindingEvent::RotationAsked);
         let mut also = self.replace_binding_operation(&mut record, OperationKind::Rotate, &ask);
         also.extend(self.require_ready(&instance));
         record.holder = self.holder();
-        let begun = self.save_binding_with(&mut record, also).await;
+        let begun = self.write_binding(&mut record, also, &nobody()).await;
         begun.map_err(|error| self.outrun(name, error))?;
         let outcome = self.replace_credentials(&instance, record, &held, reply).await;
         self.let_go_binding(&instance.id, consumer).await;
         outcome
+    }
+
+    /// Credentials whose time is over go before there are new ones.
+    async fn make_room(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
+        let consumer = record.consumer().clone();
+        if self.store.is_shared() {
+            record.holder = self.holder();
+            let taken = self.save_binding_with(&mut record, self.require_ready(instance)).await;
+            taken.map_err(|error| self.outrun(&instance.name, error))?;
+        }
+        let dropped = self.drop_retired(instance, record, held).await;
+        self.let_go_binding(&instance.id, &consumer).await;
+        dropped
     }
 
     /// Has the author give access with the new credentials; the ones that are not used retire.
@@ -84,21 +106,21 @@ impl Engine {
                 record.retired.push(Retired { binding: old, until });
                 (record.next, record.env) = (None, Some(env.clone()));
                 record.live(BindingEvent::RotationEnded);
-                self.save_binding_ended(&mut record, None).await?;
+                self.save_binding_ended(&mut record, None, reply).await?;
                 info!(instance.name = %instance.name, consumer = %record.consumer(), "rotated the credentials of {} at instance `{}`", record.consumer(), instance.name);
                 Ok(Outcome::Done(env))
             }
             Called::Failed(error) => {
                 warn!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "the credentials of {} stay as they were", record.consumer());
                 record.give_up_rotation();
-                self.save_binding_ended(&mut record, Some(&error)).await?;
+                self.save_binding_ended(&mut record, Some(&error), reply).await?;
                 self.wake.notify_one();
                 Err(error)
             }
             Called::Interrupted => {
                 record.give_up_rotation();
                 let error = being_removed(&instance.name);
-                self.save_binding_ended(&mut record, Some(&error)).await?;
+                self.save_binding_ended(&mut record, Some(&error), reply).await?;
                 Err(error)
             }
         }
@@ -106,10 +128,9 @@ impl Engine {
 
     /// Takes access away from credentials whose time is over, and forgets a binding that is over itself.
     pub(super) async fn drop_retired(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
-        let now = Utc::now();
-        let over: Vec<Binding> =
-            record.retired.iter().filter(|it| it.until <= now).map(|it| it.binding.clone()).collect();
-        for binding in &over {
+        let (over, working): (Vec<Retired>, Vec<Retired>) = record.retired.drain(..).partition(Retired::is_over);
+        record.retired = working;
+        for Retired { binding, .. } in &over {
             match self.call_while(held, "unbind", || self.broker.unbind(instance, binding)).await {
                 Called::Done(()) => {}
                 Called::Interrupted => return Ok(()),
@@ -119,7 +140,6 @@ impl Engine {
                 }
             }
         }
-        record.retired.retain(|retired| retired.until > now);
         self.backoff.forget(&record.binding.id);
         if record.state == BindingState::Gone && record.retired.is_empty() && self.is_past_grace(&record) {
             let consumer = record.consumer().clone();
@@ -145,7 +165,27 @@ impl Engine {
     }
 }
 
+impl Retired {
+    fn is_over(&self) -> bool {
+        self.until <= Utc::now()
+    }
+}
+
 impl BindingRecord {
+    /// Whether another rotation may leave credentials behind.
+    fn require_room(&self) -> Result<()> {
+        let Some(next) = self.retired.iter().map(|retired| retired.until).min() else { return Ok(()) };
+        if self.retired.len() < MAX_RETIRED {
+            return Ok(());
+        }
+        // The second in which there is room again is over then.
+        let next = (next + TimeDelta::seconds(1)).format("%Y-%m-%d %H:%M:%S");
+        let whose = self.consumer();
+        Err(BrokerError::Conflict(format!(
+            "{whose} has {MAX_RETIRED} earlier credentials that still work: rotate again after {next} UTC, or unbind it to end them all"
+        )))
+    }
+
     /// The new credentials are not to be: they retire at once, whether or not they were made.
     pub(super) fn give_up_rotation(&mut self) {
         if let Some(next) = self.next.take() {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where an instance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(strum::EnumIter))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum InstanceState {
     /// It is being made, or a crash interrupted that.
@@ -22,6 +23,7 @@ pub(crate) enum InstanceState {
 
 /// What happens to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(strum::EnumIter))]
 pub(crate) enum InstanceEvent {
     /// The author made it.
     Provisioned,
@@ -43,19 +45,41 @@ pub(crate) enum InstanceEvent {
 
 impl InstanceState {
     /// The state after an event. Removal is a one-way door: what was begun before it changes nothing.
+    ///
+    /// Each pair is named, so that a new state or event does not compile before its place is decided.
     #[must_use]
     pub(crate) fn after(self, event: InstanceEvent) -> Self {
         use InstanceEvent::{Broke, ChangeAsked, ChangeEnded, Provisioned, Refused, RemovalAsked, Removed, RetryAsked};
         use InstanceState::{Deprovisioning, Failed, Gone, Provisioning, Ready, Updating};
-        match (self, event) {
-            (Provisioning, Provisioned) | (Updating, ChangeEnded) => Ready,
-            (Provisioning, Refused) => Deprovisioning,
-            (Provisioning, Broke) => Failed,
-            (Ready, ChangeAsked) => Updating,
-            (Failed, RetryAsked) => Provisioning,
-            (Provisioning | Ready | Updating | Failed, RemovalAsked) => Deprovisioning,
-            (Deprovisioning, Removed) => Gone,
-            (unchanged, _) => unchanged,
+        match self {
+            Provisioning => match event {
+                Provisioned => Ready,
+                Broke => Failed,
+                Refused | RemovalAsked => Deprovisioning,
+                ChangeAsked | ChangeEnded | RetryAsked | Removed => self,
+            },
+            Ready => match event {
+                ChangeAsked => Updating,
+                RemovalAsked => Deprovisioning,
+                Provisioned | Refused | Broke | ChangeEnded | RetryAsked | Removed => self,
+            },
+            Updating => match event {
+                ChangeEnded => Ready,
+                RemovalAsked => Deprovisioning,
+                Provisioned | Refused | Broke | ChangeAsked | RetryAsked | Removed => self,
+            },
+            Deprovisioning => match event {
+                Removed => Gone,
+                Provisioned | Refused | Broke | ChangeAsked | ChangeEnded | RetryAsked | RemovalAsked => self,
+            },
+            Failed => match event {
+                RetryAsked => Provisioning,
+                RemovalAsked => Deprovisioning,
+                Provisioned | Refused | Broke | ChangeAsked | ChangeEnded | Removed => self,
+            },
+            Gone => match event {
+                Provisioned | Refused | Broke | ChangeAsked | ChangeEnded | RetryAsked | RemovalAsked | Removed => self,
+            },
         }
     }
 
@@ -84,6 +108,7 @@ impl InstanceState {
 
 /// Where a binding stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(strum::EnumIter))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum BindingState {
     /// Access is being given.
@@ -102,6 +127,7 @@ pub(crate) enum BindingState {
 
 /// What happens to a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(strum::EnumIter))]
 pub(crate) enum BindingEvent {
     /// A bind was asked for.
     Asked,
@@ -122,19 +148,42 @@ pub(crate) enum BindingEvent {
 }
 
 impl BindingState {
-    /// The state after an event.
+    /// The state after an event. Each pair is named, as in an instance's life.
     #[must_use]
     pub(crate) fn after(self, event: BindingEvent) -> Self {
         use BindingEvent::{Asked, Given, NotGiven, NotTaken, RemovalAsked, RotationAsked, RotationEnded, Taken};
         use BindingState::{Binding, Bound, Gone, Restoring, Rotating, Unbinding};
-        match (self, event) {
-            (Gone | Unbinding, Asked) => Binding,
-            (Binding | Restoring, Given) | (Rotating, RotationEnded) => Bound,
-            (Bound, RotationAsked) => Rotating,
-            (Binding, NotGiven) | (Binding | Bound | Rotating | Restoring, RemovalAsked) => Unbinding,
-            (Unbinding, Taken) => Gone,
-            (Unbinding, NotTaken) => Restoring,
-            (unchanged, _) => unchanged,
+        match self {
+            Binding => match event {
+                Given => Bound,
+                NotGiven | RemovalAsked => Unbinding,
+                Asked | RotationAsked | RotationEnded | Taken | NotTaken => self,
+            },
+            Bound => match event {
+                RotationAsked => Rotating,
+                RemovalAsked => Unbinding,
+                Asked | Given | NotGiven | RotationEnded | Taken | NotTaken => self,
+            },
+            Rotating => match event {
+                RotationEnded => Bound,
+                RemovalAsked => Unbinding,
+                Asked | Given | NotGiven | RotationAsked | Taken | NotTaken => self,
+            },
+            Unbinding => match event {
+                Asked => Binding,
+                Taken => Gone,
+                NotTaken => Restoring,
+                Given | NotGiven | RotationAsked | RotationEnded | RemovalAsked => self,
+            },
+            Restoring => match event {
+                Given => Bound,
+                RemovalAsked => Unbinding,
+                Asked | NotGiven | RotationAsked | RotationEnded | Taken | NotTaken => self,
+            },
+            Gone => match event {
+                Asked => Binding,
+                Given | NotGiven | RotationAsked | RotationEnded | RemovalAsked | Taken | NotTaken => self,
+            },
         }
     }
 
@@ -154,92 +203,98 @@ impl BindingState {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, fmt::Debug};
+
     use proptest::prelude::*;
+    use strum::IntoEnumIterator;
 
     use super::*;
 
-    const STATES: [InstanceState; 6] = {
-        use InstanceState::*;
-        [Provisioning, Ready, Updating, Deprovisioning, Failed, Gone]
-    };
-    const EVENTS: [InstanceEvent; 8] = {
-        use InstanceEvent::*;
-        [Provisioned, Refused, Broke, ChangeAsked, ChangeEnded, RetryAsked, RemovalAsked, Removed]
-    };
+    /// The tables that people read, which are the expectation.
+    const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../ARCHITECTURE.md"));
 
-    #[test] // SPEC L-1
-    fn an_instances_life_is_this_table() {
-        use InstanceState::*;
-        let table = [
-            (Provisioning, {
-                let (p, d) = (Provisioning, Deprovisioning);
-                [Ready, d, Failed, p, p, p, d, p]
-            }),
-            (Ready, [Ready, Ready, Ready, Updating, Ready, Ready, Deprovisioning, Ready]),
-            (Updating, [Updating, Updating, Updating, Updating, Ready, Updating, Deprovisioning, Updating]),
-            (Deprovisioning, {
-                let d = Deprovisioning;
-                [d, d, d, d, d, d, d, Gone]
-            }),
-            (Failed, [Failed, Failed, Failed, Failed, Failed, Provisioning, Deprovisioning, Failed]),
-            (Gone, [Gone; 8]),
-        ];
-        for (state, row) in table {
-            for (event, next) in EVENTS.into_iter().zip(row) {
-                assert_eq!(state.after(event), next, "{state:?} after {event:?}");
-            }
-        }
-        assert_eq!(table.map(|(state, _)| state), STATES);
+    /// What the table under a heading says of each state and event; an empty cell is no change.
+    fn table(heading: &str) -> BTreeMap<(String, String), String> {
+        let (_, section) = PAGE.split_once(heading).expect("a heading");
+        let lines = section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+        let mut rows = lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+        let events = rows.next().expect("a line of events");
+        rows.skip(1)
+            .flat_map(|row| {
+                let pairs = events.iter().zip(&row).skip(1);
+                let nexts = pairs.map(|(event, next)| (*event, if next.is_empty() { row[0] } else { *next }));
+                nexts.map(|(event, next)| ((row[0].to_owned(), event.to_string()), next.to_owned())).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// What a function from state and event to state says of each pair.
+    fn pairs<S, E>(after: impl Fn(S, E) -> S) -> BTreeMap<(String, String), String>
+    where
+        S: IntoEnumIterator + Copy + Debug,
+        E: IntoEnumIterator + Copy + Debug,
+    {
+        let pairs = S::iter().flat_map(|state| E::iter().map(move |event| (state, event)));
+        let named =
+            |(state, event)| ((format!("{state:?}"), format!("{event:?}")), format!("{:?}", after(state, event)));
+        pairs.map(named).collect()
     }
 
     #[test] // SPEC L-1
-    fn a_bindings_life_is_this_table() {
-        use BindingEvent::*;
-        use BindingState::*;
-        let events = [Asked, Given, NotGiven, RotationAsked, RotationEnded, RemovalAsked, Taken, NotTaken];
-        let table = [
-            (Binding, [Binding, Bound, Unbinding, Binding, Binding, Unbinding, Binding, Binding]),
-            (Bound, [Bound, Bound, Bound, Rotating, Bound, Unbinding, Bound, Bound]),
-            (Rotating, [Rotating, Rotating, Rotating, Rotating, Bound, Unbinding, Rotating, Rotating]),
-            (Unbinding, [Binding, Unbinding, Unbinding, Unbinding, Unbinding, Unbinding, Gone, Restoring]),
-            (Restoring, [Restoring, Bound, Restoring, Restoring, Restoring, Unbinding, Restoring, Restoring]),
-            (Gone, [Binding, Gone, Gone, Gone, Gone, Gone, Gone, Gone]),
-        ];
-        for (state, row) in table {
-            for (event, next) in events.into_iter().zip(row) {
-                assert_eq!(state.after(event), next, "{state:?} after {event:?}");
-            }
-        }
+    fn an_instances_life_is_the_table_of_the_architecture() {
+        assert_eq!(pairs(InstanceState::after), table("The life of an instance"));
+    }
+
+    #[test] // SPEC L-1
+    fn a_bindings_life_is_the_table_of_the_architecture() {
+        assert_eq!(pairs(BindingState::after), table("The life of a binding"));
     }
 
     #[test] // SPEC L-1
     fn from_every_state_a_removal_leads_to_the_end() {
-        for state in STATES {
+        for state in InstanceState::iter() {
             let removed = state.after(InstanceEvent::RemovalAsked).after(InstanceEvent::Removed);
             assert_eq!(removed, InstanceState::Gone, "{state:?}");
         }
     }
 
+    fn events() -> impl Strategy<Value = Vec<InstanceEvent>> {
+        prop::collection::vec(prop::sample::select(InstanceEvent::iter().collect::<Vec<_>>()), 0..12)
+    }
+
+    fn binding_events() -> impl Strategy<Value = Vec<BindingEvent>> {
+        prop::collection::vec(prop::sample::select(BindingEvent::iter().collect::<Vec<_>>()), 0..12)
+    }
+
     proptest! {
         #[test] // SPEC L-1
-        fn what_is_unfinished_comes_to_an_end_by_what_the_author_does(
-            before in prop::collection::vec(0..EVENTS.len(), 0..12),
-        ) {
+        fn what_is_unfinished_comes_to_an_end_by_what_the_author_does(before in events()) {
             use InstanceEvent::{Broke, ChangeEnded, Provisioned, Refused, Removed};
-            let state = before.into_iter().fold(InstanceState::Provisioning, |state, event| state.after(EVENTS[event]));
+            let state = before.into_iter().fold(InstanceState::Provisioning, InstanceState::after);
             let ends = [Provisioned, Refused, Broke, ChangeEnded, Removed].map(|event| state.after(event));
             prop_assert_eq!(state.is_unfinished(), ends.iter().any(|end| *end != state));
         }
 
         #[test] // SPEC L-1
-        fn once_removal_was_asked_for_an_instance_never_works_again(
-            before in prop::collection::vec(0..EVENTS.len(), 0..8),
-            after in prop::collection::vec(0..EVENTS.len(), 0..8),
-        ) {
-            let live = before.into_iter().fold(InstanceState::Provisioning, |state, event| state.after(EVENTS[event]));
-            let removed = live.after(InstanceEvent::RemovalAsked);
-            let late = after.into_iter().fold(removed, |state, event| state.after(EVENTS[event]));
+        fn once_removal_was_asked_for_an_instance_never_works_again(before in events(), after in events()) {
+            let live = before.into_iter().fold(InstanceState::Provisioning, InstanceState::after);
+            let late = after.into_iter().fold(live.after(InstanceEvent::RemovalAsked), InstanceState::after);
             prop_assert!(matches!(late, InstanceState::Deprovisioning | InstanceState::Gone));
+        }
+
+        #[test] // SPEC L-1
+        fn whatever_happened_a_binding_ends_and_works_again_only_if_it_is_given_again(
+            before in binding_events(),
+            after in binding_events(),
+        ) {
+            use BindingEvent::{Asked, Given, NotTaken, RemovalAsked, Taken};
+            let live = before.into_iter().fold(BindingState::Binding, BindingState::after);
+            let gone = live.after(RemovalAsked).after(Taken);
+            prop_assert_eq!(gone, BindingState::Gone);
+            let works = after.iter().copied().fold(gone, BindingState::after) == BindingState::Bound;
+            prop_assert!(!works || (after.contains(&Asked) && after.contains(&Given)));
+            let kept = live.after(RemovalAsked).after(NotTaken).after(Given);
+            prop_assert_eq!(kept == BindingState::Bound, live != BindingState::Gone);
         }
     }
 }

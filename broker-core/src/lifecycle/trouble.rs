@@ -1,115 +1,23 @@
 //! A whole engine whose records fail in the middle, whose clock was set back, or that finds a lot to do.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod chaos;
+mod store;
 
-use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use std::{sync::Arc, time::Duration};
 
+use chrono::{TimeDelta, Utc};
+
+use self::store::{Trouble, Troubled};
 use super::{
-    Ask, Engine, NewInstance, Outcome, Schemas, Timing, Wishes,
-    records::{BindingRecord, InstanceRecord, Operation},
-    states::{InstanceEvent, InstanceState},
+    Ask, Change, Engine, NewInstance, OperationKind, Outcome, Schemas, Timing, Wishes,
+    records::{BindingRecord, InstanceRecord},
+    states::{BindingEvent, BindingState, InstanceEvent, InstanceState},
 };
 use crate::{
-    Broker as _, BrokerError, Consumer, EnvVars, InstanceName, OpaqueId, Parameters,
-    store::{Counts, Living, MemoryStore, Store, StoreError, Write, contract},
-    testing::{FakeBroker, eventually},
+    Broker as _, BrokerError, Catalog, Consumer, EnvVars, InstanceName, Parameters, Plan, Result,
+    store::{MemoryStore, Store, contract},
+    testing::{FakeBroker, Misdeed, eventually},
 };
-
-/// What goes wrong with a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    /// It is done.
-    None,
-    /// It is not done.
-    Lost,
-    /// It is done, but its answer says that it is not.
-    AnswerLost,
-}
-
-/// Records in memory whose commits fail as they are told.
-#[derive(Default)]
-struct Troubled {
-    records: MemoryStore,
-    next: Mutex<VecDeque<Trouble>>,
-}
-
-impl Troubled {
-    fn next(&self, troubles: &[Trouble]) {
-        *self.next.lock().unwrap() = troubles.iter().copied().collect();
-    }
-}
-
-#[async_trait]
-impl Store for Troubled {
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let trouble = self.next.lock().unwrap().pop_front().unwrap_or(Trouble::None);
-        let failed = || StoreError::Failed("the disk is full".into());
-        match trouble {
-            Trouble::None => self.records.commit(writes).await,
-            Trouble::Lost => Err(failed()),
-            Trouble::AnswerLost => self.records.commit(writes).await.and(Err(failed())),
-        }
-    }
-
-    async fn instance(&self, name: &InstanceName) -> Result<Option<InstanceRecord>, StoreError> {
-        self.records.instance(name).await
-    }
-
-    async fn instances(&self, after: Option<&InstanceName>, limit: usize) -> Result<Vec<InstanceRecord>, StoreError> {
-        self.records.instances(after, limit).await
-    }
-
-    async fn binding(&self, instance: &OpaqueId, consumer: &Consumer) -> Result<Option<BindingRecord>, StoreError> {
-        self.records.binding(instance, consumer).await
-    }
-
-    async fn bindings(&self, instance: &OpaqueId) -> Result<Vec<BindingRecord>, StoreError> {
-        self.records.bindings(instance).await
-    }
-
-    async fn due_instances(
-        &self,
-        now: DateTime<Utc>,
-        skip: usize,
-        limit: usize,
-    ) -> Result<Vec<InstanceRecord>, StoreError> {
-        self.records.due_instances(now, skip, limit).await
-    }
-
-    async fn due_bindings(
-        &self,
-        now: DateTime<Utc>,
-        skip: usize,
-        limit: usize,
-    ) -> Result<Vec<BindingRecord>, StoreError> {
-        self.records.due_bindings(now, skip, limit).await
-    }
-
-    async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError> {
-        self.records.operations(instance, limit).await
-    }
-
-    async fn forget_operations(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        self.records.forget_operations(before, limit).await
-    }
-
-    async fn counts(&self) -> Result<Counts, StoreError> {
-        self.records.counts().await
-    }
-
-    async fn beat(&self, replica: &OpaqueId, lease: Duration) -> Result<Living, StoreError> {
-        self.records.beat(replica, lease).await
-    }
-
-    fn is_shared(&self) -> bool {
-        false
-    }
-}
 
 /// An engine that repeats nothing at once and pauses for so long between its rounds.
 fn engine_on(store: Arc<dyn Store>, fake: &FakeBroker, reconcile_every: Duration) -> Arc<Engine> {
@@ -122,20 +30,41 @@ fn engine_on(store: Arc<dyn Store>, fake: &FakeBroker, reconcile_every: Duration
 const OFTEN: Duration = Duration::from_millis(20);
 
 async fn with_trouble() -> (Arc<Troubled>, FakeBroker, Arc<Engine>) {
-    let (store, fake) = (Arc::new(Troubled::default()), FakeBroker::new());
+    let (store, fake) = (Troubled::on(Arc::new(MemoryStore::default())), FakeBroker::new());
     let engine = engine_on(store.clone(), &fake, OFTEN);
     engine.start();
     (store, fake, engine)
 }
 
-async fn create(engine: &Arc<Engine>) -> crate::Result<Outcome<()>> {
-    let wishes =
-        Wishes { team: "data".to_owned(), description: String::new(), tags: Vec::new(), parameters: Parameters::new() };
-    engine.create(NewInstance { name: name(), plan: None, wishes }, Ask::default()).await
+async fn create(engine: &Arc<Engine>) -> Result<Outcome<()>> {
+    create_as(engine, Ask::default()).await
 }
 
-async fn bind(engine: &Arc<Engine>) -> crate::Result<Outcome<EnvVars>> {
-    engine.bind(name(), web(), Parameters::new(), Ask::default()).await
+async fn create_as(engine: &Arc<Engine>, ask: Ask) -> Result<Outcome<()>> {
+    engine.create(NewInstance { name: name(), plan: None, wishes: wishes() }, ask).await
+}
+
+async fn update(engine: &Arc<Engine>, plan: &str) -> Result<Outcome<()>> {
+    let plan = Some(plan.parse().unwrap());
+    engine.update(Change { name: name(), plan, upgrades: false, wishes: wishes() }, Ask::default()).await
+}
+
+fn wishes() -> Wishes {
+    Wishes { team: "data".to_owned(), description: String::new(), tags: Vec::new(), parameters: Parameters::new() }
+}
+
+async fn bind(engine: &Arc<Engine>) -> Result<Outcome<EnvVars>> {
+    bind_as(engine, Ask::default()).await
+}
+
+async fn bind_as(engine: &Arc<Engine>, ask: Ask) -> Result<Outcome<EnvVars>> {
+    engine.bind(name(), web(), Parameters::new(), ask).await
+}
+
+/// What the records have of the binding.
+async fn binding(store: &Troubled) -> Option<BindingRecord> {
+    let instance = store.instance(&name()).await.unwrap()?;
+    store.binding(&instance.instance.id, &web()).await.unwrap()
 }
 
 fn name() -> InstanceName {
@@ -146,15 +75,47 @@ fn web() -> Consumer {
     Consumer::App("web".parse().unwrap())
 }
 
+#[tokio::test] // SPEC L-12
+async fn what_is_done_is_answered_by_what_the_records_have_once_they_can_be_asked() {
+    // The intent, then the outcome.
+    for troubles in [[Trouble::AnswerLost, Trouble::None], [Trouble::None, Trouble::Lost], [Trouble::AnswerLost; 2]] {
+        let (store, fake, engine) = with_trouble().await;
+
+        store.next(&troubles);
+        create(&engine).await.unwrap();
+        store.next(&troubles);
+        update(&engine, "large").await.unwrap();
+        store.next(&troubles);
+        bind(&engine).await.unwrap();
+        store.next(&troubles);
+        engine.rotate(name(), web(), Ask::default()).await.unwrap();
+        assert_eq!((fake.instances(), fake.accounts().len()), (1, 2));
+        store.next(&troubles);
+        engine.unbind(name(), web(), Ask::default()).await.unwrap();
+
+        assert_eq!(fake.plan().as_deref(), Some("large"));
+        assert_eq!(fake.accounts().len(), 0);
+        let calls = ["provision", "update", "bind", "unbind"].map(|call| fake.count(call));
+        assert_eq!(calls, [1, 1, 2, 2], "the author is asked once: {troubles:?}");
+        assert!(engine.stop(Duration::from_secs(5)).await);
+    }
+}
+
+/// An ask that is answered soon.
+fn soon() -> Ask {
+    Ask { wait: Some(Duration::from_millis(200)), accepts_incomplete: true, ..Ask::default() }
+}
+
 #[tokio::test] // SPEC I-2
-async fn a_create_whose_outcome_may_not_be_written_leaves_nothing_behind() {
-    for trouble in [Trouble::Lost, Trouble::AnswerLost] {
+async fn a_create_whose_outcome_was_not_written_in_time_leaves_nothing_behind() {
+    for trouble in [Trouble::Away, Trouble::AwayAfter] {
         let (store, fake, engine) = with_trouble().await;
         store.next(&[Trouble::None, trouble]);
 
-        let refusal = create(&engine).await.unwrap_err();
+        let refusal = create_as(&engine, soon()).await.unwrap_err();
 
         assert!(matches!(refusal, BrokerError::Store(_)), "{refusal}");
+        store.come_back();
         eventually("nothing is left", async || fake.instances() == 0).await;
         eventually("its name is free", async || store.instance(&name()).await.unwrap().is_none()).await;
         create(&engine).await.unwrap();
@@ -162,32 +123,180 @@ async fn a_create_whose_outcome_may_not_be_written_leaves_nothing_behind() {
     }
 }
 
+#[tokio::test] // SPEC I-2
+async fn a_refusal_that_was_not_written_in_time_leaves_nothing_behind() {
+    let (store, fake, engine) = with_trouble().await;
+    fake.next("provision", Misdeed::Fail);
+    store.next(&[Trouble::None, Trouble::Away]);
+
+    create_as(&engine, soon()).await.unwrap_err();
+
+    store.come_back();
+    eventually("nothing is left", async || fake.instances() == 0).await;
+    eventually("its name is free", async || store.instance(&name()).await.unwrap().is_none()).await;
+    assert_eq!(fake.count("provision"), 1, "what was refused is not made after all");
+}
+
 #[tokio::test] // SPEC B-6
-async fn a_bind_whose_outcome_may_not_be_written_leaves_no_credentials_that_work() {
-    for trouble in [Trouble::Lost, Trouble::AnswerLost] {
+async fn a_bind_whose_outcome_was_not_written_in_time_leaves_no_credentials_that_work() {
+    for trouble in [Trouble::Away, Trouble::AwayAfter] {
         let (store, fake, engine) = with_trouble().await;
         create(&engine).await.unwrap();
         store.next(&[Trouble::None, trouble]);
 
-        let refusal = bind(&engine).await.unwrap_err();
+        let refusal = bind_as(&engine, soon()).await.unwrap_err();
 
         assert!(matches!(refusal, BrokerError::Store(_)), "{refusal}");
+        store.come_back();
         eventually("no account is left", async || fake.accounts().is_empty()).await;
         bind(&engine).await.unwrap();
         assert!(engine.stop(Duration::from_secs(5)).await);
     }
 }
 
+#[tokio::test] // SPEC L-12
+async fn nobody_hears_no_before_it_is_known_whether_yes_is_written_not_even_by_a_crash() {
+    for trouble in [Trouble::Away, Trouble::AwayAfter] {
+        for work in ["create", "bind"] {
+            let (store, fake, engine) = with_trouble().await;
+            if work == "bind" {
+                create(&engine).await.unwrap();
+            }
+            store.next(&[Trouble::None, trouble]);
+            let asked = engine.clone();
+            let caller = tokio::spawn(async move {
+                if work == "create" { create(&asked).await.map(drop) } else { bind(&asked).await.map(drop) }
+            });
+            eventually("it is tried again", async || store.missed() > 1).await;
+
+            engine.kill().await;
+
+            let unheard = caller.await.unwrap().unwrap_err();
+            assert!(!unheard.is_of_records(), "the caller lost its connection and heard no word: {unheard}");
+            store.come_back();
+            let engine = engine_on(store.clone(), &fake, OFTEN);
+            engine.start();
+            let asked = engine.clone();
+            eventually("what is there can be used and removed", async || bind(&asked).await.is_ok()).await;
+            assert_eq!((fake.instances(), fake.accounts().len()), (1, 1));
+            engine.remove(name(), Ask::default()).await.unwrap();
+            assert_eq!((fake.instances(), fake.accounts().len()), (0, 0));
+        }
+    }
+}
+
 #[tokio::test] // SPEC B-7
-async fn an_unbind_is_a_success_when_only_the_answer_of_the_records_was_lost() {
-    let (store, fake, engine) = with_trouble().await;
+async fn an_unbind_whose_outcome_is_not_written_is_finished_as_soon_as_the_records_answer() {
+    for (misdeed, trouble) in [(None, Trouble::Away), (None, Trouble::AwayAfter), (Some(Misdeed::Fail), Trouble::Away)]
+    {
+        let (store, fake, engine) = with_trouble().await;
+        create(&engine).await.unwrap();
+        let Outcome::Done(env) = bind(&engine).await.unwrap() else { panic!("bound at once") };
+        if let Some(misdeed) = misdeed {
+            fake.next("unbind", misdeed);
+        }
+        store.next(&[Trouble::None, trouble]);
+
+        let answer = engine.unbind(name(), web(), soon()).await.unwrap();
+
+        assert!(matches!(answer, Outcome::GoesOn(_)), "{answer:?}");
+        assert!(fake.accounts().is_empty());
+        store.come_back();
+        let state = async || binding(&store).await.map(|binding| binding.state);
+        eventually("the records know", async || state().await == Some(BindingState::Gone)).await;
+        assert!(fake.accounts().is_empty());
+        let refusal = engine.unbind(name(), web(), Ask::default()).await.unwrap_err();
+        assert!(matches!(refusal, BrokerError::NotBound { .. }), "{refusal}");
+        assert_eq!(bind(&engine).await.unwrap(), Outcome::Done(env), "the secret is remembered");
+        assert!(engine.stop(Duration::from_secs(5)).await);
+    }
+}
+
+#[tokio::test] // SPEC L-12
+async fn a_caller_whose_time_comes_while_the_records_are_away_hears_how_it_ends() {
+    for trouble in [Trouble::Away, Trouble::AwayAfter] {
+        let (store, fake, engine) = with_trouble().await;
+        fake.next("provision", Misdeed::Hang);
+        store.next(&[Trouble::None, trouble]);
+        let asked = engine.clone();
+        let caller = tokio::spawn(async move { create_as(&asked, soon()).await });
+        eventually("the answer is not written", async || store.is_away()).await;
+
+        store.come_back();
+        fake.release();
+
+        assert_eq!(caller.await.unwrap().unwrap(), Outcome::Done(()));
+        assert_eq!(store.instance(&name()).await.unwrap().unwrap().state, InstanceState::Ready);
+        assert!(engine.stop(Duration::from_secs(5)).await);
+    }
+}
+
+/// An engine whose plan lets credentials end soon.
+fn engine_that_ends_credentials(store: Arc<dyn Store>, fake: &FakeBroker) -> Arc<Engine> {
+    let soon = Plan::new("small", "ends soon").bindings_expire_after(Duration::from_millis(200), Duration::ZERO);
+    let catalog = Catalog::new("fake".parse().unwrap()).plan(soon);
+    let timing = Timing { retries: 0, reconcile_every: OFTEN, ..Timing::default() };
+    Engine::new(Arc::new(fake.clone()), catalog.clone(), Schemas::of(&catalog).unwrap(), store, timing)
+}
+
+#[tokio::test] // SPEC B-9, L-3
+async fn a_crash_at_any_point_of_an_expiry_leaves_no_access_and_no_error() {
+    use Trouble::{DiesAfter, DiesBefore, None};
+    // What becomes of the intent, and of the outcome; without either, it dies while the author is at work.
+    for point in [&[DiesBefore][..], &[DiesAfter], &[], &[None, DiesBefore], &[None, DiesAfter]] {
+        let (memory, fake): (Arc<dyn Store>, _) = (Arc::new(MemoryStore::default()), FakeBroker::new());
+        let dying = Troubled::on(memory.clone());
+        let engine = engine_that_ends_credentials(dying.clone(), &fake);
+        engine.start();
+        create(&engine).await.unwrap();
+        dying.next(&[&[None, None], point].concat());
+        if point.is_empty() {
+            fake.next("unbind", Misdeed::Hang);
+        }
+        let whose = Consumer::Binding("b1".parse().unwrap());
+        engine.bind(name(), whose.clone(), Parameters::new(), Ask::default()).await.unwrap();
+        let in_call = eventually("the author is at work", async || point.is_empty() && fake.count("unbind") == 1);
+        tokio::select! {
+            () = dying.died() => {}
+            () = in_call => {}
+        }
+        engine.kill().await;
+
+        let engine = engine_that_ends_credentials(memory.clone(), &fake);
+        engine.start();
+
+        let instance = memory.instance(&name()).await.unwrap().unwrap().instance.id;
+        let state = async || memory.binding(&instance, &whose).await.unwrap().unwrap().state;
+        eventually("it is over", async || state().await == BindingState::Gone).await;
+        assert!(fake.accounts().is_empty());
+        let asked = fake.count("unbind");
+        assert!((1..=2).contains(&asked), "once by each process at most: {asked}");
+        let rounds = fake.count("reconcile");
+        eventually("a few rounds are over", async || fake.count("reconcile") > rounds + 3).await;
+        assert_eq!(fake.count("unbind"), asked, "and not again: {point:?}");
+        let log = memory.operations(&name(), 10).await.unwrap();
+        let ends: Vec<_> = log.iter().filter(|it| it.kind == OperationKind::Unbind).map(|it| &it.failure).collect();
+        assert_eq!(ends, [&Option::None], "{point:?}");
+        assert!(engine.stop(Duration::from_secs(5)).await);
+    }
+}
+
+#[tokio::test] // SPEC B-9, L-3
+async fn credentials_that_end_while_nothing_runs_are_taken_away_at_the_next_start() {
+    let (memory, fake): (Arc<dyn Store>, _) = (Arc::new(MemoryStore::default()), FakeBroker::new());
+    let engine = engine_that_ends_credentials(memory.clone(), &fake);
     create(&engine).await.unwrap();
-    bind(&engine).await.unwrap();
-    store.next(&[Trouble::None, Trouble::AnswerLost]);
+    let whose = Consumer::Binding("b1".parse().unwrap());
+    engine.bind(name(), whose.clone(), Parameters::new(), Ask::default()).await.unwrap();
+    engine.kill().await;
+    assert_eq!(fake.accounts().len(), 1, "an engine that was not started looks after nothing");
 
-    engine.unbind(name(), web(), Ask::default()).await.unwrap();
+    let engine = engine_that_ends_credentials(memory.clone(), &fake);
+    engine.start();
 
-    assert!(fake.accounts().is_empty());
+    eventually("access is taken away", async || fake.accounts().is_empty()).await;
+    assert!(engine.stop(Duration::from_secs(5)).await);
+    assert_eq!(fake.count("unbind"), 1);
 }
 
 #[tokio::test] // SPEC E-3
@@ -257,10 +366,10 @@ async fn instances_that_hang_keep_no_binding_from_being_finished() {
     engine.save(&mut ready).await.unwrap();
     bind(&engine).await.unwrap();
     let mut binding = store.binding(&ready.instance.id, &web()).await.unwrap().unwrap();
-    binding.live(super::states::BindingEvent::RemovalAsked);
+    binding.live(BindingEvent::RemovalAsked);
     engine.save_binding(&mut binding).await.unwrap();
     for number in 0..40 {
-        fake.next("provision", crate::testing::Misdeed::Hang);
+        fake.next("provision", Misdeed::Hang);
         engine.save(&mut accepted(&format!("hangs-{number}"))).await.unwrap();
     }
 

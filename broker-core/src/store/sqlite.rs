@@ -279,6 +279,8 @@ impl Writer {
                 }
             }
             Err(error) => {
+                // It may have been done all the same: what is there now is read from the file.
+                self.cache.clear();
                 let text = error.to_string();
                 for (_, answer) in batch {
                     let _ = answer.send(Err(StoreError::Failed(text.clone().into())));
@@ -584,6 +586,11 @@ impl Records {
             instances: Cache::with_weighter(items, bytes / 2, BySize),
             bindings: Cache::with_weighter(items, bytes / 2, BySize),
         }
+    }
+
+    fn clear(&self) {
+        self.instances.clear();
+        self.bindings.clear();
     }
 }
 
