@@ -47,7 +47,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Makes the instance. What it returns is remembered as [`Instance::notes`].
     async fn provision(&self, instance: &Instance) -> Result<Notes>;
 
-    /// Gives a consumer access: what it will find in its environment.
+    /// Gives a consumer access: what it will find in its environment. Asked again, with the same binding, when the
+    /// consumer asks again, and when the instance was changed since (SPEC B-21).
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars>;
 
     /// Takes a consumer's access away, its open connections too. Nothing to do is a success, also when the

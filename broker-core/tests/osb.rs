@@ -191,6 +191,37 @@ async fn a_delete_wins_over_a_provision_that_goes_on() {
     assert_eq!(fake.instances(), 0);
 }
 
+#[tokio::test] // SPEC O-7
+async fn an_operation_that_is_not_the_last_one_is_told_as_it_ended() {
+    let (fake, broker) = started().await;
+    let platform = Platform::of(&broker).await;
+    let poll = async |path: &str, operation: &Value| {
+        platform.get(&format!("{path}/last_operation?operation={}", operation.as_str().unwrap())).await
+    };
+    fake.next("provision", Misdeed::Hang);
+    let provision = platform.provision(GUID, ASYNC).await.is(202).value()["operation"].clone();
+    platform.delete(GUID, "").await.is(200);
+    let told = poll(GUID, &provision).await.is(200).value();
+    assert_eq!(
+        (&told["state"], &told["description"]),
+        (&json!("failed"), &json!("a remove was asked for before it ended"))
+    );
+
+    platform.provision(GUID, "").await.is(201);
+    fake.next("bind", Misdeed::Hang);
+    let binding = format!("{GUID}/service_bindings/b");
+    let bind = platform.bind(GUID, "b", ASYNC).await.is(202).value()["operation"].clone();
+    fake.release();
+    eventually("it is bound", async || poll(&binding, &bind).await.value()["state"] == "succeeded").await;
+    platform.delete(&binding, "").await.is(200);
+
+    assert_eq!(poll(&binding, &bind).await.is(200).value()["state"], "succeeded");
+    poll(GUID, &bind).await.is(400);
+    poll(&binding, &provision).await.is(400);
+    platform.delete(GUID, "").await.is(200);
+    assert_eq!(poll(GUID, &provision).await.is(200).value()["state"], "failed");
+}
+
 #[tokio::test] // SPEC O-5
 async fn an_update_changes_what_it_names() {
     let (fake, broker) = started().await;

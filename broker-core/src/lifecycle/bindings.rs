@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// Some plans have instances that nobody binds to (SPEC B-20).
-    fn require_bindable(&self, instance: &Instance) -> Result<()> {
+    pub(super) fn require_bindable(&self, instance: &Instance) -> Result<()> {
         let plan = &instance.plan;
         if self.catalog.find(plan).is_some_and(|plan| plan.unbindable) {
             return Err(BrokerError::bad_request(format!("instances on plan \"{plan}\" cannot be bound")));
@@ -202,7 +202,7 @@ impl Engine {
         match outcome {
             Called::Interrupted => Err(being_removed(&instance.name)),
             Called::Done(env) => {
-                record.env = Some(env.clone());
+                record.hold(env.clone(), instance);
                 record.confirmed |= reply.is_awaited();
                 let was = record.state;
                 if was == BindingState::Binding {
@@ -287,7 +287,7 @@ impl Engine {
     }
 
     /// As a create's outcome: what a replica that was taken for dead made is taken away when nobody knows of it.
-    async fn binding_written<T>(
+    pub(super) async fn binding_written<T>(
         &self,
         outcome: Result<()>,
         instance: &Instance,

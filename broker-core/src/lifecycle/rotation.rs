@@ -82,7 +82,8 @@ impl Engine {
                 record.expires = self.expiry(instance, record.consumer());
                 let old = std::mem::replace(&mut record.binding, next);
                 record.retired.push(Retired { binding: old, until });
-                (record.next, record.env) = (None, Some(env.clone()));
+                record.next = None;
+                record.hold(env.clone(), instance);
                 record.live(BindingEvent::RotationEnded);
                 self.save_binding_ended(&mut record, None).await?;
                 info!(instance.name = %instance.name, consumer = %record.consumer(), "rotated the credentials of {} at instance `{}`", record.consumer(), instance.name);

@@ -10,7 +10,7 @@ use tracing::info;
 use super::{
     instances::plan_of,
     request::{self, BindingBody, Body, Caller, Path},
-    respond::{Refusal, accepted, done, state_of},
+    respond::{Refusal, accepted, done, earlier, state_of},
 };
 use crate::{
     BindingId, BrokerError, Consumer, EnvVars, InstanceName, Parameters,
@@ -55,7 +55,10 @@ pub(super) async fn bind(
     let outcome = engine.bind(name.clone(), consumer.clone(), parameters, ask).await?;
     let (status, env) = match outcome {
         Outcome::Done(env) => (StatusCode::CREATED, env),
-        Outcome::Already(env) => (StatusCode::OK, env),
+        Outcome::Already(env) => {
+            let view = engine.look_at_present_binding(&name, &consumer).await?;
+            (StatusCode::OK, view.env.unwrap_or(env))
+        }
         Outcome::GoesOn(operation) => return Ok(accepted(&operation)),
     };
     let mut body = credentials(&env);
@@ -106,7 +109,7 @@ pub(super) async fn fetch(
 ) -> Result<Response, Refusal> {
     let (name, consumer) = named(&path)?;
     caller.check_hints(engine.catalog())?;
-    let view = engine.look_at_binding(&name, &consumer).await?;
+    let view = engine.look_at_present_binding(&name, &consumer).await?;
     let is_bound = matches!(view.state, BindingState::Bound | BindingState::Rotating);
     let Some(env) = view.env.as_ref().filter(|_| is_bound) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "the binding is not there, or not yet"));
@@ -144,12 +147,11 @@ pub(super) async fn last_operation(
 ) -> Result<Response, Refusal> {
     let (name, consumer) = named(&path)?;
     caller.check_hints(engine.catalog())?;
-    let view = engine.look_at_binding(&name, &consumer).await;
-    let view = view.map_err(|error| Refusal::from(error).gone_if_unknown())?;
     let asked = &caller.query.operation;
-    if !asked.is_empty() && *asked != view.operation.id.as_str() {
-        return Err(Refusal::bad_request("operation is not the last one of this binding"));
-    }
+    let view = match engine.look_at_binding(&name, &consumer).await {
+        Ok(view) if asked.is_empty() || *asked == view.operation.id.as_str() => view,
+        looked => return earlier(&engine, (&name, Some(&consumer)), asked, looked.err()).await,
+    };
     let is_unbound = view.state == BindingState::Gone && view.operation.kind != OperationKind::Bind;
     if is_unbound {
         return Err(Refusal::new(StatusCode::GONE, "the binding is gone"));
