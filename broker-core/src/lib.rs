@@ -60,6 +60,7 @@ mod store;
 pub mod testing;
 #[doc = include_str!("../TUTORIAL.md")]
 pub mod tutorial {}
+mod whereabouts;
 #[cfg(any(feature = "client", feature = "server"))]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -92,3 +93,4 @@ pub use secret::Secret;
 #[cfg(feature = "server")]
 pub use state::{State, StateError};
 pub use status::{Health, InfoItem};
+pub use whereabouts::Whereabouts;

@@ -47,7 +47,8 @@ impl Engine {
         if record.state != BindingState::Bound {
             return Err(not_bound());
         }
-        record.next = Some(Binding { parameters: record.binding.parameters.clone(), ..Binding::new(consumer.clone()) });
+        let Binding { parameters, whereabouts, .. } = record.binding.clone();
+        record.next = Some(Binding { parameters, whereabouts, ..Binding::new(consumer.clone()) });
         record.live(BindingEvent::RotationAsked);
         let mut also = self.replace_binding_operation(&mut record, OperationKind::Rotate, &ask);
         also.extend(self.require_ready(&instance));

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     BindingId, BrokerError, Consumer, EnvVars, InstanceName, Parameters,
-    lifecycle::{BindingState, BindingView, Ends, Engine, OperationKind, Outcome},
+    lifecycle::{Ask, BindingState, BindingView, Ends, Engine, OperationKind, Outcome},
 };
 
 /// What the path names.
@@ -49,8 +49,8 @@ pub(super) async fn bind(
         None | Some("") => Parameters::new(),
         Some(id) => predecessor(&engine, &name, id, &consumer).await?,
     };
+    let ask = Ask { whereabouts: body.whereabouts(), ..caller.ask() };
     let parameters = body.parameters.unwrap_or(inherited);
-    let ask = caller.ask();
     info!(instance.name = %name, user = ask.actor.user, "asked to bind instance `{name}` to {consumer}");
     let outcome = engine.bind(name.clone(), consumer.clone(), parameters, ask).await?;
     let (status, env) = match outcome {

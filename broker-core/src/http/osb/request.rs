@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{QUICK, REQUEST_IDENTITY, catalog, respond::Refusal};
 use crate::{
-    Catalog, InstanceName, Parameters, Plan,
+    Catalog, InstanceName, Parameters, Plan, Whereabouts,
     lifecycle::{Actor, Ask},
     wire,
 };
@@ -55,7 +55,7 @@ impl Caller {
     pub(super) fn ask(self) -> Ask {
         let accepts_incomplete = self.query.accepts_incomplete == "true";
         let wait = accepts_incomplete.then_some(QUICK);
-        Ask { actor: self.actor, wait, accepts_incomplete, repeats: true, pool: None }
+        Ask { actor: self.actor, wait, accepts_incomplete, repeats: true, ..Ask::default() }
     }
 
     /// Where identifiers of service and plan may be left out, those that are sent are this broker's (SPEC O-4).
@@ -127,7 +127,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let refusal = |malformed: wire::Malformed| Refusal::bad_request(malformed.to_string());
     let body = wire::read_json(body).map_err(refusal)?;
-    for object in [&body, &body["context"]] {
+    for object in [&body, &body["context"], &body["bind_resource"]] {
         for (name, value) in object.as_object().into_iter().flatten() {
             wire::within_limit(name, value.as_str().unwrap_or_default()).map_err(refusal)?;
         }
@@ -183,6 +183,30 @@ pub(super) struct BindingBody {
     pub(super) parameters: Option<Parameters>,
     #[serde(default)]
     pub(super) predecessor_binding_id: Option<String>,
+    #[serde(default)]
+    app_guid: Option<String>,
+    #[serde(default)]
+    bind_resource: Option<BindResource>,
+}
+
+/// What a binding is for. Platforms may say more.
+#[derive(Default, Deserialize)]
+struct BindResource {
+    #[serde(default)]
+    app_guid: Option<String>,
+    #[serde(default)]
+    route: Option<String>,
+}
+
+impl BindingBody {
+    /// The app may be named in either of two places, of which the one beside the others is of the past.
+    pub(super) fn whereabouts(&self) -> Whereabouts {
+        let resource = self.bind_resource.as_ref();
+        let named = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let app_guid = resource.and_then(|resource| named(&resource.app_guid)).or_else(|| named(&self.app_guid));
+        let route = resource.and_then(|resource| named(&resource.route));
+        Whereabouts { app_guid, route, ..Whereabouts::default() }
+    }
 }
 
 /// The instance that a path names; text that can't be a name names none that is there.
