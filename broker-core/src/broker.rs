@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 #[cfg(feature = "server")]
 use crate::Routes;
-use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Update};
+use crate::{
+    Binding, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Update,
+};
 
 /// A service that a platform can offer: one method for each thing it may be asked.
 ///
@@ -93,6 +95,13 @@ pub trait Broker: Send + Sync + 'static {
     fn dashboard(&self, instance: &Instance) -> Option<String> {
         let _ = instance;
         None
+    }
+
+    /// Where apps reach the instance, for platforms of Open Service Broker, which may have to open a network for it: all
+    /// addresses, or none to say nothing (SPEC O-8). Asked with every bind; best taken from [`Instance::notes`].
+    fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
+        let _ = instance;
+        Vec::new()
     }
 
     /// What the author measures, for `/metrics`: numbers about the service, such as the memory of its servers, never a

@@ -25,6 +25,7 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod endpoint;
 mod env;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -73,6 +74,7 @@ mod wire;
 pub use axum;
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
+pub use endpoint::Endpoint;
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]

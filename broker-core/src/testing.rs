@@ -44,8 +44,8 @@ use tokio::{
 };
 
 use crate::{
-    Binding, Broker, BrokerError, BrokerServer, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Plan, Result,
-    Secret, State, Tenant, Update,
+    Binding, Broker, BrokerError, BrokerServer, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Notes, Plan,
+    Result, Secret, State, Tenant, Update,
 };
 
 /// The user name that a [`TestBroker`] accepts.
@@ -531,6 +531,11 @@ impl Broker for FakeBroker {
 
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
         Ok(vec![InfoItem::new("Address", "fake.test:1"), InfoItem::new("Plan", instance.plan.as_str())])
+    }
+
+    fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
+        let address = instance.notes.get("address").and_then(|address| address.as_str()?.rsplit_once(':'));
+        address.and_then(|(host, port)| Some(Endpoint::tcp(host, port.parse().ok()?))).into_iter().collect()
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {

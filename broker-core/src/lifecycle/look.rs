@@ -13,8 +13,8 @@ use super::{
     states::{BindingState, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, Metric, PlanName, Result,
-    store::Counts,
+    Binding, BrokerError, Consumer, Endpoint, EnvVars, Health, InfoItem, Instance, InstanceName, Metric, PlanName,
+    Result, store::Counts,
 };
 
 /// How far back an instance's log is shown.
@@ -219,6 +219,16 @@ impl Engine {
         }
         warn!(instance.name = %instance.name, "the author's dashboard is no URL of http or https, it is left out");
         None
+    }
+
+    /// Where the instance is reached, if the author says so.
+    pub(crate) async fn endpoints(&self, name: &InstanceName) -> Result<Vec<Endpoint>> {
+        let record = self.shared(name).await?;
+        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| self.broker.endpoints(&record.instance)));
+        Ok(asked.unwrap_or_else(|_| {
+            warn!(instance.name = %name, "the author's endpoints panicked");
+            Vec::new()
+        }))
     }
 
     /// What the author measures; nothing when it can't be had in time.

@@ -27,9 +27,14 @@ fn consumer(id: &str) -> Result<Consumer, Refusal> {
     Ok(Consumer::Binding(id))
 }
 
-/// The variables that an app of the other dialect would find, under the same names.
-fn credentials(env: &EnvVars) -> Value {
-    json!({ "credentials": env })
+/// The variables that an app of the other dialect would find, under the same names, and where they lead.
+async fn credentials(engine: &Engine, name: &InstanceName, env: &EnvVars) -> Result<Value, Refusal> {
+    let endpoints = engine.endpoints(name).await?;
+    let mut body = json!({ "credentials": env });
+    if !endpoints.is_empty() {
+        body["endpoints"] = json!(endpoints);
+    }
+    Ok(body)
 }
 
 /// `PUT .../service_bindings/{binding}` (SPEC O-8)
@@ -61,7 +66,7 @@ pub(super) async fn bind(
         }
         Outcome::GoesOn(operation) => return Ok(accepted(&operation)),
     };
-    let mut body = credentials(&env);
+    let mut body = credentials(&engine, &name, &env).await?;
     if engine.lets_credentials_end() {
         let view = engine.look_at_binding(&name, &consumer).await?;
         body["metadata"] = metadata(&view);
@@ -114,7 +119,7 @@ pub(super) async fn fetch(
     let Some(env) = view.env.as_ref().filter(|_| is_bound) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "the binding is not there, or not yet"));
     };
-    let mut body = credentials(env);
+    let mut body = credentials(&engine, &name, env).await?;
     if view.expires.is_some() {
         body["metadata"] = metadata(&view);
     }

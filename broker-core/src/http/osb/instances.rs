@@ -131,7 +131,7 @@ pub(super) async fn remove(
     let ask = caller.ask();
     info!(instance.name = %name, user = ask.actor.user, "asked to remove instance `{name}`");
     let outcome = engine.remove(name, ask).await;
-    Ok(match outcome.map_err(|error| Refusal::from(error).gone_if_unknown())? {
+    Ok(match outcome.map_err(|error| Refusal::from(error).gone_if_unknown().leaves_unusable())? {
         Outcome::Done(()) | Outcome::Already(()) => done(StatusCode::OK, json!({})),
         Outcome::GoesOn(operation) => accepted(&operation),
     })
@@ -150,9 +150,14 @@ pub(super) async fn last_operation(
         Ok(view) if asked.is_empty() || *asked == view.operation.id.as_str() => view,
         looked => return earlier(&engine, (&name, None), asked, looked.err()).await,
     };
-    let was_made = !matches!(view.operation.kind, OperationKind::Create | OperationKind::Retry)
-        && view.state != InstanceState::Failed;
-    Ok(state_of(&view.operation, json!({ "instance_usable": was_made, "update_repeatable": was_made })))
+    let is_usable = view.state == InstanceState::Ready;
+    let more = match view.operation.kind {
+        OperationKind::Update => json!({ "instance_usable": is_usable, "update_repeatable": true }),
+        OperationKind::Remove => json!({ "instance_usable": is_usable }),
+        // Of others, the specification wants neither.
+        _ => json!({}),
+    };
+    Ok(state_of(&view.operation, more))
 }
 
 pub(super) fn plan_of(engine: &Engine, view: &InstanceView) -> Option<String> {

@@ -15,17 +15,21 @@ use crate::{
     wire,
 };
 
+const OURS: &str = "this broker speaks version 2.17";
 const VERSION: &str = "x-broker-api-version";
 const ORIGIN: &str = "x-broker-api-originating-identity";
 
 /// The caller must speak version 2, of which any minor one will do.
 pub(super) fn version(headers: &HeaderMap) -> Result<(), Refusal> {
     let named = headers.get(VERSION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if named.is_empty() {
+        return Err(Refusal::bad_request(format!("the header X-Broker-API-Version is missing: {OURS}")));
+    }
     let mut parts = named.split('.').map(str::parse::<u32>);
     match (parts.next(), parts.next(), parts.next()) {
         (Some(Ok(2)), Some(Ok(_)), None) => Ok(()),
         _ => {
-            let sentence = "this broker speaks version 2.17: say which one you do in the header X-Broker-API-Version";
+            let sentence = format!("{OURS}, and not the one that the header X-Broker-API-Version names");
             Err(Refusal::new(StatusCode::PRECONDITION_FAILED, sentence))
         }
     }

@@ -19,11 +19,13 @@ pub(super) struct Refusal {
     status: StatusCode,
     code: Option<&'static str>,
     sentence: String,
+    /// Whether what it is about can be used no more.
+    unusable: bool,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
-        Self { status, code: None, sentence: sentence.into() }
+        Self { status, code: None, sentence: sentence.into(), unusable: false }
     }
 
     pub(super) fn bad_request(sentence: impl Into<String>) -> Self {
@@ -32,7 +34,12 @@ impl Refusal {
 
     /// 422 with one of the specification's codes.
     pub(super) fn coded(code: &'static str, sentence: impl Into<String>) -> Self {
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: Some(code), sentence: sentence.into() }
+        Self { code: Some(code), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, sentence) }
+    }
+
+    /// A removal that failed goes on by itself, so that nothing is left to be used.
+    pub(super) fn leaves_unusable(self) -> Self {
+        Self { unusable: self.status.is_server_error(), ..self }
     }
 
     /// For a removal, what is not there is gone.
@@ -58,6 +65,9 @@ impl IntoResponse for Refusal {
         let mut body = json!({ "description": self.sentence });
         if let Some(code) = self.code {
             body["error"] = code.into();
+        }
+        if self.unusable {
+            body["instance_usable"] = false.into();
         }
         (self.status, Json(body)).into_response()
     }
