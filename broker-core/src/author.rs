@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Routes, Secret,
-    Tenant, Update,
+    Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result,
+    Routes, Secret, Tenant, Update,
     line::{cut, one_line},
 };
 use discretion::discreet;
@@ -81,6 +81,12 @@ impl Broker for Checked {
 
     fn dashboard(&self, instance: &Instance) -> Option<String> {
         self.0.dashboard(instance)
+    }
+
+    fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
+        let mut endpoints = self.0.endpoints(instance);
+        endpoints.truncate(SHOWN);
+        endpoints
     }
 
     async fn metrics(&self) -> Result<Vec<Metric>> {

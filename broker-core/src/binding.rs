@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppName, BindingId, JobName, OpaqueId, Parameters, Secret, instance::Names};
+use crate::{AppName, BindingId, JobName, OpaqueId, Parameters, Secret, Whereabouts, instance::Names};
 
 /// Who uses an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,13 +45,22 @@ pub struct Binding {
     pub secret: Secret,
     /// Parameters of the bind.
     pub parameters: Parameters,
+    /// Where the consumer is, as its platform says.
+    #[serde(default)]
+    pub whereabouts: Whereabouts,
 }
 
 impl Binding {
     /// A binding with fresh identifiers: what the framework makes on bind, and what an author's tests need.
     #[must_use]
     pub fn new(consumer: Consumer) -> Self {
-        Self { id: OpaqueId::generate(), consumer, secret: Secret::generate(), parameters: Parameters::new() }
+        Self {
+            id: OpaqueId::generate(),
+            consumer,
+            secret: Secret::generate(),
+            parameters: Parameters::new(),
+            whereabouts: Whereabouts::default(),
+        }
     }
 }
 
@@ -62,6 +71,7 @@ impl fmt::Debug for Binding {
             .field("consumer", &self.consumer)
             .field("secret", &self.secret)
             .field("parameters", &Names(&self.parameters))
+            .field("whereabouts", &self.whereabouts)
             .finish()
     }
 }

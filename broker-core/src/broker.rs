@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 #[cfg(feature = "server")]
 use crate::Routes;
-use crate::{Binding, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Update};
+use crate::{
+    Binding, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, Result, Update,
+};
 
 /// A service that a platform can offer: one method for each thing it may be asked.
 ///
@@ -47,7 +49,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Makes the instance. What it returns is remembered as [`Instance::notes`].
     async fn provision(&self, instance: &Instance) -> Result<Notes>;
 
-    /// Gives a consumer access: what it will find in its environment.
+    /// Gives a consumer access: what it will find in its environment. Asked again, with the same binding, when the
+    /// consumer asks again, and when the instance was changed since (SPEC B-21).
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars>;
 
     /// Takes a consumer's access away, its open connections too. Nothing to do is a success, also when the
@@ -92,6 +95,13 @@ pub trait Broker: Send + Sync + 'static {
     fn dashboard(&self, instance: &Instance) -> Option<String> {
         let _ = instance;
         None
+    }
+
+    /// Where apps reach the instance, for platforms of Open Service Broker, which may have to open a network for it: all
+    /// addresses, or none to say nothing (SPEC O-8). Asked with every bind; best taken from [`Instance::notes`].
+    fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
+        let _ = instance;
+        Vec::new()
     }
 
     /// What the author measures, for `/metrics`: numbers about the service, such as the memory of its servers, never a

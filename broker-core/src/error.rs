@@ -18,7 +18,7 @@ pub type Result<T, E = BrokerError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// The caller asks for something that can't be: the sentence says what, and what to do.
+    /// The caller asks for something that can't be: the sentence says what, and what to do (SPEC E-5).
     #[error("{0}")]
     BadRequest(String),
     /// It will work later, without the caller doing anything.
@@ -60,6 +60,10 @@ pub enum BrokerError {
         /// The plans there are, joined by commas.
         offered: String,
     },
+    /// The instance can't become what an update asks for: its plan is fixed, the wanted one is full, or the author
+    /// refused it by [`BadRequest`](Self::BadRequest).
+    #[error("{0}")]
+    ChangeRefused(String),
     /// Another operation on the instance is running.
     #[error("instance \"{instance}\" is busy: {operation} is running, try again when it has ended")]
     Busy {

@@ -53,6 +53,9 @@ pub struct Instance {
     /// bind of an app. None for every other service.
     #[serde(default)]
     pub pool: Option<Pool>,
+    /// How often it became something else: variables of a binding that are older may lead nowhere (SPEC B-21).
+    #[serde(default)]
+    pub(crate) changes: u64,
 }
 
 impl Instance {
@@ -72,6 +75,7 @@ impl Instance {
             progress: Progress::default(),
             maintenance: None,
             pool: None,
+            changes: 0,
         }
     }
 

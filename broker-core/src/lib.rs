@@ -25,6 +25,7 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod endpoint;
 mod env;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -60,6 +61,7 @@ mod store;
 pub mod testing;
 #[doc = include_str!("../TUTORIAL.md")]
 pub mod tutorial {}
+mod whereabouts;
 #[cfg(any(feature = "client", feature = "server"))]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -72,6 +74,7 @@ mod wire;
 pub use axum;
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
+pub use endpoint::Endpoint;
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
@@ -94,3 +97,4 @@ pub use secret::Secret;
 #[cfg(feature = "server")]
 pub use state::{State, StateError};
 pub use status::{Health, InfoItem};
+pub use whereabouts::Whereabouts;

@@ -48,6 +48,22 @@ impl Pool {
 }
 
 #[cfg(feature = "server")]
+impl Pool {
+    /// The pool that a body names, if it names one.
+    pub(crate) fn named(name: String, provisioner: String, cluster: Option<Cluster>) -> Option<Self> {
+        (!name.is_empty()).then_some(Self { name, provisioner, cluster })
+    }
+}
+
+#[cfg(feature = "server")]
+impl Cluster {
+    /// As [`Pool::named`].
+    pub(crate) fn named(name: String, provisioner: String, addresses: Vec<String>) -> Option<Self> {
+        (!name.is_empty()).then_some(Self { name, provisioner, addresses, kube_config: None })
+    }
+}
+
+#[cfg(feature = "server")]
 pub(crate) use headers::HEADERS;
 
 #[cfg(feature = "server")]

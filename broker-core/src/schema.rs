@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::{BrokerError, Parameters, Result, line::cut};
 
+/// The most that a schema may have in bytes: what Open Service Broker allows.
+const LARGEST: usize = 64 * 1024;
 /// How many things that are wrong are named at once.
 const NAMED_AT_ONCE: usize = 4;
 /// How deep a schema's own references are followed.
@@ -32,6 +34,9 @@ impl ParameterSchema {
     /// # Errors
     /// What is wrong with it, in a sentence for its author.
     pub(crate) fn compile(schema: &Value) -> std::result::Result<Self, String> {
+        if schema.to_string().len() > LARGEST {
+            return Err(format!("it has more than {} kB, which platforms do not read", LARGEST / 1024));
+        }
         let validator = validator(schema).map_err(|error| error.to_string())?;
         let schema = schema.clone();
         let mut alternatives = HashMap::new();
@@ -239,6 +244,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test] // SPEC Q-3
+    fn a_schema_of_more_than_64_kb_cannot_be_used() {
+        let of = |bytes: usize| ParameterSchema::compile(&json!({ "description": "x".repeat(bytes) }));
+
+        assert!(of(LARGEST - 100).is_ok());
+        assert_eq!(of(LARGEST).err().unwrap(), "it has more than 64 kB, which platforms do not read");
+    }
 
     fn bag(value: Value) -> Parameters {
         value.as_object().cloned().unwrap()

@@ -44,8 +44,8 @@ use tokio::{
 };
 
 use crate::{
-    Binding, Broker, BrokerError, BrokerServer, Catalog, EnvVars, Health, InfoItem, Instance, Notes, Plan, Result,
-    Secret, State, Tenant, Update,
+    Binding, Broker, BrokerError, BrokerServer, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Notes, Plan,
+    Result, Secret, State, Tenant, Update,
 };
 
 /// The user name that a [`TestBroker`] accepts.
@@ -340,7 +340,7 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// A broker of the service `fake` with plans `small` and `large`, and the server behind it, in
-/// memory. Clones share one server, so that a broker that is started again finds what it had made.
+/// memory. A change of plan moves an instance to another address. Clones share one server, so that a broker that is started again finds what it had made.
 #[derive(Clone, Debug, Default)]
 pub struct FakeBroker(Arc<World>);
 
@@ -500,7 +500,8 @@ impl Broker for FakeBroker {
         let (account, password) = (binding.id.to_string(), binding.secret.expose().to_owned());
         self.act("bind", |server| drop(server.accounts.insert(account, password))).await?;
         let env = EnvVars::from([("FAKE_USER", binding.id.as_str()), ("FAKE_PASSWORD", binding.secret.expose())]);
-        Ok(env.with("FAKE_INSTANCE", instance.id.as_str()))
+        let address = instance.notes["address"].as_str().unwrap_or_default();
+        Ok(env.with("FAKE_INSTANCE", instance.id.as_str()).with("FAKE_ADDRESS", address))
     }
 
     async fn unbind(&self, _: &Instance, binding: &Binding) -> Result<()> {
@@ -511,7 +512,11 @@ impl Broker for FakeBroker {
     async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
         let (id, plan) = (instance.id.to_string(), to.plan.to_string());
         self.act("update", |server| drop(server.instances.insert(id, plan))).await?;
-        Ok(instance.notes.clone())
+        let mut notes = instance.notes.clone();
+        if to.plan != instance.plan {
+            notes.insert("address".to_owned(), format!("{}.fake.test:1", to.plan).into());
+        }
+        Ok(notes)
     }
 
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
@@ -526,6 +531,11 @@ impl Broker for FakeBroker {
 
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
         Ok(vec![InfoItem::new("Address", "fake.test:1"), InfoItem::new("Plan", instance.plan.as_str())])
+    }
+
+    fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
+        let address = instance.notes.get("address").and_then(|address| address.as_str()?.rsplit_once(':'));
+        address.and_then(|(host, port)| Some(Endpoint::tcp(host, port.parse().ok()?))).into_iter().collect()
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {

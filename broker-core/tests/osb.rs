@@ -71,11 +71,12 @@ async fn started() -> (FakeBroker, TestBroker) {
 async fn a_caller_of_another_version_is_refused_on_every_path() {
     let (_, broker) = started().await;
     for path in ["/v2/catalog", "/v2/service_instances/x", "/v2/service_instances/x/last_operation"] {
-        for version in ["", "1.0", "3.0", "2", "two"] {
+        for (version, status) in [("", 400), ("1.0", 412), ("3.0", 412), ("2", 412), ("two", 412)] {
             let request = broker.request("GET", path).header("x-broker-api-version", version);
             let answer = Answer::to(request).await;
-            assert!(answer.is(412).value()["description"].as_str().unwrap().contains("2.17"));
+            assert!(answer.is(status).value()["description"].as_str().unwrap().contains("2.17"));
         }
+        broker.ask("GET", path).await.is(400);
         Answer::to(broker.anonymous("GET", path).header("x-broker-api-version", "2.17")).await.is(401);
     }
     Answer::to(broker.request("GET", "/v2/catalog").header("x-broker-api-version", "2.13")).await.is(200);
@@ -172,7 +173,7 @@ async fn a_create_that_fails_later_says_so_until_it_is_deleted() {
     eventually("it has failed", async || platform.get(&poll).await.value()["state"] == "failed").await;
 
     let seen = platform.get(&poll).await.value();
-    assert_eq!(seen["instance_usable"], false);
+    assert_eq!((&seen["instance_usable"], &seen["update_repeatable"]), (&Value::Null, &Value::Null), "it is no update");
     assert!(!seen["description"].as_str().unwrap().contains("s3cret"), "{seen}");
     platform.delete(GUID, "&accepts_incomplete=true").await.is(200);
     assert_eq!(fake.instances(), 0);
@@ -189,6 +190,37 @@ async fn a_delete_wins_over_a_provision_that_goes_on() {
 
     platform.get(&format!("{GUID}/last_operation")).await.is(410);
     assert_eq!(fake.instances(), 0);
+}
+
+#[tokio::test] // SPEC O-7
+async fn an_operation_that_is_not_the_last_one_is_told_as_it_ended() {
+    let (fake, broker) = started().await;
+    let platform = Platform::of(&broker).await;
+    let poll = async |path: &str, operation: &Value| {
+        platform.get(&format!("{path}/last_operation?operation={}", operation.as_str().unwrap())).await
+    };
+    fake.next("provision", Misdeed::Hang);
+    let provision = platform.provision(GUID, ASYNC).await.is(202).value()["operation"].clone();
+    platform.delete(GUID, "").await.is(200);
+    let told = poll(GUID, &provision).await.is(200).value();
+    assert_eq!(
+        (&told["state"], &told["description"]),
+        (&json!("failed"), &json!("a remove was asked for before it ended"))
+    );
+
+    platform.provision(GUID, "").await.is(201);
+    fake.next("bind", Misdeed::Hang);
+    let binding = format!("{GUID}/service_bindings/b");
+    let bind = platform.bind(GUID, "b", ASYNC).await.is(202).value()["operation"].clone();
+    fake.release();
+    eventually("it is bound", async || poll(&binding, &bind).await.value()["state"] == "succeeded").await;
+    platform.delete(&binding, "").await.is(200);
+
+    assert_eq!(poll(&binding, &bind).await.is(200).value()["state"], "succeeded");
+    poll(GUID, &bind).await.is(400);
+    poll(&binding, &provision).await.is(400);
+    platform.delete(GUID, "").await.is(200);
+    assert_eq!(poll(GUID, &provision).await.is(200).value()["state"], "failed");
 }
 
 #[tokio::test] // SPEC O-5
@@ -233,6 +265,10 @@ async fn an_update_that_fails_later_leaves_a_usable_instance() {
     platform.send("PATCH", &path, Some(back)).await.is(500);
     let seen = platform.get(&poll).await.value();
     assert_eq!((&seen["state"], &seen["instance_usable"]), (&json!("failed"), &json!(true)));
+    assert_eq!(seen["update_repeatable"], true);
+    fake.next("deprovision", Misdeed::Fail);
+    assert_eq!(platform.delete(GUID, "").await.is(500).value()["instance_usable"], false);
+    platform.delete(&format!("{GUID}/service_bindings/none"), "").await.is(409);
 }
 
 #[tokio::test] // SPEC O-8, O-6
@@ -248,7 +284,10 @@ async fn a_binding_lives_from_bind_to_unbind() {
     assert!(fake.opens(&env));
     assert_eq!(platform.bind(GUID, "b", "").await.is(200).value(), bound);
     let path = format!("{GUID}/service_bindings/b");
-    assert_eq!(platform.get(&path).await.is(200).value()["credentials"], bound["credentials"]);
+    let fetched = platform.get(&path).await.is(200).value();
+    assert_eq!(fetched["credentials"], bound["credentials"]);
+    let endpoints = json!([{ "host": "fake.test", "ports": ["1"], "protocol": "tcp" }]);
+    assert_eq!((&bound["endpoints"], &fetched["endpoints"]), (&endpoints, &endpoints));
     let other = json!({ "service_id": platform.service, "plan_id": platform.plans[0], "parameters": { "x": 1 } });
     platform.send("PUT", &format!("/v2/service_instances/{path}"), Some(other)).await.is(409);
     let wrong = json!({ "service_id": platform.service, "plan_id": platform.plans[1] });

@@ -245,6 +245,13 @@ async fn a_team_has_no_more_than_its_share_and_what_fails_takes_none() {
     create_on(&broker, "second", "small", "data").await.is(201);
     let change = async |body: &str| broker.form("PUT", "/resources/second", body).await;
     change("plan=large&team=data").await.is(400).says(sentence);
+    let mut over = wishes(&broker, 1).await;
+    over["context"] = json!({ "organization_guid": "a", "space_guid": "b" });
+    osb(&broker, "PATCH", "/v2/service_instances/first", Some(over.clone())).await.is(200);
+    let refused = osb(&broker, "PATCH", "/v2/service_instances/second", Some(over)).await;
+    assert!(refused.is(422).value()["description"].as_str().unwrap().starts_with("team \"a/b\" has 1 instance"));
+    change("plan=small&team=data").await.is(200);
+    broker.form("PUT", "/resources/first", "plan=large&team=data").await.is(200);
     broker.status("second").await.is(204);
     broker.form("PUT", "/resources/first", "plan=large&team=data&description=new").await.is(200);
     service.fake.next("update", Misdeed::Fail);

@@ -146,7 +146,7 @@ async fn json_does_what_forms_do() {
     broker.json("POST", "/resources", &format!("{create}\n")).await.is(201);
     broker.json("PUT", "/resources/cache", r#"{"team":"data","eventID":"5f","user":"u"}"#).await.is(200);
     let bound = broker.json("POST", "/resources/cache/bind-app", r#"{"appName":"blog","appHosts":["",null]}"#).await;
-    assert_eq!(bound.is(201).env().len(), 3);
+    assert_eq!(bound.is(201).env().len(), 4);
     broker.json("DELETE", "/resources/cache/bind-app", r#"{"appHosts":null,"appName":"blog"}"#).await.is(200);
     broker.json("PUT", "/resources/cache/binds/jobs/nightly", r#"{"jobName":"nightly"}"#).await.is(201);
     broker.json("DELETE", "/resources/cache", r#"{"eventID":"5f","user":"u"}"#).await.is(200);
@@ -199,7 +199,7 @@ async fn a_bind_answers_with_variables() {
 
     bind("").await.is(400).says("the app's name is missing");
     bind("app-name=Bad_Name").await.is(400);
-    assert_eq!(bind("app-name=web").await.is(201).env().len(), 3);
+    assert_eq!(bind("app-name=web").await.is(201).env().len(), 4);
     bind("app-name=web2&app-hosts=a&app-hosts=&parameters.unknown=x").await.is(201);
     broker.bind_app("other", "web").await.is(404).says("instance \"other\" does not exist");
     broker.form("POST", "/resources/other/bind", "app-name=web").await.is(404);
@@ -213,7 +213,7 @@ async fn units_of_the_past_are_tolerated() {
     broker.form("POST", "/resources/cache/bind", "unit-host=10.0.0.1&app-host=web.test").await.is(201).says("{}");
     broker.form("DELETE", "/resources/cache/bind", "unit-host=10.0.0.1").await.is(200);
     broker.form("DELETE", "/resources/cache/bind", "").await.is(400);
-    assert_eq!(broker.form("POST", "/resources/cache/bind", "app-name=web").await.is(201).env().len(), 3);
+    assert_eq!(broker.form("POST", "/resources/cache/bind", "app-name=web").await.is(201).env().len(), 4);
 }
 
 #[tokio::test] // A94 to A99

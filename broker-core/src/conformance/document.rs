@@ -18,6 +18,8 @@ runs them against any broker, `broker_core::testing::conformance` in a test. Thi
 
 A case that can't be tried on a broker is skipped, and says why: there is no work that goes on (`--slow-plan`), no way to
 try credentials (`--probe`), or the catalog does not claim the feature.
+
+What both texts demand beyond these cases, and what shows it of this framework, is in [CONTRACT.md](CONTRACT.md).
 ";
 
 /// The cases of both dialects in Markdown, a table for each chapter.

@@ -10,7 +10,8 @@ use super::{
     respond::Failure,
 };
 use crate::{
-    AppName, BrokerError, Consumer, EnvVars, InstanceName, InvalidName, JobName, Parameters,
+    AppName, BrokerError, Cluster, Consumer, EnvVars, InstanceName, InvalidName, JobName, Parameters, Pool,
+    Whereabouts,
     lifecycle::{Actor, Ask, Engine, Outcome},
     wire::{BindApp, BindJob, Rotate, UnbindApp, UnbindJob},
 };
@@ -26,8 +27,7 @@ pub(super) async fn bind_app(
     Body(body): Body<BindApp>,
 ) -> Result<Bound, Failure> {
     engine.exists(&name).await?;
-    let actor = Actor { user: body.user, event: body.event };
-    bind(&engine, name, app(body.app)?, body.parameters, Ask { actor, pool, ..Ask::default() }).await
+    bind_body(&engine, name, pool, body).await
 }
 
 /// `POST /resources/{name}/bind`: as `bind-app`, or a unit of an app that is bound already (contract 4.16).
@@ -41,8 +41,7 @@ pub(super) async fn bind_fallback(
     if !body.unit_host.is_empty() {
         return Ok((StatusCode::CREATED, Json(EnvVars::default())));
     }
-    let actor = Actor { user: body.user, event: body.event };
-    bind(&engine, name, app(body.app)?, body.parameters, Ask { actor, pool, ..Ask::default() }).await
+    bind_body(&engine, name, pool, body).await
 }
 
 /// `DELETE /resources/{name}/bind-app` (SPEC B-4)
@@ -75,7 +74,9 @@ pub(super) async fn bind_job(
     Body(body): Body<BindJob>,
 ) -> Result<Bound, Failure> {
     let actor = Actor { user: body.user, event: body.event };
-    bind(&engine, name, named_alike(job, &body.job)?, None, Ask { actor, ..Ask::default() }).await
+    let at = Cluster::named(body.cluster, String::new(), Vec::new());
+    let whereabouts = Whereabouts { pool: Pool::named(body.pool, String::new(), at), ..Whereabouts::default() };
+    bind(&engine, name, named_alike(job, &body.job)?, None, Ask { actor, whereabouts, ..Ask::default() }).await
 }
 
 /// `DELETE /resources/{name}/binds/jobs/{job}` (SPEC B-4)
@@ -101,6 +102,24 @@ pub(super) async fn rotate(
     let actor = Actor { user, event };
     bound(engine.rotate(name, consumer.clone(), Ask { actor, ..Ask::default() }).await?)?;
     Ok(format!("{consumer} has new credentials: bind it again to get them, the old ones work for a while\n"))
+}
+
+/// The bind of an app, with all that its body says.
+async fn bind_body(
+    engine: &Arc<Engine>,
+    name: InstanceName,
+    pool: Option<Pool>,
+    body: BindApp,
+) -> Result<Bound, Failure> {
+    let at = Cluster::named(body.cluster, body.cluster_provisioner, body.cluster_addresses);
+    let whereabouts = Whereabouts {
+        hosts: body.hosts,
+        internal_hosts: body.internal_hosts,
+        pool: Pool::named(body.pool, body.pool_provisioner, at),
+        ..Whereabouts::default()
+    };
+    let actor = Actor { user: body.user, event: body.event };
+    bind(engine, name, app(body.app)?, body.parameters, Ask { actor, pool, whereabouts, ..Ask::default() }).await
 }
 
 async fn bind(

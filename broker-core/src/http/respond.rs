@@ -48,7 +48,9 @@ impl IntoResponse for Failure {
 /// The status of each error. `instances::status` has its own, because only five mean anything there.
 pub(super) fn status(error: &BrokerError) -> StatusCode {
     match error {
-        BrokerError::BadRequest(_) | BrokerError::UnknownPlan { .. } => StatusCode::BAD_REQUEST,
+        BrokerError::BadRequest(_) | BrokerError::UnknownPlan { .. } | BrokerError::ChangeRefused(_) => {
+            StatusCode::BAD_REQUEST
+        }
         BrokerError::NotReady(_) => StatusCode::PRECONDITION_FAILED,
         BrokerError::Conflict(_) | BrokerError::AlreadyExists(_) | BrokerError::Busy { .. } => StatusCode::CONFLICT,
         BrokerError::UnknownInstance(_) | BrokerError::InvalidName(_) | BrokerError::NotBound { .. } => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::records::Actor;
-use crate::{OpaqueId, Pool};
+use crate::{OpaqueId, Pool, Whereabouts};
 
 /// How an operation is asked for.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub(crate) struct Ask {
     pub(crate) repeats: bool,
     /// The pool that the platform names, where nobody else can name one.
     pub(crate) pool: Option<Pool>,
+    /// Where the consumer is whom a bind is for.
+    pub(crate) whereabouts: Whereabouts,
 }
 
 /// What came of an operation, other than an error.

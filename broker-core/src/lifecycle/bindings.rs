@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// Some plans have instances that nobody binds to (SPEC B-20).
-    fn require_bindable(&self, instance: &Instance) -> Result<()> {
+    pub(super) fn require_bindable(&self, instance: &Instance) -> Result<()> {
         let plan = &instance.plan;
         if self.catalog.find(plan).is_some_and(|plan| plan.unbindable) {
             return Err(BrokerError::bad_request(format!("instances on plan \"{plan}\" cannot be bound")));
@@ -118,7 +118,8 @@ impl Engine {
         parameters: &Parameters,
         ask: &Ask,
     ) -> Result<Option<BindingRecord>> {
-        let binding = Binding { parameters: parameters.clone(), ..Binding::new(consumer.clone()) };
+        let (parameters, whereabouts) = (parameters.clone(), ask.whereabouts.clone());
+        let binding = Binding { parameters, whereabouts, ..Binding::new(consumer.clone()) };
         let whose = Some(consumer.clone());
         let operation = Operation::begin(OperationKind::Bind, instance.name.clone(), whose, ask.actor.clone());
         let mut record = BindingRecord::new(instance, binding, operation);
@@ -139,8 +140,7 @@ impl Engine {
         ask: &Ask,
         held: &Held,
     ) -> Result<Found> {
-        let mut fresh = Binding::new(consumer.clone());
-        fresh.parameters = parameters;
+        let fresh = Binding { parameters, whereabouts: ask.whereabouts.clone(), ..Binding::new(consumer.clone()) };
         let operation =
             || Operation::begin(OperationKind::Bind, instance.name.clone(), Some(consumer.clone()), ask.actor.clone());
         let Some(mut known) = self.claim_binding(&instance.id, consumer).await? else {
@@ -164,7 +164,8 @@ impl Engine {
             return known.repeated(&fresh.parameters, ask);
         }
         known.give_up_rotation();
-        let binding = Binding { parameters: fresh.parameters, ..known.binding };
+        let Binding { parameters, whereabouts, .. } = fresh;
+        let binding = Binding { parameters, whereabouts, ..known.binding };
         Ok(Found::ToGive(Box::new(BindingRecord { binding, ..known })))
     }
 
@@ -202,7 +203,7 @@ impl Engine {
         match outcome {
             Called::Interrupted => Err(being_removed(&instance.name)),
             Called::Done(env) => {
-                record.env = Some(env.clone());
+                record.hold(env.clone(), instance);
                 record.confirmed |= reply.is_awaited();
                 let was = record.state;
                 if was == BindingState::Binding {
@@ -288,7 +289,7 @@ impl Engine {
     }
 
     /// As a create's outcome: what a replica that was taken for dead made is taken away when nobody knows of it.
-    async fn binding_written<T>(
+    pub(super) async fn binding_written<T>(
         &self,
         outcome: Result<()>,
         instance: &Instance,

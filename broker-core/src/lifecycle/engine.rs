@@ -695,13 +695,14 @@ impl BrokerError {
             | Self::InvalidName(_)
             | Self::AlreadyExists(_)
             | Self::NotBound { .. }
-            | Self::UnknownPlan { .. } => false,
+            | Self::UnknownPlan { .. }
+            | Self::ChangeRefused(_) => false,
         }
     }
 
     /// A refusal of the request itself, before anything was touched.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::UnknownPlan { .. })
+        matches!(self, Self::BadRequest(_) | Self::UnknownPlan { .. } | Self::ChangeRefused(_))
     }
 }
 

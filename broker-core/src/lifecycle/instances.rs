@@ -14,7 +14,8 @@ use super::{
     states::{InstanceEvent, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Instance, InstanceName, OpaqueId, Parameters, Plan, PlanName, Result, Update, store::Write,
+    Binding, BrokerError, Instance, InstanceName, Notes, OpaqueId, Parameters, Plan, PlanName, Result, Update,
+    store::Write,
 };
 
 /// What a create asks for.
@@ -376,32 +377,53 @@ impl Engine {
     }
 
     async fn run_update(&self, change: Change, ask: Ask, reply: &Reply<Outcome<()>>) -> Result<Outcome<()>> {
-        let Change { name, plan, upgrades, mut wishes } = change;
-        self.known(&name).await?;
-        if let Some(asked) = &plan {
+        let name = change.name.clone();
+        let known = self.known(&name).await?;
+        if let Some(asked) = &change.plan {
             self.plan(Some(asked))?;
         }
+        let wish = self.wish_of(&change, &known.instance)?;
+        if let Some(operation) = known.being_changed_already(&wish, &ask) {
+            return Ok(Outcome::GoesOn(operation));
+        }
         let held = self.lock(&name, Mode::Exclusive, "an update").await?;
-        let mut record = self.claim_known(&name).await?;
+        let record = self.claim_known(&name).await?;
         record.changeable()?;
-        let is_elsewhere = record.follow_pool(&ask);
-        let plan = plan.unwrap_or_else(|| record.instance.plan.clone());
+        let wish = self.wish_of(&change, &record.instance)?;
+        let outcome = self.update_held(record, wish, ask, &held, reply).await;
+        self.let_go(&name).await;
+        outcome.map_err(BrokerError::of_a_change)
+    }
+
+    /// What an instance is to become, of which the change names a part; parameters are read.
+    fn wish_of(&self, change: &Change, now: &Instance) -> Result<Update> {
+        let Change { plan, upgrades, mut wishes, .. } = change.clone();
+        let plan = plan.unwrap_or_else(|| now.plan.clone());
         wishes.parameters = self.instance_parameters(&plan, wishes.parameters)?;
-        let is_moved = plan != record.instance.plan;
-        if is_moved && record.state != InstanceState::Failed {
+        let version = if upgrades || plan != now.plan { self.version_of(&plan) } else { now.maintenance.clone() };
+        Ok(wishes.on(plan, version))
+    }
+
+    async fn update_held(
+        &self,
+        mut record: InstanceRecord,
+        wish: Update,
+        ask: Ask,
+        held: &Held,
+        reply: &Reply<Outcome<()>>,
+    ) -> Result<Outcome<()>> {
+        let is_elsewhere = record.follow_pool(&ask);
+        if wish.plan != record.instance.plan && record.state != InstanceState::Failed {
             self.require_free_to_move(&record.instance)?;
         }
-        let version = if upgrades || is_moved { self.version_of(&plan) } else { record.instance.maintenance.clone() };
-        let wish = wishes.on(plan, version);
         let limits = self.limits_of_change(&record, &wish).await?;
         if record.state == InstanceState::Failed {
             record.instance.follow(wish);
-            let outcome = self.try_again(record, OperationKind::Update, ask, limits, &held, reply).await;
-            self.let_go(&name).await;
-            return outcome;
+            return self.try_again(record, OperationKind::Update, ask, limits, held, reply).await;
         }
         if record.state == InstanceState::Ready && record.confirmed && Update::of(&record.instance) == wish {
             if is_elsewhere {
+                let name = record.instance.name.clone();
                 self.save(&mut record).await.map_err(|error| self.outrun(&name, error))?;
             }
             return Ok(Outcome::Already(()));
@@ -416,9 +438,7 @@ impl Engine {
             self.end_change(record, reply).await?;
             return Err(busy);
         }
-        let outcome = self.change(record, &held, reply).await;
-        self.let_go(&name).await;
-        outcome
+        self.change(record, held, reply).await
     }
 
     /// An instance on a fixed plan stays there (SPEC I-20).
@@ -520,8 +540,7 @@ impl Engine {
                 Err(being_removed(&instance.name))
             }
             Called::Done(notes) => {
-                record.instance.follow(wish);
-                record.instance.notes = notes;
+                record.instance.change_to(wish, notes);
                 self.end_change(record, reply).await?;
                 Ok(Outcome::Done(()))
             }
@@ -536,7 +555,7 @@ impl Engine {
                 warn!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "instance `{}` stays as it was", instance.name);
                 // The first reason counts, not what taking back came to.
                 record.reason.get_or_insert_with(|| error.to_string());
-                if error.is_refusal() || self.change_back(&instance, held).await {
+                if error.is_refusal() || self.change_back(&mut record, held).await {
                     self.end_change(record, reply).await?;
                 } else {
                     record.wish = Some(Update::of(&instance));
@@ -562,10 +581,13 @@ impl Engine {
 
     /// A change that failed half-way: the author is asked for what was there before. Returns whether that
     /// came to an end; it did not when trying again may help.
-    async fn change_back(&self, instance: &Instance, held: &Held) -> bool {
-        let before = Update::of(instance);
+    async fn change_back(&self, record: &mut InstanceRecord, held: &Held) -> bool {
+        let (instance, before) = (&self.with_progress(record), Update::of(&record.instance));
         match self.call_while(held, "update", || self.broker.update(instance, &before)).await {
-            Called::Done(_) => true,
+            Called::Done(notes) => {
+                record.instance.change_to(before, notes);
+                true
+            }
             Called::Failed(error) => {
                 error!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "a failed update of `{}` could not be taken back", instance.name);
                 !error.may_pass()
@@ -779,6 +801,13 @@ impl InstanceRecord {
         (ask.repeats && ask.accepts_incomplete && goes_on).then(|| self.operation.id.clone())
     }
 
+    /// The update that a repeated one joins: what it wishes for is under way, and has not failed.
+    fn being_changed_already(&self, wish: &Update, ask: &Ask) -> Option<OpaqueId> {
+        let goes_on =
+            self.state == InstanceState::Updating && self.reason.is_none() && self.wish.as_ref() == Some(wish);
+        (ask.repeats && ask.accepts_incomplete && goes_on).then(|| self.operation.id.clone())
+    }
+
     fn changeable(&self) -> Result<()> {
         let name = &self.instance.name;
         match self.state {
@@ -798,6 +827,16 @@ impl InstanceRecord {
     }
 }
 
+impl BrokerError {
+    /// What refuses an update whose request could be read: that it can't be, and not that it is malformed.
+    fn of_a_change(self) -> Self {
+        match self {
+            Self::BadRequest(sentence) => Self::ChangeRefused(sentence),
+            other => other,
+        }
+    }
+}
+
 impl Instance {
     /// Becomes what was wished for.
     fn follow(&mut self, wish: Update) {
@@ -805,6 +844,17 @@ impl Instance {
         (self.plan, self.parameters, self.team, self.description, self.tags) =
             (plan, parameters, team, description, tags);
         self.maintenance = maintenance;
+    }
+
+    /// Becomes what the author made of it. Labels are nothing to its bindings, the rest may be (SPEC B-21).
+    fn change_to(&mut self, wish: Update, notes: Notes) {
+        let is_another = wish.plan != self.plan
+            || wish.parameters != self.parameters
+            || wish.maintenance != self.maintenance
+            || notes != self.notes;
+        self.changes += u64::from(is_another);
+        self.follow(wish);
+        self.notes = notes;
     }
 
     /// Whether it is what a create wishes for. Its maintenance version is the one of the day it was made.

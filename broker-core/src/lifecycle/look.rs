@@ -13,8 +13,8 @@ use super::{
     states::{BindingState, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Consumer, EnvVars, Health, InfoItem, Instance, InstanceName, Metric, PlanName, Result,
-    store::Counts,
+    Binding, BrokerError, Consumer, Endpoint, EnvVars, Health, InfoItem, Instance, InstanceName, Metric, PlanName,
+    Result, store::Counts,
 };
 
 /// How far back an instance's log is shown.
@@ -48,6 +48,8 @@ pub(crate) struct BindingView {
     pub(crate) state: BindingState,
     /// What a bind is answered; none while there is no access.
     pub(crate) env: Option<EnvVars>,
+    /// Whether the instance became something else since (SPEC B-21).
+    pub(crate) is_outdated: bool,
     /// When that ends, if it does.
     pub(crate) expires: Option<Ends>,
     /// What was begun last.
@@ -75,14 +77,15 @@ impl Engine {
 
     /// A consumer's binding, as it is known: for a while also one that is over, or could not be made.
     pub(crate) async fn look_at_binding(&self, name: &InstanceName, consumer: &Consumer) -> Result<BindingView> {
-        let Instance { id, plan, .. } = self.known(name).await?.instance;
-        let record = self.store.binding(&id, consumer).await?;
+        let instance = self.known(name).await?.instance;
+        let record = self.store.binding(&instance.id, consumer).await?;
         let not_bound = || BrokerError::NotBound { instance: name.clone(), consumer: consumer.clone() };
         let record = record.ok_or_else(not_bound)?;
-        let is_over = record.has_expired();
+        let (is_over, is_outdated) = (record.has_expired(), record.is_outdated(&instance));
         let BindingRecord { binding, state, env, operation, expires, .. } = record;
-        let expires = expires.map(|expires_at| Ends { expires_at, renew_before: self.renew_before(&plan, expires_at) });
-        Ok(BindingView { binding, state, env: env.filter(|_| !is_over), expires, operation })
+        let expires =
+            expires.map(|expires_at| Ends { expires_at, renew_before: self.renew_before(&instance.plan, expires_at) });
+        Ok(BindingView { binding, state, env: env.filter(|_| !is_over), is_outdated, expires, operation })
     }
 
     /// Whether there is a plan whose credentials end by themselves.
@@ -107,6 +110,17 @@ impl Engine {
     /// What was done to instances of that name and has ended, the latest first.
     pub(crate) async fn operations(&self, name: &InstanceName) -> Result<Vec<Operation>> {
         Ok(self.store.operations(name, OPERATIONS_SHOWN).await?)
+    }
+
+    /// One of these operations: an instance's, or of the access of a consumer.
+    pub(crate) async fn operation(
+        &self,
+        name: &InstanceName,
+        consumer: Option<&Consumer>,
+        id: &str,
+    ) -> Result<Option<Operation>> {
+        let is_meant = |it: &Operation| it.id.as_str() == id && it.consumer.as_ref() == consumer;
+        Ok(self.operations(name).await?.into_iter().find(is_meant))
     }
 
     /// How many instances and bindings there are in each state.
@@ -205,6 +219,16 @@ impl Engine {
         }
         warn!(instance.name = %instance.name, "the author's dashboard is no URL of http or https, it is left out");
         None
+    }
+
+    /// Where the instance is reached, if the author says so.
+    pub(crate) async fn endpoints(&self, name: &InstanceName) -> Result<Vec<Endpoint>> {
+        let record = self.shared(name).await?;
+        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| self.broker.endpoints(&record.instance)));
+        Ok(asked.unwrap_or_else(|_| {
+            warn!(instance.name = %name, "the author's endpoints panicked");
+            Vec::new()
+        }))
     }
 
     /// What the author measures; nothing when it can't be had in time.

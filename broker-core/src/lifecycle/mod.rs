@@ -19,6 +19,7 @@ mod progress;
 mod quota;
 mod reconcile;
 pub(crate) mod records;
+mod refresh;
 mod reply;
 mod rotation;
 pub(crate) mod states;

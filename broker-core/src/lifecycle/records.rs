@@ -79,6 +79,9 @@ pub(crate) struct BindingRecord {
     pub(crate) confirmed: bool,
     /// What the author returned last.
     pub(crate) env: Option<EnvVars>,
+    /// How often the instance had changed when the author returned that.
+    #[serde(default)]
+    pub(crate) env_as_of: u64,
     /// What it becomes, while it is rotating.
     pub(crate) next: Option<Binding>,
     /// What it was, and until when that works.
@@ -120,6 +123,7 @@ impl BindingRecord {
             state: BindingState::Binding,
             confirmed: false,
             env: None,
+            env_as_of: 0,
             next: None,
             retired: Vec::new(),
             expires: None,
@@ -138,6 +142,16 @@ impl BindingRecord {
             self.state = next;
             self.since = Utc::now();
         }
+    }
+
+    /// Keeps what the author returned for the instance as it is now.
+    pub(crate) fn hold(&mut self, env: EnvVars, instance: &Instance) {
+        (self.env, self.env_as_of) = (Some(env), instance.changes);
+    }
+
+    /// Whether the instance became something else since the author returned the variables (SPEC B-21).
+    pub(crate) fn is_outdated(&self, instance: &Instance) -> bool {
+        self.env.is_some() && self.env_as_of != instance.changes
     }
 
     /// Whether the time of its credentials is over.

@@ -56,7 +56,8 @@ impl Engine {
             record = self.claim_binding(&instance.id, consumer).await?.ok_or_else(not_bound)?;
         }
         record.require_room()?;
-        record.next = Some(Binding { parameters: record.binding.parameters.clone(), ..Binding::new(consumer.clone()) });
+        let Binding { parameters, whereabouts, .. } = record.binding.clone();
+        record.next = Some(Binding { parameters, whereabouts, ..Binding::new(consumer.clone()) });
         record.live(BindingEvent::RotationAsked);
         let mut also = self.replace_binding_operation(&mut record, OperationKind::Rotate, &ask);
         also.extend(self.require_ready(&instance));
@@ -104,7 +105,8 @@ impl Engine {
                 record.expires = self.expiry(instance, record.consumer());
                 let old = std::mem::replace(&mut record.binding, next);
                 record.retired.push(Retired { binding: old, until });
-                (record.next, record.env) = (None, Some(env.clone()));
+                record.next = None;
+                record.hold(env.clone(), instance);
                 record.live(BindingEvent::RotationEnded);
                 self.save_binding_ended(&mut record, None, reply).await?;
                 info!(instance.name = %instance.name, consumer = %record.consumer(), "rotated the credentials of {} at instance `{}`", record.consumer(), instance.name);

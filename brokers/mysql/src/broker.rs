@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId, PlanName,
-    Result, Routes, Secret, Tenant, Update, cli::Findings,
+    Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
+    PlanName, Result, Routes, Secret, Tenant, Update, cli::Findings,
 };
 use broker_hosting::{Recent, addresses_of};
 use tokio::{sync::Mutex, time::timeout};
@@ -230,6 +230,11 @@ impl Broker for MysqlBroker {
         link.allow(&account, &database, &binding.secret, self.terms(instance, binding)).await?;
         let (host, port) = server.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
         Ok(env(&host, port, &account, &database, &binding.secret))
+    }
+
+    fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
+        let address = self.server(instance).and_then(|server| server.address());
+        address.ok().flatten().map(|(host, port)| Endpoint::tcp(host, port)).into_iter().collect()
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {

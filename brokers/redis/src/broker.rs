@@ -9,8 +9,8 @@ use std::{
 use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId, PlanName,
-    Result, Secret, Tenant, Update, cli::Findings,
+    Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
+    PlanName, Result, Secret, Tenant, Update, cli::Findings,
 };
 use broker_hosting::{Containers, Host, Hosting, Member, Recent, RunAs, ServerId, Site, addresses_of};
 use redis::{ConnectionInfo, ErrorKind, ServerErrorKind};
@@ -242,6 +242,11 @@ impl Broker for RedisBroker {
             .ok_or_else(|| BrokerError::unavailable(format!("the server of {} has no port", instance.id)))?;
         let prefixed = home.is_shared || keeps_prefix(instance);
         Ok(env(&host, port, prefixed.then_some(instance), binding))
+    }
+
+    fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
+        let address = self.home(instance).and_then(|home| self.address(&home));
+        address.ok().flatten().map(|(host, port)| Endpoint::tcp(host, port)).into_iter().collect()
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {

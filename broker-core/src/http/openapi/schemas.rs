@@ -77,6 +77,9 @@ fn open_service_broker() -> Value {
     };
     let bind = texts(&["service_id", "plan_id"], &["app_guid", "predecessor_binding_id"]);
     let bind = with(with(bind, "context", object.clone()), "bind_resource", object.clone());
+    let endpoint =
+        with(texts(&["host"], &["protocol"]), "ports", json!({ "type": "array", "items": { "type": "string" } }));
+    let binding = with(texts(&[], &[]), "endpoints", json!({ "type": "array", "items": endpoint }));
     let state = json!({ "enum": ["in progress", "succeeded", "failed"] });
     let last = with(texts(&["state"], &["description"]), "state", state);
     json!({
@@ -85,7 +88,7 @@ fn open_service_broker() -> Value {
         "Update": with(instance(&["service_id"], &["plan_id"]), "previous_values", object.clone()),
         "Bind": with(bind, "parameters", named("BindParameters")),
         "Instance": with(texts(&[], &["service_id", "plan_id"]), "parameters", named("InstanceParameters")),
-        "Binding": with(with(texts(&[], &[]), "credentials", named("Variables")), "parameters", named("BindParameters")),
+        "Binding": with(with(binding, "credentials", named("Variables")), "parameters", named("BindParameters")),
         "Accepted": texts(&[], &["operation"]),
         "LastOperation": with(last, "instance_usable", json!({ "type": "boolean" })),
         "Refusal": with(texts(&["description"], &["error"]), "instance_usable", json!({ "type": "boolean" })),

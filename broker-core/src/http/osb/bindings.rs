@@ -10,11 +10,11 @@ use tracing::info;
 use super::{
     instances::plan_of,
     request::{self, BindingBody, Body, Caller, Path},
-    respond::{Refusal, accepted, done, state_of},
+    respond::{Refusal, accepted, done, earlier, state_of},
 };
 use crate::{
     BindingId, BrokerError, Consumer, EnvVars, InstanceName, Parameters,
-    lifecycle::{BindingState, BindingView, Ends, Engine, OperationKind, Outcome},
+    lifecycle::{Ask, BindingState, BindingView, Ends, Engine, OperationKind, Outcome},
 };
 
 /// What the path names.
@@ -27,9 +27,14 @@ fn consumer(id: &str) -> Result<Consumer, Refusal> {
     Ok(Consumer::Binding(id))
 }
 
-/// The variables that an app of the other dialect would find, under the same names.
-fn credentials(env: &EnvVars) -> Value {
-    json!({ "credentials": env })
+/// The variables that an app of the other dialect would find, under the same names, and where they lead.
+async fn credentials(engine: &Engine, name: &InstanceName, env: &EnvVars) -> Result<Value, Refusal> {
+    let endpoints = engine.endpoints(name).await?;
+    let mut body = json!({ "credentials": env });
+    if !endpoints.is_empty() {
+        body["endpoints"] = json!(endpoints);
+    }
+    Ok(body)
 }
 
 /// `PUT .../service_bindings/{binding}` (SPEC O-8)
@@ -49,16 +54,19 @@ pub(super) async fn bind(
         None | Some("") => Parameters::new(),
         Some(id) => predecessor(&engine, &name, id, &consumer).await?,
     };
+    let ask = Ask { whereabouts: body.whereabouts(), ..caller.ask() };
     let parameters = body.parameters.unwrap_or(inherited);
-    let ask = caller.ask();
     info!(instance.name = %name, user = ask.actor.user, "asked to bind instance `{name}` to {consumer}");
     let outcome = engine.bind(name.clone(), consumer.clone(), parameters, ask).await?;
     let (status, env) = match outcome {
         Outcome::Done(env) => (StatusCode::CREATED, env),
-        Outcome::Already(env) => (StatusCode::OK, env),
+        Outcome::Already(env) => {
+            let view = engine.look_at_present_binding(&name, &consumer).await?;
+            (StatusCode::OK, view.env.unwrap_or(env))
+        }
         Outcome::GoesOn(operation) => return Ok(accepted(&operation)),
     };
-    let mut body = credentials(&env);
+    let mut body = credentials(&engine, &name, &env).await?;
     if engine.lets_credentials_end() {
         let view = engine.look_at_binding(&name, &consumer).await?;
         body["metadata"] = metadata(&view);
@@ -106,12 +114,12 @@ pub(super) async fn fetch(
 ) -> Result<Response, Refusal> {
     let (name, consumer) = named(&path)?;
     caller.check_hints(engine.catalog())?;
-    let view = engine.look_at_binding(&name, &consumer).await?;
+    let view = engine.look_at_present_binding(&name, &consumer).await?;
     let is_bound = matches!(view.state, BindingState::Bound | BindingState::Rotating);
     let Some(env) = view.env.as_ref().filter(|_| is_bound) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "the binding is not there, or not yet"));
     };
-    let mut body = credentials(env);
+    let mut body = credentials(&engine, &name, env).await?;
     if view.expires.is_some() {
         body["metadata"] = metadata(&view);
     }
@@ -144,12 +152,11 @@ pub(super) async fn last_operation(
 ) -> Result<Response, Refusal> {
     let (name, consumer) = named(&path)?;
     caller.check_hints(engine.catalog())?;
-    let view = engine.look_at_binding(&name, &consumer).await;
-    let view = view.map_err(|error| Refusal::from(error).gone_if_unknown())?;
     let asked = &caller.query.operation;
-    if !asked.is_empty() && *asked != view.operation.id.as_str() {
-        return Err(Refusal::bad_request("operation is not the last one of this binding"));
-    }
+    let view = match engine.look_at_binding(&name, &consumer).await {
+        Ok(view) if asked.is_empty() || *asked == view.operation.id.as_str() => view,
+        looked => return earlier(&engine, (&name, Some(&consumer)), asked, looked.err()).await,
+    };
     let is_unbound = view.state == BindingState::Gone && view.operation.kind != OperationKind::Bind;
     if is_unbound {
         return Err(Refusal::new(StatusCode::GONE, "the binding is gone"));

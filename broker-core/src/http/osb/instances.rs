@@ -9,7 +9,7 @@ use tracing::info;
 use super::{
     catalog,
     request::{self, Body, Caller, InstanceBody, Path},
-    respond::{Refusal, accepted, done, state_of},
+    respond::{Refusal, accepted, done, earlier, state_of},
 };
 use crate::{
     BrokerError, InstanceName, Plan,
@@ -103,11 +103,6 @@ pub(super) async fn update(
         Some(plan) => names_version(plan, body.maintenance_info.as_ref())?,
         None => false,
     };
-    let is_moved = plan.as_ref().is_some_and(|plan| *plan != present.plan);
-    if is_moved && engine.catalog().find(&present.plan).is_some_and(|plan| plan.fixed) {
-        let sentence = "the plan of this instance cannot be changed, create a new instance";
-        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, sentence));
-    }
     let team = body.team_of_context().unwrap_or(present.team);
     let description = body.instance_name().map_or(present.description, str::to_owned);
     let mut parameters = present.parameters;
@@ -136,7 +131,7 @@ pub(super) async fn remove(
     let ask = caller.ask();
     info!(instance.name = %name, user = ask.actor.user, "asked to remove instance `{name}`");
     let outcome = engine.remove(name, ask).await;
-    Ok(match outcome.map_err(|error| Refusal::from(error).gone_if_unknown())? {
+    Ok(match outcome.map_err(|error| Refusal::from(error).gone_if_unknown().leaves_unusable())? {
         Outcome::Done(()) | Outcome::Already(()) => done(StatusCode::OK, json!({})),
         Outcome::GoesOn(operation) => accepted(&operation),
     })
@@ -150,14 +145,19 @@ pub(super) async fn last_operation(
 ) -> Result<Response, Refusal> {
     let name: InstanceName = request::instance(&name)?;
     caller.check_hints(engine.catalog())?;
-    let view = engine.look_at(&name).await.map_err(|error| Refusal::from(error).gone_if_unknown())?;
     let asked = &caller.query.operation;
-    if !asked.is_empty() && *asked != view.operation.id.as_str() {
-        return Err(Refusal::bad_request("operation is not the last one of this instance"));
-    }
-    let was_made = !matches!(view.operation.kind, OperationKind::Create | OperationKind::Retry)
-        && view.state != InstanceState::Failed;
-    Ok(state_of(&view.operation, json!({ "instance_usable": was_made, "update_repeatable": was_made })))
+    let view = match engine.look_at(&name).await {
+        Ok(view) if asked.is_empty() || *asked == view.operation.id.as_str() => view,
+        looked => return earlier(&engine, (&name, None), asked, looked.err()).await,
+    };
+    let is_usable = view.state == InstanceState::Ready;
+    let more = match view.operation.kind {
+        OperationKind::Update => json!({ "instance_usable": is_usable, "update_repeatable": true }),
+        OperationKind::Remove => json!({ "instance_usable": is_usable }),
+        // Of others, the specification wants neither.
+        _ => json!({}),
+    };
+    Ok(state_of(&view.operation, more))
 }
 
 pub(super) fn plan_of(engine: &Engine, view: &InstanceView) -> Option<String> {

@@ -10,22 +10,26 @@ use serde_json::Value;
 
 use super::{QUICK, REQUEST_IDENTITY, catalog, respond::Refusal};
 use crate::{
-    Catalog, InstanceName, Parameters, Plan,
+    Catalog, InstanceName, Parameters, Plan, Whereabouts,
     lifecycle::{Actor, Ask},
     wire,
 };
 
+const OURS: &str = "this broker speaks version 2.17";
 const VERSION: &str = "x-broker-api-version";
 const ORIGIN: &str = "x-broker-api-originating-identity";
 
 /// The caller must speak version 2, of which any minor one will do.
 pub(super) fn version(headers: &HeaderMap) -> Result<(), Refusal> {
     let named = headers.get(VERSION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if named.is_empty() {
+        return Err(Refusal::bad_request(format!("the header X-Broker-API-Version is missing: {OURS}")));
+    }
     let mut parts = named.split('.').map(str::parse::<u32>);
     match (parts.next(), parts.next(), parts.next()) {
         (Some(Ok(2)), Some(Ok(_)), None) => Ok(()),
         _ => {
-            let sentence = "this broker speaks version 2.17: say which one you do in the header X-Broker-API-Version";
+            let sentence = format!("{OURS}, and not the one that the header X-Broker-API-Version names");
             Err(Refusal::new(StatusCode::PRECONDITION_FAILED, sentence))
         }
     }
@@ -55,7 +59,7 @@ impl Caller {
     pub(super) fn ask(self) -> Ask {
         let accepts_incomplete = self.query.accepts_incomplete == "true";
         let wait = accepts_incomplete.then_some(QUICK);
-        Ask { actor: self.actor, wait, accepts_incomplete, repeats: true, pool: None }
+        Ask { actor: self.actor, wait, accepts_incomplete, repeats: true, ..Ask::default() }
     }
 
     /// Where identifiers of service and plan may be left out, those that are sent are this broker's (SPEC O-4).
@@ -127,7 +131,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let refusal = |malformed: wire::Malformed| Refusal::bad_request(malformed.to_string());
     let body = wire::read_json(body).map_err(refusal)?;
-    for object in [&body, &body["context"]] {
+    for object in [&body, &body["context"], &body["bind_resource"]] {
         for (name, value) in object.as_object().into_iter().flatten() {
             wire::within_limit(name, value.as_str().unwrap_or_default()).map_err(refusal)?;
         }
@@ -183,6 +187,30 @@ pub(super) struct BindingBody {
     pub(super) parameters: Option<Parameters>,
     #[serde(default)]
     pub(super) predecessor_binding_id: Option<String>,
+    #[serde(default)]
+    app_guid: Option<String>,
+    #[serde(default)]
+    bind_resource: Option<BindResource>,
+}
+
+/// What a binding is for. Platforms may say more.
+#[derive(Default, Deserialize)]
+struct BindResource {
+    #[serde(default)]
+    app_guid: Option<String>,
+    #[serde(default)]
+    route: Option<String>,
+}
+
+impl BindingBody {
+    /// The app may be named in either of two places, of which the one beside the others is of the past.
+    pub(super) fn whereabouts(&self) -> Whereabouts {
+        let resource = self.bind_resource.as_ref();
+        let named = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let app_guid = resource.and_then(|resource| named(&resource.app_guid)).or_else(|| named(&self.app_guid));
+        let route = resource.and_then(|resource| named(&resource.route));
+        Whereabouts { app_guid, route, ..Whereabouts::default() }
+    }
 }
 
 /// The instance that a path names; text that can't be a name names none that is there.

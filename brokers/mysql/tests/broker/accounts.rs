@@ -1,6 +1,6 @@
 //! Bindings: each has credentials of its own, for as long as it lasts.
 
-use broker_core::{Broker as _, Health};
+use broker_core::{Broker as _, Endpoint, Health};
 
 use crate::support::{Client, Shared, binding, instance, look_after, tenancy, tenant};
 
@@ -151,7 +151,9 @@ async fn an_instances_info_names_its_address_and_size_and_no_secret() {
 
     let items = shared.broker.info(&instance).await.unwrap();
 
-    assert_eq!(items[0].value, format!("127.0.0.1:{}", env.get("MYSQL_PORT").unwrap().expose()));
+    let port = env.get("MYSQL_PORT").unwrap().expose();
+    assert_eq!(items[0].value, format!("127.0.0.1:{port}"));
+    assert_eq!(shared.broker.endpoints(&instance), [Endpoint::tcp("127.0.0.1", port.parse().unwrap())]);
     assert_eq!(items[1].value, format!("tb{}", instance.id));
     assert_eq!(items[2].value, "0.1 MiB");
     assert!(items.iter().all(|item| !item.value.contains(binding.secret.expose())));

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use broker_core::{Broker as _, Health, Secret};
+use broker_core::{Broker as _, Endpoint, Health, Secret};
 use redis_broker::RedisBroker;
 
 use crate::support::{Client, Given, Grounds, eventually, look_after, tenancy, tenant};
@@ -73,9 +73,10 @@ async fn a_taken_port_is_skipped() {
     config.ports = format!("{first}-{}", first + 5).parse().unwrap();
     let broker = RedisBroker::start(config).await.unwrap();
 
-    let (_, _, env) = tenancy(&broker, "cache", "dedicated").await;
+    let (instance, _, env) = tenancy(&broker, "cache", "dedicated").await;
 
     assert_eq!(env.get("REDIS_PORT").unwrap().expose(), (first + 1).to_string());
+    assert_eq!(broker.endpoints(&instance), [Endpoint::tcp("127.0.0.1", first + 1)]);
 }
 
 #[tokio::test]
