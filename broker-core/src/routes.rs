@@ -21,7 +21,8 @@ const OURS: [&str; 6] = ["healthz", "metrics", "openapi.json", "readyz", "resour
 /// Below an instance, a handler gets the [`Tenant`] that the path names and the [`Caller`] by extractors; everything
 /// else is axum's. The path's own parameters are all that `Path` has. Requests that change something (all methods but
 /// GET, HEAD and OPTIONS) have their turn like an update: they never overlap other operations on the instance, go on
-/// when the caller leaves, and are in the operation log (SPEC Y-3). Bodies are read before that, up to 1 MiB.
+/// when the caller leaves, and are in the operation log (SPEC Y-3). Bodies are read before that, up to
+/// [1 MiB unless told otherwise](Self::largest_body).
 ///
 /// axum is named here and nowhere else in what an author implements; [`axum`](crate::axum) is the version that fits.
 ///
@@ -61,17 +62,35 @@ const OURS: [&str; 6] = ["healthz", "metrics", "openapi.json", "readyz", "resour
 ///     }
 /// }
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 #[must_use]
 pub struct Routes {
     pub(crate) instance: Vec<(String, MethodRouter)>,
     pub(crate) service: Vec<(String, MethodRouter)>,
+    pub(crate) largest_body: usize,
 }
 
 impl Routes {
     /// No operations.
     pub fn new() -> Self {
-        Self::default()
+        Self { instance: Vec::new(), service: Vec::new(), largest_body: crate::http::LARGEST_BODY }
+    }
+
+    /// How many bytes a body may have (1 MiB unless told otherwise), in all of these operations (SPEC Y-2). It is in
+    /// memory as a whole before the handler begins, once for each request that is under way. The
+    /// time that it may take to arrive grows with it: 30 s, and a second for each MiB beyond the first.
+    ///
+    /// ```
+    /// # use broker_core::{Routes, axum::{body::Bytes, routing::put}};
+    /// async fn learn(book: Bytes) -> String {
+    ///     format!("{} words\n", book.split(u8::is_ascii_whitespace).count())
+    /// }
+    ///
+    /// let routes = Routes::new().largest_body(16 * 1024 * 1024).instance("/book", put(learn));
+    /// ```
+    pub fn largest_body(mut self, bytes: usize) -> Self {
+        self.largest_body = bytes;
+        self
     }
 
     /// Adds an operation on an instance: `path` follows `/resources/{name}`, and begins with a word that is not one of
@@ -93,6 +112,12 @@ impl Routes {
     pub(crate) fn refusal(&self) -> Option<String> {
         let below = refusal_of(&self.instance, &OURS_BELOW_INSTANCES, "below an instance ");
         below.or_else(|| refusal_of(&self.service, &OURS, ""))
+    }
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -154,6 +154,42 @@ async fn only_a_ready_instance_is_reached_and_only_with_credentials() {
         .says("Some(\"alice@example.com\")");
 }
 
+/// Takes bodies of this size, and says how large they were.
+struct Roomy(usize);
+
+#[async_trait]
+impl Broker for Roomy {
+    fn catalog(&self) -> Catalog {
+        Catalog::new("roomy".parse().unwrap()).plan(Plan::new("small", "small"))
+    }
+    async fn provision(&self, _: &Instance) -> Result<Notes> {
+        Ok(Notes::new())
+    }
+    async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> {
+        Ok(EnvVars::default())
+    }
+    fn routes(self: Arc<Self>) -> Routes {
+        let weigh = post(async |body: Bytes| body.len().to_string());
+        Routes::new().instance("/weigh", weigh.clone()).service("/weigh", weigh).largest_body(self.0)
+    }
+}
+
+#[tokio::test] // SPEC Y-2
+async fn a_body_is_as_large_as_the_author_says() {
+    let mib = 1024 * 1024;
+    for (largest, said) in [(4 * mib, "4 MiB"), (10, "10 bytes")] {
+        let broker = TestBroker::start(Roomy(largest)).await;
+        broker.create("cache").await.is(201);
+        for path in ["/resources/cache/weigh", "/weigh"] {
+            broker.form("POST", path, &"x".repeat(largest)).await.is(200).says(&largest.to_string());
+            let refusal = broker.form("POST", path, &"x".repeat(largest + 1)).await;
+            refusal.is(413).says(&format!("the body is larger than {said}"));
+        }
+        let create = format!("name=other&description={}", "x".repeat(mib));
+        broker.form("POST", "/resources", &create).await.is(413).says("the body is larger than 1 MiB");
+    }
+}
+
 #[tokio::test] // SPEC Y-3
 async fn a_call_has_its_turn_and_the_second_caller_hears_what_runs() {
     let (vault, broker) = with_cache().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, Uri, uri::PathAndQuery},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -34,13 +34,14 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(routes: Routes, engine: &Arc<Engine>) -> Arc<Self> {
-        let Routes { instance, service } = routes;
+        let Routes { instance, service, largest_body } = routes;
+        let largest = LargestBody(largest_body);
         let below = |path: String, methods: MethodRouter| {
-            let methods = methods.route_layer(from_fn_with_state(engine.clone(), on_instance));
+            let methods = methods.route_layer(from_fn_with_state((engine.clone(), largest), on_instance));
             (format!("/resources/{{name}}{path}"), path, methods)
         };
         let beside = |path: String, methods: MethodRouter| {
-            let methods = methods.route_layer(from_fn_with_state(engine.clone(), on_service));
+            let methods = methods.route_layer(from_fn_with_state((engine.clone(), largest), on_service));
             (path.clone(), path, methods)
         };
         Arc::new(Self {
@@ -60,6 +61,8 @@ fn router(routes: impl Iterator<Item = (String, String, MethodRouter)>) -> Route
         }));
         router.route(&path, methods)
     });
+    // axum has a limit to bodies of its own, beside the one that they were read with.
+    let router = router.layer(DefaultBodyLimit::disable());
     router.method_not_allowed_fallback(method_not_allowed).fallback(nothing_there)
 }
 
@@ -100,9 +103,16 @@ fn below_instance(uri: &Uri) -> Option<(String, Uri)> {
     Some((name.to_owned(), Uri::from(path)))
 }
 
+/// How many bytes a body may have.
+#[derive(Clone, Copy, Debug)]
+struct LargestBody(usize);
+
+/// What each operation is done with.
+type Around = State<(Arc<Engine>, LargestBody)>;
+
 /// A request below an instance: a question is asked at once, a change has its turn (SPEC Y-3).
-async fn on_instance(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Result<Response, Failure> {
-    let (mut request, caller) = prepared(request).await?;
+async fn on_instance(State((engine, largest)): Around, request: Request, next: Next) -> Result<Response, Failure> {
+    let (mut request, caller) = prepared(request, largest).await?;
     let Some(Below(name)) = request.extensions_mut().remove() else {
         return Err(BrokerError::InvalidName(crate::InvalidName::new("the path names no instance")).into());
     };
@@ -127,8 +137,8 @@ async fn on_instance(State(engine): State<Arc<Engine>>, request: Request, next: 
 }
 
 /// A request about the whole service: a change goes on when the caller leaves.
-async fn on_service(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Result<Response, Failure> {
-    let (request, caller) = prepared(request).await?;
+async fn on_service(State((engine, largest)): Around, request: Request, next: Next) -> Result<Response, Failure> {
+    let (request, caller) = prepared(request, largest).await?;
     if !changes_something(request.method()) {
         return Ok(engine.ask_author(next.run(request)).await?);
     }
@@ -138,9 +148,9 @@ async fn on_service(State(engine): State<Arc<Engine>>, request: Request, next: N
 }
 
 /// The request with its whole body, so that nobody waits for a slow caller, and without what is not to be trusted.
-async fn prepared(request: Request) -> Result<(Request, Caller), Failure> {
+async fn prepared(request: Request, LargestBody(largest): LargestBody) -> Result<(Request, Caller), Failure> {
     let (mut parts, body) = request.into_parts();
-    let body = whole_in_time(body).await.map_err(|(status, sentence)| Failure::Unreadable(status, sentence))?;
+    let body = whole_in_time(body, largest).await?;
     let caller = Caller::take(&parts.method, &mut parts.headers);
     parts.extensions.insert(caller.clone());
     Ok((Request::from_parts(parts, Body::from(body)), caller))
