@@ -24,6 +24,10 @@ const OURS: [&str; 6] = ["healthz", "metrics", "openapi.json", "readyz", "resour
 /// when the caller leaves, and are in the operation log (SPEC Y-3). Bodies are read before that, up to
 /// [1 MiB unless told otherwise](Self::largest_body).
 ///
+/// A WebSocket is a GET below an instance, or beside, whose handler takes axum's `WebSocketUpgrade` (SPEC Y-5): depend on
+/// the same axum with its feature `ws`. What goes on in it is the author's alone: it has no turn, and a removal of the
+/// instance does not end it.
+///
 /// axum is named here and nowhere else in what an author implements; [`axum`](crate::axum) is the version that fits.
 ///
 /// ```

@@ -17,6 +17,7 @@ mod reload;
 mod respond;
 mod routes;
 mod server;
+mod socket;
 mod tls;
 mod trace;
 
