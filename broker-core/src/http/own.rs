@@ -18,7 +18,7 @@ use super::{extract::whole_in_time, respond::Failure};
 use crate::{
     BrokerError, Caller, InstanceName, Routes,
     lifecycle::{Actor, Ask, Engine},
-    routes::changes_something,
+    routes::{Operation, Place, changes_something},
 };
 
 /// The template of the path that answered, for measurements.
@@ -34,19 +34,20 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(routes: Routes, engine: &Arc<Engine>) -> Arc<Self> {
-        let Routes { instance, service, largest_body } = routes;
-        let largest = LargestBody(largest_body);
-        let below = |path: String, methods: MethodRouter| {
-            let methods = methods.route_layer(from_fn_with_state((engine.clone(), largest), on_instance));
-            (format!("/resources/{{name}}{path}"), path, methods)
+        let largest = LargestBody(routes.largest_body);
+        let (below, beside): (Vec<_>, Vec<_>) =
+            routes.operations.into_iter().partition(|operation| operation.place == Place::Instance);
+        let on_instance = |Operation { path, handlers, .. }: Operation| {
+            let handlers = handlers.route_layer(from_fn_with_state((engine.clone(), largest), on_instance));
+            (format!("/resources/{{name}}{path}"), path, handlers)
         };
-        let beside = |path: String, methods: MethodRouter| {
-            let methods = methods.route_layer(from_fn_with_state((engine.clone(), largest), on_service));
-            (path.clone(), path, methods)
+        let on_service = |Operation { path, handlers, .. }: Operation| {
+            let handlers = handlers.route_layer(from_fn_with_state((engine.clone(), largest), on_service));
+            (path.clone(), path, handlers)
         };
         Arc::new(Self {
-            instance: router(instance.into_iter().map(|(path, methods)| below(path, methods))),
-            service: router(service.into_iter().map(|(path, methods)| beside(path, methods))),
+            instance: router(below.into_iter().map(on_instance)),
+            service: router(beside.into_iter().map(on_service)),
         })
     }
 }
