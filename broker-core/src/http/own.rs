@@ -17,6 +17,7 @@ use tracing::info;
 use super::{extract::whole_in_time, respond::Failure};
 use crate::{
     BrokerError, Caller, InstanceName, Routes,
+    author::{discreet_here, discreetly, secrets_of},
     lifecycle::{Actor, Ask, Engine},
     routes::{Operation, Place, changes_something},
 };
@@ -118,8 +119,10 @@ async fn on_instance(State((engine, largest)): Around, request: Request, next: N
         return Err(BrokerError::InvalidName(crate::InvalidName::new("the path names no instance")).into());
     };
     if !changes_something(request.method()) {
-        request.extensions_mut().insert(engine.tenant(&name).await?);
-        return Ok(engine.ask_author(next.run(request)).await?);
+        let tenant = engine.tenant(&name).await?;
+        let secrets = secrets_of(&tenant).into_iter().cloned().collect();
+        request.extensions_mut().insert(tenant);
+        return Ok(engine.ask_author(discreetly(secrets, next.run(request))).await?);
     }
     let what: String = format!("{} {}", request.method(), request.uri().path()).chars().take(256).collect();
     let actor = Actor {
@@ -128,8 +131,9 @@ async fn on_instance(State((engine, largest)): Around, request: Request, next: N
     };
     info!(instance.name = %name, user = actor.user, event = actor.event, "asked for `{what}` on instance `{name}`");
     let answer = engine.run_call(name, what, Ask { actor, ..Ask::default() }, async move |tenant| {
+        let secrets = secrets_of(&tenant).into_iter().cloned().collect();
         request.extensions_mut().insert(tenant);
-        let answer = next.run(request).await;
+        let answer = discreetly(secrets, next.run(request)).await;
         let status = answer.status();
         let failure = (status.is_client_error() || status.is_server_error()).then(|| format!("answered {status}"));
         (answer, failure)
@@ -141,11 +145,11 @@ async fn on_instance(State((engine, largest)): Around, request: Request, next: N
 async fn on_service(State((engine, largest)): Around, request: Request, next: Next) -> Result<Response, Failure> {
     let (request, caller) = prepared(request, largest).await?;
     if !changes_something(request.method()) {
-        return Ok(engine.ask_author(next.run(request)).await?);
+        return Ok(engine.ask_author(discreetly(Vec::new(), next.run(request))).await?);
     }
     let what = format!("{} {}", request.method(), request.uri().path());
     info!(user = caller.user(), event = caller.event(), "asked for `{what}`");
-    Ok(engine.run_service_call(async move { next.run(request).await }).await?)
+    Ok(engine.run_service_call(discreetly(Vec::new(), next.run(request))).await?)
 }
 
 /// The request with its whole body, so that nobody waits for a slow caller, and without what is not to be trusted.
@@ -157,9 +161,9 @@ async fn prepared(request: Request, LargestBody(largest): LargestBody) -> Result
     Ok((Request::from_parts(parts, Body::from(body)), caller))
 }
 
-/// A handler of the author's may end with an error of the framework's: it is told as everywhere (SPEC E-1, E-2).
+/// A handler of the author's may end with an error of the framework's: it is told as everywhere (SPEC E-1, E-2, S-11).
 impl IntoResponse for BrokerError {
     fn into_response(self) -> Response {
-        Failure::Broker(self).into_response()
+        Failure::Broker(discreet_here(self)).into_response()
     }
 }
