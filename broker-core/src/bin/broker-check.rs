@@ -200,12 +200,14 @@ fn exit_code(report: &Report, strict: bool) -> ExitCode {
 }
 
 fn selection(arguments: &Arguments) -> Selection {
-    let level = match arguments.level {
+    let mut selection = Selection::default();
+    (selection.only, selection.skip) = (arguments.only.clone(), arguments.skip.clone());
+    selection.level = match arguments.level {
         LevelArgument::Must => Some(Level::Must),
         LevelArgument::Should => Some(Level::Should),
         LevelArgument::All => None,
     };
-    Selection { only: arguments.only.clone(), skip: arguments.skip.clone(), level }
+    selection
 }
 
 fn options(arguments: &Arguments) -> Result<Options, String> {

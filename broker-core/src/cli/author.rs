@@ -42,7 +42,7 @@ type CommandsOf<X> = Box<dyn FnOnce(X) -> Later<anyhow::Result<()>>>;
 ///     },
 /// }
 ///
-/// const ABOUT: About = About { service: "motd", version: env!("CARGO_PKG_VERSION"), about: "Hands out kind words." };
+/// const ABOUT: About = About::new("motd", env!("CARGO_PKG_VERSION"), "Hands out kind words.");
 ///
 /// #[tokio::main]
 /// async fn main() -> std::process::ExitCode {

@@ -13,7 +13,7 @@ use broker_core::{
 };
 use serde_json::json;
 
-const ABOUT: About = About { service: "fake", version: "1.2.3", about: "Hands out nothing." };
+const ABOUT: About = About::new("fake", "1.2.3", "Hands out nothing.");
 
 #[derive(Debug, clap::Args)]
 struct Config {
