@@ -26,6 +26,8 @@ mod program;
 mod recent;
 mod record;
 mod size;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 mod usage;
 mod user;
