@@ -31,6 +31,11 @@ const OURS: [&str; 6] = ["healthz", "metrics", "openapi.json", "readyz", "resour
 /// the same axum with its feature `ws`. What goes on in it is the author's alone: it has no turn, and a removal of the
 /// instance does not end it.
 ///
+/// Secrets of the instance, of its bindings and in their variables are masked in a [`BrokerError`](crate::BrokerError)
+/// that a handler ends with, and in what a panic of it says, which is a 500 (SPEC S-11): for that, the process's hook for
+/// panics is replaced by one that treats all others as before. What a handler answers by itself is its own, and so are
+/// the tasks that it spawns, a WebSocket's among them.
+///
 /// axum is named here and nowhere else in what an author implements; [`axum`](crate::axum) is the version that fits.
 ///
 /// ```
