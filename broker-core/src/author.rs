@@ -1,5 +1,5 @@
 //! Between the framework and an author's code: what it gives back is of a size that can be kept and told (SPEC T-10),
-//! and what its errors say holds no secret that the framework knows of (SPEC S-11).
+//! and what its errors and panics say holds no secret that the framework knows of (SPEC S-11).
 
 mod discretion;
 
@@ -13,7 +13,8 @@ use crate::{
     Routes, Secret, Tenant, Update,
     line::{cut, one_line},
 };
-use discretion::discreet;
+use discretion::discreetly_at_once;
+pub(crate) use discretion::{discreet_here, discreetly, text_of};
 
 /// Variables of a binding, and notes of an instance, in bytes.
 const KEPT: usize = 256 * 1024;
@@ -22,6 +23,8 @@ const DEPTH: usize = 64;
 /// Lines that are shown with an instance, and the characters of each part.
 const SHOWN: usize = 100;
 const SHOWN_TEXT: usize = 4096;
+/// Variables of fewer bytes are taken for no secret.
+const SHORTEST_PASSWORD: usize = 8;
 
 /// An author's broker that keeps the rules of this module.
 pub(crate) struct Checked(Arc<dyn Broker>);
@@ -40,31 +43,27 @@ impl Broker for Checked {
     }
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {
-        let notes = self.0.provision(instance).await;
-        notes.and_then(kept).map_err(|error| discreet(error, &[&instance.secret]))
+        kept(asked(&[&instance.secret], self.0.provision(instance)).await?)
     }
 
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
-        let env = self.0.bind(instance, binding).await;
-        env.and_then(given).map_err(|error| discreet(error, &[&instance.secret, &binding.secret]))
+        given(asked(&[&instance.secret, &binding.secret], self.0.bind(instance, binding)).await?)
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
-        let done = self.0.unbind(instance, binding).await;
-        done.map_err(|error| discreet(error, &[&instance.secret, &binding.secret]))
+        asked(&[&instance.secret, &binding.secret], self.0.unbind(instance, binding)).await
     }
 
     async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
-        let notes = self.0.update(instance, to).await;
-        notes.and_then(kept).map_err(|error| discreet(error, &[&instance.secret]))
+        kept(asked(&[&instance.secret], self.0.update(instance, to)).await?)
     }
 
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
-        self.0.deprovision(instance).await.map_err(|error| discreet(error, &[&instance.secret]))
+        asked(&[&instance.secret], self.0.deprovision(instance)).await
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
-        let health = self.0.status(instance).await.map_err(|error| discreet(error, &[&instance.secret]))?;
+        let health = asked(&[&instance.secret], self.0.status(instance)).await?;
         Ok(match health {
             Health::Up => Health::Up,
             Health::Notice(line) => Health::Notice(one_line(&line)),
@@ -73,14 +72,14 @@ impl Broker for Checked {
     }
 
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
-        let mut items = self.0.info(instance).await.map_err(|error| discreet(error, &[&instance.secret]))?;
+        let mut items = asked(&[&instance.secret], self.0.info(instance)).await?;
         items.truncate(SHOWN);
         let short = |item: InfoItem| InfoItem::new(cut(&item.label, SHOWN_TEXT), cut(&item.value, SHOWN_TEXT));
         Ok(items.into_iter().map(short).collect())
     }
 
     fn dashboard(&self, instance: &Instance) -> Option<String> {
-        self.0.dashboard(instance)
+        discreetly_at_once(vec![instance.secret.clone()], || self.0.dashboard(instance))
     }
 
     fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
@@ -90,20 +89,31 @@ impl Broker for Checked {
     }
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
-        self.0.metrics().await.map_err(|error| discreet(error, &[]))
+        asked(&[], self.0.metrics()).await
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
-        let own = std::iter::once(&tenant.instance.secret);
-        self.0.reconcile(tenant).await.map_err(|error| {
-            let secrets: Vec<&Secret> = own.chain(tenant.bindings.iter().map(|binding| &binding.secret)).collect();
-            discreet(error, &secrets)
-        })
+        asked(&secrets_of(tenant), self.0.reconcile(tenant)).await
     }
 
     fn routes(self: Arc<Self>) -> Routes {
         self.0.clone().routes()
     }
+}
+
+/// What the author answers, whose errors and panics hold none of these secrets.
+async fn asked<T>(secrets: &[&Secret], answer: impl Future<Output = Result<T>>) -> Result<T> {
+    let known = secrets.iter().map(|&secret| secret.clone()).collect();
+    discreetly(known, async { answer.await.map_err(discreet_here) }).await
+}
+
+/// What an author who is given a tenant may say, and nobody may read: the variables of its bindings, too. One that is
+/// shorter than a password is a port, or a word that would be masked wherever it stands.
+pub(crate) fn secrets_of(tenant: &Tenant) -> Vec<&Secret> {
+    let bindings = tenant.bindings.iter().map(|binding| &binding.secret);
+    let variables = tenant.variables.iter().flat_map(EnvVars::iter).map(|(_, value)| value);
+    let variables = variables.filter(|value| value.expose().len() >= SHORTEST_PASSWORD);
+    [&tenant.instance.secret].into_iter().chain(bindings).chain(variables).collect()
 }
 
 fn kept(notes: Notes) -> Result<Notes> {

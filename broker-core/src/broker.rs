@@ -136,12 +136,20 @@ pub struct Tenant {
     pub instance: Instance,
     /// Its bindings, in state bound, and those that were replaced by a rotation and still work for a while.
     pub bindings: Vec<Binding>,
+    /// What its bindings have, which no error may tell.
+    #[cfg(feature = "server")]
+    pub(crate) variables: Vec<EnvVars>,
 }
 
 impl Tenant {
     /// An instance and its bindings, for an author's tests.
     #[must_use]
     pub fn new(instance: Instance, bindings: Vec<Binding>) -> Self {
-        Self { instance, bindings }
+        Self {
+            instance,
+            bindings,
+            #[cfg(feature = "server")]
+            variables: Vec::new(),
+        }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! let client = Client::new()?;
 //! let redis = Access::new("redis".parse().unwrap(), "http://10.0.0.7:8071", "redis", "s3cret");
-//! let acting = Acting { user: "alice@example.com".into(), event: "5f0c7c1e8a1b2c3d4e5f6a7b".into() };
+//! let acting = Acting::new("alice@example.com", "5f0c7c1e8a1b2c3d4e5f6a7b");
 //! let create = CreateInstance { name: "cache".into(), team: "data".into(), ..CreateInstance::default() };
 //! client.create(&redis, create, &acting).await?;
 //! # Ok(())
@@ -81,11 +81,20 @@ impl Access {
 
 /// Who acts, and under which event: travels with each change, in headers and body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Acting {
     /// The user's e-mail address; may be empty.
     pub user: String,
     /// The event: 24 hexadecimal digits.
     pub event: String,
+}
+
+impl Acting {
+    /// A user, under an event.
+    #[must_use]
+    pub fn new(user: impl Into<String>, event: impl Into<String>) -> Self {
+        Self { user: user.into(), event: event.into() }
+    }
 }
 
 /// Calls service APIs. Cheap to clone; one serves all services.

@@ -3,10 +3,13 @@
 use std::{convert::Infallible, fmt};
 
 use axum::{
-    extract::FromRequestParts,
-    http::{HeaderMap, Method, StatusCode, request::Parts},
+    body::Body,
+    extract::{FromRequestParts, Request},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
     routing::MethodRouter,
 };
+use futures::FutureExt as _;
+use tower::ServiceExt as _;
 
 use crate::Tenant;
 
@@ -21,7 +24,17 @@ const OURS: [&str; 6] = ["healthz", "metrics", "openapi.json", "readyz", "resour
 /// Below an instance, a handler gets the [`Tenant`] that the path names and the [`Caller`] by extractors; everything
 /// else is axum's. The path's own parameters are all that `Path` has. Requests that change something (all methods but
 /// GET, HEAD and OPTIONS) have their turn like an update: they never overlap other operations on the instance, go on
-/// when the caller leaves, and are in the operation log (SPEC Y-3). Bodies are read before that, up to 1 MiB.
+/// when the caller leaves, and are in the operation log (SPEC Y-3). Bodies are read before that, up to
+/// [1 MiB unless told otherwise](Self::largest_body).
+///
+/// A WebSocket is a GET below an instance, or beside, whose handler takes axum's `WebSocketUpgrade` (SPEC Y-5): depend on
+/// the same axum with its feature `ws`. What goes on in it is the author's alone: it has no turn, and a removal of the
+/// instance does not end it.
+///
+/// Secrets of the instance, of its bindings and in their variables are masked in a [`BrokerError`](crate::BrokerError)
+/// that a handler ends with, and in what a panic of it says, which is a 500 (SPEC S-11): for that, the process's hook for
+/// panics is replaced by one that treats all others as before. What a handler answers by itself is its own, and so are
+/// the tasks that it spawns, a WebSocket's among them.
 ///
 /// axum is named here and nowhere else in what an author implements; [`axum`](crate::axum) is the version that fits.
 ///
@@ -61,23 +74,42 @@ const OURS: [&str; 6] = ["healthz", "metrics", "openapi.json", "readyz", "resour
 ///     }
 /// }
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 #[must_use]
 pub struct Routes {
-    pub(crate) instance: Vec<(String, MethodRouter)>,
-    pub(crate) service: Vec<(String, MethodRouter)>,
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) largest_body: usize,
+    /// What was said of no operation.
+    stray: Option<String>,
 }
 
 impl Routes {
     /// No operations.
     pub fn new() -> Self {
-        Self::default()
+        Self { operations: Vec::new(), largest_body: crate::http::LARGEST_BODY, stray: None }
+    }
+
+    /// How many bytes a body may have (1 MiB unless told otherwise), in all of these operations (SPEC Y-2). It is in
+    /// memory as a whole before the handler begins, once for each request that is under way. The
+    /// time that it may take to arrive grows with it: 30 s, and a second for each MiB beyond the first.
+    ///
+    /// ```
+    /// # use broker_core::{Routes, axum::{body::Bytes, routing::put}};
+    /// async fn learn(book: Bytes) -> String {
+    ///     format!("{} words\n", book.split(u8::is_ascii_whitespace).count())
+    /// }
+    ///
+    /// let routes = Routes::new().largest_body(16 * 1024 * 1024).instance("/book", put(learn));
+    /// ```
+    pub fn largest_body(mut self, bytes: usize) -> Self {
+        self.largest_body = bytes;
+        self
     }
 
     /// Adds an operation on an instance: `path` follows `/resources/{name}`, and begins with a word that is not one of
     /// the framework's own (SPEC Y-1).
     pub fn instance(mut self, path: &str, methods: MethodRouter) -> Self {
-        self.instance.push((path.to_owned(), methods));
+        self.operations.push(Operation::new(Place::Instance, path, methods));
         self
     }
 
@@ -85,30 +117,102 @@ impl Routes {
     /// reach, or another path, which the service's owners can. A GET has no trustworthy user at all, so it has to be
     /// safe for everybody.
     pub fn service(mut self, path: &str, methods: MethodRouter) -> Self {
-        self.service.push((path.to_owned(), methods));
+        self.operations.push(Operation::new(Place::Service, path, methods));
+        self
+    }
+
+    /// Says in a line what a method does at the path that was added last, for the document at `/openapi.json`, which
+    /// has all operations, also those without (SPEC Y-6).
+    ///
+    /// ```
+    /// # use broker_core::{Routes, axum::{http::Method, routing::get}};
+    /// let routes = Routes::new()
+    ///     .instance("/words", get(async || "kind\n").post(async || "learnt\n"))
+    ///     .summary(Method::GET, "The words it knows")
+    ///     .summary(Method::POST, "Teach it another word");
+    /// ```
+    pub fn summary(mut self, method: Method, line: &str) -> Self {
+        match self.operations.last_mut() {
+            Some(operation) => operation.summaries.push((method, line.to_owned())),
+            None => self.stray = Some(line.to_owned()),
+        }
         self
     }
 
     /// What keeps these paths from being served, in a sentence for the author.
     pub(crate) fn refusal(&self) -> Option<String> {
-        let below = refusal_of(&self.instance, &OURS_BELOW_INSTANCES, "below an instance ");
-        below.or_else(|| refusal_of(&self.service, &OURS, ""))
+        let at = |place| self.operations.iter().filter(move |operation| operation.place == place);
+        let below = refusal_of(at(Place::Instance), &OURS_BELOW_INSTANCES, "below an instance ");
+        let paths = below.or_else(|| refusal_of(at(Place::Service), &OURS, ""));
+        let summaries = paths.or_else(|| self.operations.iter().find_map(Operation::refusal));
+        summaries.or_else(|| Some(format!("the summary \"{}\" comes before any path", self.stray.as_ref()?)))
+    }
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let paths = |routes: &[(String, MethodRouter)]| routes.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
-        f.debug_struct("Routes")
-            .field("instance", &paths(&self.instance))
-            .field("service", &paths(&self.service))
-            .finish()
+        let paths: Vec<_> = self.operations.iter().map(|operation| (operation.place, &operation.path)).collect();
+        f.debug_struct("Routes").field("operations", &paths).field("largest_body", &self.largest_body).finish()
     }
 }
 
-fn refusal_of(routes: &[(String, MethodRouter)], ours: &[&str], place: &str) -> Option<String> {
+/// Where an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Below an instance.
+    Instance,
+    /// Beside them.
+    Service,
+}
+
+/// What can be asked at a path.
+#[derive(Clone)]
+pub(crate) struct Operation {
+    pub(crate) place: Place,
+    pub(crate) path: String,
+    pub(crate) handlers: MethodRouter,
+    summaries: Vec<(Method, String)>,
+}
+
+impl Operation {
+    fn new(place: Place, path: &str, handlers: MethodRouter) -> Self {
+        Self { place, path: path.to_owned(), handlers, summaries: Vec::new() }
+    }
+
+    /// What its author says of a method.
+    pub(crate) fn summary(&self, method: &Method) -> Option<&str> {
+        self.summaries.iter().find(|(of, _)| of == method).map(|(_, line)| line.as_str())
+    }
+
+    /// The methods that have handlers, but for a HEAD that is answered as a GET; none of a handler for any method.
+    pub(crate) fn methods(&self) -> Option<Vec<Method>> {
+        // axum tells them in the refusal of another one, and nowhere else. The author's own way to refuse is not tried.
+        let refusing = self.handlers.clone().fallback(async || StatusCode::METHOD_NOT_ALLOWED);
+        let other = Method::from_bytes(b"NONE-OF-THEM").ok()?;
+        let request = Request::builder().method(other).body(Body::empty()).ok()?;
+        let refusal = refusing.oneshot(request).now_or_never()?.unwrap_or_else(|never| match never {});
+        let allowed = refusal.headers().get(header::ALLOW)?.to_str().ok()?;
+        let methods: Vec<Method> = allowed.split(',').filter_map(|method| method.trim().parse().ok()).collect();
+        let is_question = methods.contains(&Method::GET);
+        Some(methods.into_iter().filter(|method| *method != Method::HEAD || !is_question).collect())
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let methods = self.methods()?;
+        let (method, _) = self.summaries.iter().find(|(method, _)| !methods.contains(method))?;
+        Some(format!("path \"{}\" has a summary of {method}, which nothing answers there", self.path))
+    }
+}
+
+fn refusal_of<'a>(mut operations: impl Iterator<Item = &'a Operation>, ours: &[&str], place: &str) -> Option<String> {
     let mut known = matchit::Router::new();
-    routes.iter().find_map(|(path, _)| {
+    operations.find_map(|Operation { path, .. }| {
         let mut words = path.split('/');
         let (before, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if !before.is_empty() || first.is_empty() || first.contains(['{', '}', ':', '*']) {
@@ -198,7 +302,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Tenant {
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::routing::{any, get};
 
     use super::*;
 
@@ -224,6 +328,16 @@ mod tests {
         let fine =
             at("/a/{b}").instance("/a/b", get(async || "")).service("/authenticated-resources/x/{y}", get(async || ""));
         assert_eq!(fine.refusal(), None);
+    }
+
+    #[test] // SPEC Y-6
+    fn a_summary_of_what_nothing_answers_is_refused_in_a_sentence() {
+        let at = |handlers| Routes::new().instance("/a", handlers);
+        assert_eq!(at(get(async || "").post(async || "")).summary(Method::POST, "x").refusal(), None);
+        assert_eq!(at(any(async || "")).summary(Method::PATCH, "x").refusal(), None);
+        let refusing = get(async || "").fallback(async || -> &'static str { panic!("it is not asked") });
+        assert!(refused(at(refusing).summary(Method::PUT, "x")).contains("PUT"));
+        assert!(refused(Routes::new().summary(Method::GET, "alone")).contains("alone"));
     }
 
     #[test] // SPEC Y-4

@@ -1,12 +1,9 @@
 //! Records at rest: sealed with a key that is kept beside them, not in them.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-    sync::Arc,
-};
+#[cfg(feature = "server")]
+mod rotation;
+
+use std::{fs, io, path::Path, sync::Arc};
 
 use chacha20poly1305::{
     Key, KeyInit as _, XChaCha20Poly1305, XNonce,
@@ -93,30 +90,6 @@ impl SealingKey {
         Ok(Self { first, others: keys.collect() })
     }
 
-    /// Puts a new key before the one in the file. A file that has several keys is left alone: what put them there has
-    /// still to be finished.
-    pub(crate) fn begin_rotation(path: &Path) -> io::Result<Self> {
-        Self::load(path)?;
-        let mut lines = key_lines(path)?;
-        if lines.len() == 1 {
-            lines.insert(0, new_line());
-            replace_lines(path, &lines)?;
-        }
-        Self::load(path)
-    }
-
-    /// Leaves the first key alone in the file: nothing must be sealed with another one any more.
-    pub(crate) fn finish_rotation(path: &Path) -> io::Result<()> {
-        let mut lines = key_lines(path)?;
-        lines.truncate(1);
-        replace_lines(path, &lines)
-    }
-
-    /// The short name of the key that seals.
-    pub(crate) fn name(&self) -> KeyName {
-        self.first.name
-    }
-
     /// Seals a record that is about `about`.
     #[must_use]
     pub fn seal(&self, plain: &[u8], about: &[u8]) -> Vec<u8> {
@@ -170,23 +143,6 @@ fn no_key(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, sentence)
 }
 
-/// Writes a key file anew: whoever reads it finds the old lines or the new ones, also after a crash.
-fn replace_lines(path: &Path, lines: &[Secret]) -> io::Result<()> {
-    let unfinished = path.with_extension("key-new");
-    match fs::remove_file(&unfinished) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    for line in lines {
-        writeln!(file, "{}", line.expose())?;
-    }
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(folder)?.sync_all()
-}
-
 impl std::fmt::Debug for SealingKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[sealing key]")
@@ -226,25 +182,6 @@ mod tests {
         fs::write(&path, "hello").unwrap();
         assert!(SealingKey::load_or_create(&path).unwrap_err().to_string().contains("holds no key"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "hello");
-    }
-
-    #[test] // SPEC S-8
-    fn a_ring_opens_what_any_of_its_keys_sealed_and_seals_with_the_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        let old = SealingKey::load_or_create(&path).unwrap();
-
-        let ring = SealingKey::begin_rotation(&path).unwrap();
-        let repeated = SealingKey::begin_rotation(&path).unwrap();
-
-        assert_eq!(repeated.name(), ring.name());
-        assert_eq!(ring.open(&old.seal(b"x", b"a"), b"a").unwrap(), b"x");
-        assert_eq!(old.open(&ring.seal(b"x", b"a"), b"a"), Err(SealError));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        SealingKey::finish_rotation(&path).unwrap();
-        let new = SealingKey::load(&path).unwrap();
-        assert_eq!(new.open(&ring.seal(b"x", b"a"), b"a").unwrap(), b"x");
-        assert_eq!(new.open(&old.seal(b"x", b"a"), b"a"), Err(SealError));
     }
 
     #[test] // SPEC S-8

@@ -16,6 +16,7 @@ pub enum Health {
 
 /// A line that the platform shows with an instance, such as `Address: 10.0.0.9:6379`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct InfoItem {
     /// What it is; unique within an instance.
     pub label: String,

@@ -266,6 +266,7 @@ fn serve(
 
 /// What came back.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Answer {
     /// The status.
     pub status: u16,
@@ -361,6 +362,7 @@ struct Inner {
 
 /// What a [`FakeBroker`] does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Misdeed {
     /// Refuses with a sentence about the request.
     Refuse,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use broker_core::testing::{FakeBroker, FakePlatform, Misdeed, PASSWORD, Target, TestBroker, USERNAME, eventually};
+use broker_core::testing::{FakeBroker, FakePlatform, Misdeed, Target, TestBroker, eventually};
 
 /// How long a platform waits that gives up.
 const HASTE: Duration = Duration::from_millis(100);
@@ -14,7 +14,7 @@ async fn started() -> (FakeBroker, TestBroker) {
 
 /// A platform of each kind.
 fn platforms(url: &str) -> [FakePlatform; 3] {
-    let target = Target { url, username: USERNAME, password: PASSWORD, plan: "small" };
+    let target = Target::new(url, "small");
     [FakePlatform::tsuru(&target), FakePlatform::tsuru(&target).in_json(), FakePlatform::osb(&target)]
 }
 

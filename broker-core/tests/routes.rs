@@ -1,25 +1,34 @@
 //! Operations of an author's own, and pools, from outside (SPEC chapter Y, T-20, T-21).
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use broker_core::{
     Binding, Broker, BrokerError, BrokerServer, Caller, Catalog, EnvVars, Instance, Notes, Plan, Pool, Result, Routes,
     Secret, ServeError, State as Records, Tenant, Update,
     axum::{
         Json,
         body::Bytes,
-        extract::{Path, State},
+        extract::{
+            Path, State,
+            ws::{Message as Said, WebSocketUpgrade},
+        },
         http::HeaderMap,
         routing::{get, post},
     },
-    testing::{Answer, TestBroker, eventually},
+    testing::{Answer, PASSWORD, TestBroker, USERNAME, eventually},
 };
+use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest as _};
 
 /// A service with backups, whose calls can be made to hang.
 #[derive(Clone, Default)]
@@ -154,6 +163,42 @@ async fn only_a_ready_instance_is_reached_and_only_with_credentials() {
         .says("Some(\"alice@example.com\")");
 }
 
+/// Takes bodies of this size, and says how large they were.
+struct Roomy(usize);
+
+#[async_trait]
+impl Broker for Roomy {
+    fn catalog(&self) -> Catalog {
+        Catalog::new("roomy".parse().unwrap()).plan(Plan::new("small", "small"))
+    }
+    async fn provision(&self, _: &Instance) -> Result<Notes> {
+        Ok(Notes::new())
+    }
+    async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> {
+        Ok(EnvVars::default())
+    }
+    fn routes(self: Arc<Self>) -> Routes {
+        let weigh = post(async |body: Bytes| body.len().to_string());
+        Routes::new().instance("/weigh", weigh.clone()).service("/weigh", weigh).largest_body(self.0)
+    }
+}
+
+#[tokio::test] // SPEC Y-2
+async fn a_body_is_as_large_as_the_author_says() {
+    let mib = 1024 * 1024;
+    for (largest, said) in [(4 * mib, "4 MiB"), (10, "10 bytes")] {
+        let broker = TestBroker::start(Roomy(largest)).await;
+        broker.create("cache").await.is(201);
+        for path in ["/resources/cache/weigh", "/weigh"] {
+            broker.form("POST", path, &"x".repeat(largest)).await.is(200).says(&largest.to_string());
+            let refusal = broker.form("POST", path, &"x".repeat(largest + 1)).await;
+            refusal.is(413).says(&format!("the body is larger than {said}"));
+        }
+        let create = format!("name=other&description={}", "x".repeat(mib));
+        broker.form("POST", "/resources", &create).await.is(413).says("the body is larger than 1 MiB");
+    }
+}
+
 #[tokio::test] // SPEC Y-3
 async fn a_call_has_its_turn_and_the_second_caller_hears_what_runs() {
     let (vault, broker) = with_cache().await;
@@ -238,6 +283,74 @@ async fn a_call_that_a_crash_cut_off_is_in_the_log_and_does_not_block_the_next()
     let failures: Vec<&Value> = log.as_array().unwrap().iter().map(|entry| &entry["failure"]).collect();
     assert!(failures.contains(&&json!("it was cut off before it ended")), "{log}");
     assert_eq!(vault.kept(), ["next"]);
+}
+
+/// Says back what it hears, and knows how many it heard to the end.
+#[derive(Clone, Default)]
+struct Parrot(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Broker for Parrot {
+    fn catalog(&self) -> Catalog {
+        Catalog::new("parrot".parse().unwrap()).plan(Plan::new("small", "small"))
+    }
+    async fn provision(&self, _: &Instance) -> Result<Notes> {
+        Ok(Notes::new())
+    }
+    async fn bind(&self, _: &Instance, _: &Binding) -> Result<EnvVars> {
+        Ok(EnvVars::default())
+    }
+    fn routes(self: Arc<Self>) -> Routes {
+        let talk = async |State(Self(ended)): State<Self>, tenant: Tenant, upgrade: WebSocketUpgrade| {
+            upgrade.on_upgrade(async move |mut socket| {
+                while let Some(Ok(Said::Text(heard))) = socket.recv().await {
+                    socket.send(format!("{}: {heard}", tenant.instance.name).into()).await.unwrap();
+                }
+                ended.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        Routes::new().instance("/talk", get(talk).with_state(Self::clone(&self)))
+    }
+}
+
+type Talk = tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>;
+
+/// As the platform's proxy passes it on.
+async fn talk_to(broker: &TestBroker, password: &str) -> Result<Talk, tungstenite::Error> {
+    let url = broker.url();
+    let address = url.strip_prefix("http://").unwrap();
+    let mut request = format!("ws://{address}/resources/cache/talk").into_client_request().unwrap();
+    let pair = format!("Basic {}", STANDARD.encode(format!("{USERNAME}:{password}")));
+    request.headers_mut().insert("authorization", pair.parse().unwrap());
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    Ok(tokio_tungstenite::client_async(request, stream).await?.0)
+}
+
+#[tokio::test] // SPEC Y-5
+async fn a_web_socket_below_an_instance_lives_until_the_broker_stops() {
+    let parrot = Parrot::default();
+    let broker = TestBroker::start(parrot.clone()).await;
+    let connections = async |number: usize| {
+        let line = format!("broker_connections {number}\n");
+        eventually(&line, async || broker.ask("GET", "/metrics").await.body.contains(&line)).await;
+    };
+    broker.create("cache").await.is(201);
+    let refused = talk_to(&broker, "wrong").await.unwrap_err();
+    assert!(matches!(refused, tungstenite::Error::Http(answer) if answer.status() == 401));
+
+    let mut talk = talk_to(&broker, PASSWORD).await.unwrap();
+    let mut ends = talk_to(&broker, PASSWORD).await.unwrap();
+
+    for word in ["hello", "again"] {
+        talk.send(word.into()).await.unwrap();
+        assert_eq!(talk.next().await.unwrap().unwrap(), format!("cache: {word}").into());
+    }
+    connections(3).await;
+    ends.close(None).await.unwrap();
+    connections(2).await;
+    assert_eq!(parrot.0.load(Ordering::SeqCst), 1);
+    broker.stop().await;
+    assert_eq!(parrot.0.load(Ordering::SeqCst), 2, "its author did not hear that it ended");
 }
 
 struct Clashing(&'static str);

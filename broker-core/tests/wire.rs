@@ -1,8 +1,6 @@
 //! The tsuru dialect from outside: authentication, encodings, statuses (contract 10.1).
 
-use broker_core::testing::{
-    Answer, FakeBroker, Misdeed, PASSWORD, Target, TestBroker, USERNAME, Variables, conformance,
-};
+use broker_core::testing::{Answer, FakeBroker, Misdeed, Target, TestBroker, Variables, conformance};
 
 const PATHS: [(&str, &str); 11] = [
     ("GET", "/resources/plans"),
@@ -254,7 +252,8 @@ async fn a_failure_says_something_and_no_secret() {
 async fn a_broker_on_the_framework_conforms() {
     let fake = FakeBroker::new();
     let broker = TestBroker::start(fake.clone()).await;
-    let target = Target { url: &broker.url(), username: USERNAME, password: PASSWORD, plan: "small" };
+    let url = broker.url();
+    let target = Target::new(&url, "small");
 
     let report = conformance(&target, async |env: &Variables| !env.is_empty() && fake.opens(env)).await;
 

@@ -1,4 +1,13 @@
-//! Errors of an author's, rid of secrets: an error of a client library often has the URL in it that it was given.
+//! Errors and panics of an author's, rid of secrets: an error of a client library often has the URL in it that it was given.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, resume_unwind, set_hook, take_hook},
+    sync::Once,
+};
+
+use futures::FutureExt as _;
+use tracing::error;
 
 use crate::{BoxError, BrokerError, Secret, line::one_line};
 
@@ -19,6 +28,61 @@ pub(super) fn discreet(error: BrokerError, secrets: &[&Secret]) -> BrokerError {
         BrokerError::Failed(cause) => BrokerError::Failed(discreet_cause(cause, secrets)),
         of_the_framework => of_the_framework,
     }
+}
+
+/// Runs an author's code that knows these secrets: what its panics say holds none of them, and what its errors say can
+/// be rid of them by [`discreet_here`]. A panic goes on as one, to whoever catches it.
+pub(crate) async fn discreetly<T>(secrets: Vec<Secret>, code: impl Future<Output = T>) -> T {
+    mask_panics();
+    let masked = async {
+        let ended = AssertUnwindSafe(code).catch_unwind().await;
+        ended.unwrap_or_else(|panic| resume_unwind(Box::new(told(text_of(panic.as_ref())))))
+    };
+    KNOWN.scope(secrets, masked).await
+}
+
+/// As [`discreetly`], of code that waits for nothing and knows these secrets.
+pub(super) fn discreetly_at_once<T>(secrets: Vec<Secret>, code: impl FnOnce() -> T) -> T {
+    mask_panics();
+    KNOWN.sync_scope(secrets, code)
+}
+
+/// The error without the secrets that the code which returned it may know.
+pub(crate) fn discreet_here(error: BrokerError) -> BrokerError {
+    let secrets = KNOWN.try_with(Clone::clone).unwrap_or_default();
+    discreet(error, &secrets.iter().collect::<Vec<_>>())
+}
+
+/// What a panic said.
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+tokio::task_local! {
+    /// The secrets that the code which runs may know.
+    static KNOWN: Vec<Secret>;
+}
+
+/// A text of the code that runs, rid of the secrets that it may know.
+fn told(text: &str) -> String {
+    let secrets = KNOWN.try_with(Clone::clone).unwrap_or_default();
+    one_line(&masked(text, &secrets.iter().collect::<Vec<_>>()))
+}
+
+/// The usual hook prints what a panic says before anybody can catch it. In an author's code it is not asked.
+fn mask_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = take_hook();
+        set_hook(Box::new(move |panic| match KNOWN.try_with(|_| ()) {
+            Ok(()) => {
+                let place = panic.location().map(ToString::to_string).unwrap_or_default();
+                error!("the author's code panicked at {place}: {}", told(panic.payload_as_str().unwrap_or_default()));
+            }
+            Err(_) => usual(panic),
+        }));
+    });
 }
 
 fn discreet_cause(cause: BoxError, secrets: &[&Secret]) -> BoxError {

@@ -1,5 +1,8 @@
 //! Checks whether a broker, in any language, keeps tsuru's service API or the Open Service Broker API.
 
+#[path = "shared/password.rs"]
+mod password;
+
 use std::{
     future::Future,
     io::{IsTerminal as _, Write as _},
@@ -10,12 +13,9 @@ use std::{
     time::Duration,
 };
 
-use broker_core::{
-    Secret,
-    conformance::{
-        Case, Dialect, Format, Level, NoProbe, Options, Outcome, Probe, Report, Run, Selection, Variables, cases,
-        document, list,
-    },
+use broker_core::conformance::{
+    Case, Dialect, Format, Level, NoProbe, Options, Outcome, Probe, Report, Run, Selection, Variables, cases, document,
+    list,
 };
 use clap::Parser;
 use tokio::{process::Command, time::timeout};
@@ -200,12 +200,14 @@ fn exit_code(report: &Report, strict: bool) -> ExitCode {
 }
 
 fn selection(arguments: &Arguments) -> Selection {
-    let level = match arguments.level {
+    let mut selection = Selection::default();
+    (selection.only, selection.skip) = (arguments.only.clone(), arguments.skip.clone());
+    selection.level = match arguments.level {
         LevelArgument::Must => Some(Level::Must),
         LevelArgument::Should => Some(Level::Should),
         LevelArgument::All => None,
     };
-    Selection { only: arguments.only.clone(), skip: arguments.skip.clone(), level }
+    selection
 }
 
 fn options(arguments: &Arguments) -> Result<Options, String> {
@@ -213,7 +215,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(format!("\"{url}\" is no base URL: it begins with http:// or https://"));
     }
-    let mut options = Options::new(url, &arguments.username, password(arguments)?);
+    let mut options = Options::new(url, &arguments.username, password::read(arguments.password_file.as_deref())?);
     options.plan.clone_from(&arguments.plan);
     options.slow_plan.clone_from(&arguments.slow_plan);
     options.pool.clone_from(&arguments.pool);
@@ -226,16 +228,6 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
     options.timeout = Duration::from_secs(arguments.timeout);
     options.ready_within = Duration::from_secs(arguments.ready_within);
     Ok(options)
-}
-
-fn password(arguments: &Arguments) -> Result<Secret, String> {
-    let text = match &arguments.password_file {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| format!("cannot read the password from {}: {error}", file.display()))?,
-        None => std::env::var("BROKER_PASSWORD")
-            .map_err(|_| "there is no password: set BROKER_PASSWORD, or give --password-file".to_owned())?,
-    };
-    Ok(Secret::from(text.trim_end_matches(['\r', '\n'])))
 }
 
 /// A line on a terminal's error stream, so that a slow broker is seen to be at work. Nothing where nobody looks.

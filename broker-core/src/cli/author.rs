@@ -42,7 +42,7 @@ type CommandsOf<X> = Box<dyn FnOnce(X) -> Later<anyhow::Result<()>>>;
 ///     },
 /// }
 ///
-/// const ABOUT: About = About { service: "motd", version: env!("CARGO_PKG_VERSION"), about: "Hands out kind words." };
+/// const ABOUT: About = About::new("motd", env!("CARGO_PKG_VERSION"), "Hands out kind words.");
 ///
 /// #[tokio::main]
 /// async fn main() -> std::process::ExitCode {
@@ -86,7 +86,8 @@ impl<C: clap::Args> Cli<C> {
 }
 
 impl<C: clap::Args + 'static, X: Subcommand> Cli<C, X> {
-    /// What the service offers, for `check` and `openapi`, where starting the broker would start servers.
+    /// What the service offers, for `check` and `openapi`, where starting the broker would start servers. The author's
+    /// [own operations](crate::Broker::routes) are those of a started broker: `openapi` leaves them out then.
     pub fn catalog(mut self, catalog: impl for<'a> AsyncFnOnce(&'a C) -> anyhow::Result<Catalog> + 'static) -> Self {
         self.catalog = Some(Box::new(move |config| Box::pin(async move { catalog(&config).await })));
         self

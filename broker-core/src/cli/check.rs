@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::{
     About, Cli,
     login::{Guests, Login, Password},
-    openapi::catalog_of_started,
+    openapi::offer_of_started,
     records::{Place, Records},
     serve::{Serve, Settings},
     show::{output, plain},
@@ -90,7 +90,7 @@ impl<C: clap::Args> Check<C> {
             Some(catalog) => catalog(config).await,
             None => {
                 let config = Rc::into_inner(config).context("a check keeps the configuration")?;
-                start(config).await.and_then(|broker| catalog_of_started(about, broker))
+                start(config).await.and_then(|broker| offer_of_started(about, broker)).map(|(catalog, _)| catalog)
             }
         };
         findings.add_result("catalog", catalog.and_then(|catalog| offered(about, &catalog)));

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_manifest_is_what_the_platform_wants() {
-        let about = About { service: "motd", version: "1.0.0", about: "Hands out kind words." };
+        let about = About::new("motd", "1.0.0", "Hands out kind words.");
         let arguments = ["manifest", "--listen", "127.0.0.1:9", "--team", "data"];
         let manifest = <Program as clap::Parser>::try_parse_from(arguments).unwrap().manifest;
 

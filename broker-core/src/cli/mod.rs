@@ -34,7 +34,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::process::ExitCode {
-//!     let about = About { service: "motd", version: env!("CARGO_PKG_VERSION"), about: "Hands out kind words." };
+//!     let about = About::new("motd", env!("CARGO_PKG_VERSION"), "Hands out kind words.");
 //!     cli::run(about, async |_: Config| Ok(Motd)).await
 //! }
 //! ```
@@ -69,6 +69,7 @@ use crate::Broker;
 
 /// What a broker says about itself.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct About {
     /// The service's name, as in its catalog.
     pub service: &'static str,
@@ -76,6 +77,14 @@ pub struct About {
     pub version: &'static str,
     /// One sentence for `--help`.
     pub about: &'static str,
+}
+
+impl About {
+    /// The service's name, the binary's version, and one sentence for `--help`.
+    #[must_use]
+    pub const fn new(service: &'static str, version: &'static str, about: &'static str) -> Self {
+        Self { service, version, about }
+    }
 }
 
 /// Runs a broker's binary: reads the command line and does what it says with the broker that `start` makes of its

@@ -3,12 +3,13 @@
 use std::{
     io::{self, Write as _},
     rc::Rc,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
 
 use super::{About, Cli, serve::is_the_service};
-use crate::{Broker, Catalog, http::openapi};
+use crate::{Broker, Catalog, Routes, ServeError, http::openapi};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -23,17 +24,21 @@ impl<C: clap::Args> OpenApi<C> {
         cli: Cli<C, X>,
         start: impl AsyncFnOnce(C) -> anyhow::Result<B>,
     ) -> anyhow::Result<()> {
-        let catalog = match cli.catalog {
-            Some(catalog) => catalog(Rc::new(self.config)).await?,
-            None => catalog_of_started(cli.about, start(self.config).await?)?,
+        let (catalog, own) = match cli.catalog {
+            Some(catalog) => (catalog(Rc::new(self.config)).await?, Routes::new()),
+            None => offer_of_started(cli.about, start(self.config).await?)?,
         };
-        let text = format!("{:#}\n", openapi::document(&catalog));
+        let text = format!("{:#}\n", openapi::document(&catalog, &own));
         io::stdout().write_all(text.as_bytes()).context("cannot print the document")
     }
 }
 
-/// Of a broker that was started for that.
-pub(super) fn catalog_of_started(about: About, broker: impl Broker) -> anyhow::Result<Catalog> {
+/// The catalog and the own operations of a broker that was started for that.
+pub(super) fn offer_of_started(about: About, broker: impl Broker) -> anyhow::Result<(Catalog, Routes)> {
     is_the_service(about, &broker)?;
-    Ok(broker.catalog())
+    let (catalog, own) = (broker.catalog(), Arc::new(broker).routes());
+    match own.refusal() {
+        Some(refusal) => Err(ServeError::Routes(refusal).into()),
+        None => Ok((catalog, own)),
+    }
 }

@@ -48,6 +48,7 @@ use context::Context;
 
 /// How much a case matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Level {
     /// Without it, platforms do not work with the broker.
     Must,

@@ -64,6 +64,7 @@ impl Options {
 
 /// Which cases are run.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Selection {
     /// Only these numbers and ranges (`A64`, `A70-A75`); empty: all.
     pub only: Vec<String>,

@@ -8,6 +8,7 @@ use super::{Case, Level, Outcome, Report, Verdict};
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[non_exhaustive]
 pub enum Format {
     /// A table by chapter, and what failed at its end.
     #[default]

@@ -37,11 +37,11 @@ pub(super) async fn bind_fallback(
     InPool(pool): InPool,
     Body(body): Body<BindApp>,
 ) -> Result<Bound, Failure> {
-    engine.exists(&name).await?;
-    if !body.unit_host.is_empty() {
-        return Ok((StatusCode::CREATED, Json(EnvVars::default())));
+    if body.unit_host.is_empty() {
+        return bind_app(State(engine), Named(name), InPool(pool), Body(body)).await;
     }
-    bind_body(&engine, name, pool, body).await
+    engine.exists(&name).await?;
+    Ok((StatusCode::CREATED, Json(EnvVars::default())))
 }
 
 /// `DELETE /resources/{name}/bind-app` (SPEC B-4)

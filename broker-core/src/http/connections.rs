@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use super::{limits::Limits, reload::Current};
+use super::{limits::Limits, reload::Current, socket::Socket};
 use crate::metrics::Metrics;
 
 /// The bytes of a request's whole head (SPEC T-5). Its headers are 100 at most without our asking: asking, even for the
@@ -64,8 +64,13 @@ impl Connections {
             let (this, open) = (self.clone(), self.metrics.connection());
             tasks.spawn(async move {
                 let _held = (place, open);
-                let killed = this.killed.clone();
-                killed.run_until_cancelled(this.take(stream)).await;
+                let (killed, stopping) = (this.killed.clone(), this.stopping.clone());
+                let (socket, mut remote) = Socket::new(stream);
+                killed.run_until_cancelled(this.take(socket)).await;
+                // One that was upgraded lives on in its author's hands, and keeps its place, until the server stops.
+                stopping.run_until_cancelled(remote.gone()).await;
+                remote.end();
+                killed.run_until_cancelled(remote.gone()).await;
             });
         }
         drop(listener);
@@ -73,26 +78,26 @@ impl Connections {
         tasks.wait().await;
     }
 
-    async fn take(self, stream: TcpStream) {
+    async fn take(self, socket: Socket) {
         // Answers are small: none waits for the next.
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = socket.stream().set_nodelay(true) {
             debug!("a connection sends as it likes: {error}");
         }
         // A client that asks and never reads would keep its place for ever.
         #[cfg(target_os = "linux")]
-        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(READ_WITHIN)) {
+        if let Err(error) = socket2::SockRef::from(socket.stream()).set_tcp_user_timeout(Some(READ_WITHIN)) {
             debug!("a connection waits for its client as long as it likes: {error}");
         }
-        let Some(tls) = &self.tls else { return self.speak(stream).await };
+        let Some(tls) = &self.tls else { return self.speak(socket).await };
         let acceptor = TlsAcceptor::from(Arc::clone(&*tls.get()));
-        match timeout(AGREE_WITHIN, acceptor.accept(stream)).await {
+        match timeout(AGREE_WITHIN, acceptor.accept(socket)).await {
             Ok(Ok(stream)) => self.speak(stream).await,
             Ok(Err(error)) => debug!("a client and we did not agree on encryption: {error}"),
             Err(_) => debug!("a client did not agree on encryption in time"),
         }
     }
 
-    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let begun = AtomicBool::new(false);
         let service = service_fn(|request: hyper::Request<Incoming>| {
             begun.store(true, Ordering::Relaxed);
@@ -101,7 +106,7 @@ impl Connections {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.head_within);
         http.max_buf_size(HEAD);
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.stopping.cancelled() => {

@@ -1,6 +1,6 @@
 //! What we accept.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
@@ -18,11 +18,12 @@ use crate::{
     },
 };
 
-/// The largest body that is read.
-const LARGEST: usize = 1024 * 1024;
-/// How much of a larger one is read and thrown away before it is refused.
-const DISCARDED: usize = 16 * LARGEST;
-/// How long a caller may take to send it.
+const MIB: usize = 1024 * 1024;
+/// The largest body that is read, unless an author takes larger ones (SPEC Y-2).
+pub(crate) const LARGEST: usize = MIB;
+/// How much more is read and thrown away before a body is refused.
+const DISCARDED: usize = 16 * MIB;
+/// How long a caller may take to send it, and a second longer for each further MiB that it may have.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// The instance that the path names. A text that is no name names no instance.
@@ -93,36 +94,44 @@ impl<T: Read, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let body = whole_in_time(body).await.map_err(|(status, sentence)| Failure::Unreadable(status, sentence))?;
+        let body = whole_in_time(body, LARGEST).await?;
         let fields = fields(&parts.headers, &body)?;
         Ok(Self(T::read(&fields).map_err(refusal)?))
     }
 }
 
-/// The whole body, or why not.
-pub(super) async fn whole_in_time(body: axum::body::Body) -> Result<Vec<u8>, (StatusCode, &'static str)> {
-    let body = timeout(READ_WITHIN, whole(body)).await;
-    body.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")))
+/// A body that can't be taken: a status of HTTP's own and a sentence.
+pub(super) type Untaken = (StatusCode, Cow<'static, str>);
+
+/// The whole body of at most so many bytes, or why not.
+pub(super) async fn whole_in_time(body: axum::body::Body, largest: usize) -> Result<Vec<u8>, Untaken> {
+    let within = READ_WITHIN + Duration::from_secs((largest.saturating_sub(LARGEST) / MIB) as u64);
+    let body = timeout(within, whole(body, largest)).await;
+    body.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".into())))
 }
 
 /// The whole body. Of one that is too large a good part is read all the same: a caller who is cut off
 /// while writing does not read the answer.
-async fn whole(body: axum::body::Body) -> Result<Vec<u8>, (StatusCode, &'static str)> {
+async fn whole(body: axum::body::Body, largest: usize) -> Result<Vec<u8>, Untaken> {
     let mut chunks = body.into_data_stream();
-    let (mut whole, mut length) = (Vec::new(), 0);
+    let (mut whole, mut length) = (Vec::new(), 0usize);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| (StatusCode::BAD_REQUEST, "the body broke off"))?;
+        let chunk = chunk.map_err(|_| (StatusCode::BAD_REQUEST, "the body broke off".into()))?;
         length += chunk.len();
-        if length <= LARGEST {
+        if length <= largest {
             whole.extend_from_slice(&chunk);
-        } else if length > DISCARDED {
+        } else if length - largest > DISCARDED {
             break;
         }
     }
-    if length > LARGEST {
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"));
+    if length > largest {
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {}", size(largest)).into()));
     }
     Ok(whole)
+}
+
+fn size(bytes: usize) -> String {
+    if bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
 }
 
 /// Parameters of the type, such as a charset, are ignored; a body without a type is a form.
@@ -136,7 +145,7 @@ pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Result<Fields, Failure
         "application/json" => Fields::from_json(body).map_err(refusal),
         _ => Err(Failure::Unreadable(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send the body as application/x-www-form-urlencoded or as application/json",
+            "send the body as application/x-www-form-urlencoded or as application/json".into(),
         )),
     }
 }

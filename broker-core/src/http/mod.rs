@@ -18,11 +18,13 @@ mod reload;
 mod respond;
 mod routes;
 mod server;
+mod socket;
 mod tls;
 mod trace;
 
 pub(crate) use auth::Credentials;
 pub use auth::CredentialsError;
+pub(crate) use extract::LARGEST as LARGEST_BODY;
 pub use reload::Reload;
 pub use server::{BoundServer, BrokerServer, ServeError};
 pub use tls::{Tls, TlsError};

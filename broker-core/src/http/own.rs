@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, Uri, uri::PathAndQuery},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -17,8 +17,9 @@ use tracing::info;
 use super::{extract::whole_in_time, respond::Failure};
 use crate::{
     BrokerError, Caller, InstanceName, Routes,
+    author::{discreet_here, discreetly, secrets_of},
     lifecycle::{Actor, Ask, Engine},
-    routes::changes_something,
+    routes::{Operation, Place, changes_something},
 };
 
 /// The template of the path that answered, for measurements.
@@ -34,18 +35,20 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(routes: Routes, engine: &Arc<Engine>) -> Arc<Self> {
-        let Routes { instance, service } = routes;
-        let below = |path: String, methods: MethodRouter| {
-            let methods = methods.route_layer(from_fn_with_state(engine.clone(), on_instance));
-            (format!("/resources/{{name}}{path}"), path, methods)
+        let largest = LargestBody(routes.largest_body);
+        let (below, beside): (Vec<_>, Vec<_>) =
+            routes.operations.into_iter().partition(|operation| operation.place == Place::Instance);
+        let on_instance = |Operation { path, handlers, .. }: Operation| {
+            let handlers = handlers.route_layer(from_fn_with_state((engine.clone(), largest), on_instance));
+            (format!("/resources/{{name}}{path}"), path, handlers)
         };
-        let beside = |path: String, methods: MethodRouter| {
-            let methods = methods.route_layer(from_fn_with_state(engine.clone(), on_service));
-            (path.clone(), path, methods)
+        let on_service = |Operation { path, handlers, .. }: Operation| {
+            let handlers = handlers.route_layer(from_fn_with_state((engine.clone(), largest), on_service));
+            (path.clone(), path, handlers)
         };
         Arc::new(Self {
-            instance: router(instance.into_iter().map(|(path, methods)| below(path, methods))),
-            service: router(service.into_iter().map(|(path, methods)| beside(path, methods))),
+            instance: router(below.into_iter().map(on_instance)),
+            service: router(beside.into_iter().map(on_service)),
         })
     }
 }
@@ -60,6 +63,8 @@ fn router(routes: impl Iterator<Item = (String, String, MethodRouter)>) -> Route
         }));
         router.route(&path, methods)
     });
+    // axum has a limit to bodies of its own, beside the one that they were read with.
+    let router = router.layer(DefaultBodyLimit::disable());
     router.method_not_allowed_fallback(method_not_allowed).fallback(nothing_there)
 }
 
@@ -100,15 +105,24 @@ fn below_instance(uri: &Uri) -> Option<(String, Uri)> {
     Some((name.to_owned(), Uri::from(path)))
 }
 
+/// How many bytes a body may have.
+#[derive(Clone, Copy, Debug)]
+struct LargestBody(usize);
+
+/// What each operation is done with.
+type Around = State<(Arc<Engine>, LargestBody)>;
+
 /// A request below an instance: a question is asked at once, a change has its turn (SPEC Y-3).
-async fn on_instance(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Result<Response, Failure> {
-    let (mut request, caller) = prepared(request).await?;
+async fn on_instance(State((engine, largest)): Around, request: Request, next: Next) -> Result<Response, Failure> {
+    let (mut request, caller) = prepared(request, largest).await?;
     let Some(Below(name)) = request.extensions_mut().remove() else {
         return Err(BrokerError::InvalidName(crate::InvalidName::new("the path names no instance")).into());
     };
     if !changes_something(request.method()) {
-        request.extensions_mut().insert(engine.tenant(&name).await?);
-        return Ok(engine.ask_author(next.run(request)).await?);
+        let tenant = engine.tenant(&name).await?;
+        let secrets = secrets_of(&tenant).into_iter().cloned().collect();
+        request.extensions_mut().insert(tenant);
+        return Ok(engine.ask_author(discreetly(secrets, next.run(request))).await?);
     }
     let what: String = format!("{} {}", request.method(), request.uri().path()).chars().take(256).collect();
     let actor = Actor {
@@ -117,8 +131,9 @@ async fn on_instance(State(engine): State<Arc<Engine>>, request: Request, next: 
     };
     info!(instance.name = %name, user = actor.user, event = actor.event, "asked for `{what}` on instance `{name}`");
     let answer = engine.run_call(name, what, Ask { actor, ..Ask::default() }, async move |tenant| {
+        let secrets = secrets_of(&tenant).into_iter().cloned().collect();
         request.extensions_mut().insert(tenant);
-        let answer = next.run(request).await;
+        let answer = discreetly(secrets, next.run(request)).await;
         let status = answer.status();
         let failure = (status.is_client_error() || status.is_server_error()).then(|| format!("answered {status}"));
         (answer, failure)
@@ -127,28 +142,28 @@ async fn on_instance(State(engine): State<Arc<Engine>>, request: Request, next: 
 }
 
 /// A request about the whole service: a change goes on when the caller leaves.
-async fn on_service(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Result<Response, Failure> {
-    let (request, caller) = prepared(request).await?;
+async fn on_service(State((engine, largest)): Around, request: Request, next: Next) -> Result<Response, Failure> {
+    let (request, caller) = prepared(request, largest).await?;
     if !changes_something(request.method()) {
-        return Ok(engine.ask_author(next.run(request)).await?);
+        return Ok(engine.ask_author(discreetly(Vec::new(), next.run(request))).await?);
     }
     let what = format!("{} {}", request.method(), request.uri().path());
     info!(user = caller.user(), event = caller.event(), "asked for `{what}`");
-    Ok(engine.run_service_call(async move { next.run(request).await }).await?)
+    Ok(engine.run_service_call(discreetly(Vec::new(), next.run(request))).await?)
 }
 
 /// The request with its whole body, so that nobody waits for a slow caller, and without what is not to be trusted.
-async fn prepared(request: Request) -> Result<(Request, Caller), Failure> {
+async fn prepared(request: Request, LargestBody(largest): LargestBody) -> Result<(Request, Caller), Failure> {
     let (mut parts, body) = request.into_parts();
-    let body = whole_in_time(body).await.map_err(|(status, sentence)| Failure::Unreadable(status, sentence))?;
+    let body = whole_in_time(body, largest).await?;
     let caller = Caller::take(&parts.method, &mut parts.headers);
     parts.extensions.insert(caller.clone());
     Ok((Request::from_parts(parts, Body::from(body)), caller))
 }
 
-/// A handler of the author's may end with an error of the framework's: it is told as everywhere (SPEC E-1, E-2).
+/// A handler of the author's may end with an error of the framework's: it is told as everywhere (SPEC E-1, E-2, S-11).
 impl IntoResponse for BrokerError {
     fn into_response(self) -> Response {
-        Failure::Broker(self).into_response()
+        Failure::Broker(discreet_here(self)).into_response()
     }
 }

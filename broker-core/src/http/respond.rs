@@ -6,9 +6,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use std::error::Error as StdError;
+use std::{borrow::Cow, error::Error as StdError};
 use tracing::{error, info, warn};
 
+use super::extract::Untaken;
 use crate::BrokerError;
 
 /// A refusal or a failure on its way out: one line of text (SPEC E-1).
@@ -17,7 +18,7 @@ pub(super) enum Failure {
     /// The broker could not do it.
     Broker(BrokerError),
     /// The request can't even be read: a status of HTTP's own and a sentence.
-    Unreadable(StatusCode, &'static str),
+    Unreadable(StatusCode, Cow<'static, str>),
     /// The platform has to name a pool that has a cluster: it understands this answer (contract 2.4).
     NeedsCluster,
 }
@@ -25,6 +26,12 @@ pub(super) enum Failure {
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
         Self::Broker(error)
+    }
+}
+
+impl From<Untaken> for Failure {
+    fn from((status, sentence): Untaken) -> Self {
+        Self::Unreadable(status, sentence)
     }
 }
 

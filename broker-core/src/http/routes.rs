@@ -39,6 +39,7 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     let metrics = engine.metrics.clone();
     let places = Places::new(around.limits, metrics.clone());
     let front = Front { guard: around.guard, places, metrics, limit: around.limit };
+    let document = Arc::new(openapi::document(engine.catalog(), &around.own));
     let own = Own::new(around.own, &engine);
     let plans = PlanList::of(engine.catalog());
     let ready = get(operator::readiness).layer(Extension(Stopping(around.stopping)));
@@ -55,7 +56,7 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .route("/resources/{name}/rotate", post(bindings::rotate))
         .route("/resources/{name}/retry", post(instances::retry))
         .route("/resources/{name}/operations", get(operator::operations))
-        .route("/openapi.json", get(openapi::show))
+        .route("/openapi.json", get(openapi::show).layer(Extension(document)))
         .merge(osb::router())
         .method_not_allowed_fallback(own::method_not_allowed)
         .fallback(async move |request: Request| own::beyond(own, request).await)
@@ -116,7 +117,7 @@ mod tests {
             routes.insert(path.to_owned(), methods(&router, path).await);
         }
 
-        let document = openapi::document(&FakeBroker::new().catalog());
+        let document = openapi::document(&FakeBroker::new().catalog(), &Routes::new());
 
         let described = document["paths"].as_object().unwrap().iter();
         let described: BTreeMap<String, BTreeSet<String>> = described

@@ -1,7 +1,6 @@
 //! What all operations share: owned tasks, calls of the author's, records.
 
 use std::{
-    any::Any,
     future::Future,
     panic::AssertUnwindSafe,
     pin::pin,
@@ -31,7 +30,7 @@ use super::{
 };
 use crate::{
     Broker, BrokerError, Catalog, Consumer, Instance, InstanceName, OpaqueId, Plan, PlanName, Result,
-    author::Checked,
+    author::{Checked, text_of},
     metrics::Metrics,
     store::{Store, StoreError, Write},
 };
@@ -737,9 +736,4 @@ pub(super) fn outcome_of<T>(outcome: &Result<T>) -> &'static str {
         Err(error) if error.may_pass() => "unavailable",
         Err(_) => "failed",
     }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }

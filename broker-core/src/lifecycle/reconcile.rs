@@ -321,15 +321,17 @@ impl Engine {
 
     /// An instance with the bindings that nothing is being done to.
     pub(super) async fn tenant_of(&self, record: &InstanceRecord) -> Result<Tenant> {
-        let mut bindings = Vec::new();
+        let (mut bindings, mut variables) = (Vec::new(), Vec::new());
         for known in self.store.bindings(&record.instance.id).await? {
             let is_bound = known.state == BindingState::Bound && !self.binding_needs_driving(&known);
-            if is_bound && self.lease.may_take(known.holder.as_ref()).await? {
+            let is_here = is_bound && self.lease.may_take(known.holder.as_ref()).await?;
+            variables.extend(known.env);
+            if is_here {
                 bindings.push(known.binding);
                 bindings.extend(known.retired.into_iter().map(|retired| retired.binding));
             }
         }
-        Ok(Tenant { instance: record.instance.clone(), bindings })
+        Ok(Tenant { instance: record.instance.clone(), bindings, variables })
     }
 
     /// As [`check`](Self::check), with nobody else at it.

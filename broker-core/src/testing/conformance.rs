@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::{PASSWORD, USERNAME};
 use crate::{
     Secret,
     conformance::{Dialect, Options, Run, cases},
@@ -11,6 +12,7 @@ pub use crate::conformance::{Report, Variables};
 
 /// A broker that is up, and how to reach it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Target<'a> {
     /// Its base URL, without a slash at its end.
     pub url: &'a str,
@@ -22,7 +24,20 @@ pub struct Target<'a> {
     pub plan: &'a str,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// A broker at this URL that accepts what a [`TestBroker`](super::TestBroker) does, and has this plan.
+    #[must_use]
+    pub fn new(url: &'a str, plan: &'a str) -> Self {
+        Self { url, username: USERNAME, password: PASSWORD, plan }
+    }
+
+    /// Accepts another user name and password.
+    #[must_use]
+    pub fn accepting(mut self, username: &'a str, password: &'a str) -> Self {
+        (self.username, self.password) = (username, password);
+        self
+    }
+
     /// What a checker may know about it; the rest can be added.
     #[must_use]
     pub fn options(&self) -> Options {
@@ -37,12 +52,13 @@ impl Target<'_> {
 /// Broker dialect are its credentials. For cases that need to know more of a broker, see [`Run`] and [`Target::options`].
 ///
 /// ```
-/// use broker_core::testing::{FakeBroker, PASSWORD, Target, TestBroker, USERNAME, conformance};
+/// use broker_core::testing::{FakeBroker, Target, TestBroker, conformance};
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let fake = FakeBroker::new();
 /// let broker = TestBroker::start(fake.clone()).await;
-/// let target = Target { url: &broker.url(), username: USERNAME, password: PASSWORD, plan: "small" };
+/// let url = broker.url();
+/// let target = Target::new(&url, "small");
 ///
 /// let report = conformance(&target, async |env| fake.opens(env)).await;
 ///

@@ -35,12 +35,13 @@ type Done<T = ()> = Result<T, PlatformError>;
 /// A platform with apps and instances of one service.
 ///
 /// ```
-/// use broker_core::testing::{FakeBroker, FakePlatform, PASSWORD, Target, TestBroker, USERNAME};
+/// use broker_core::testing::{FakeBroker, FakePlatform, Target, TestBroker};
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let fake = FakeBroker::new();
 /// let broker = TestBroker::start(fake.clone()).await;
-/// let target = Target { url: &broker.url(), username: USERNAME, password: PASSWORD, plan: "small" };
+/// let url = broker.url();
+/// let target = Target::new(&url, "small");
 ///
 /// for platform in [FakePlatform::tsuru(&target), FakePlatform::osb(&target)] {
 ///     platform.create("cache").await?;

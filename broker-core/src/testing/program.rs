@@ -54,7 +54,7 @@ impl Program {
     /// How to reach it, for an instance of this plan.
     #[must_use]
     pub fn target<'a>(&'a self, plan: &'a str) -> Target<'a> {
-        Target { url: &self.url, username: &self.service, password: PASSWORD, plan }
+        Target::new(&self.url, plan).accepting(&self.service, PASSWORD)
     }
 
     /// All it has written to its log.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, Catalog, EnvVars, Instance, Notes, Result, Update,
     conformance::{Dialect, Variables, Verdict},
-    testing::{FakeBroker, PASSWORD, Target, TestBroker, USERNAME, conformance},
+    testing::{FakeBroker, Target, TestBroker, conformance},
 };
 
 use crate::check;
@@ -17,7 +17,7 @@ const NOT_OFFERED: [&str; 4] = ["O51", "O63", "O131", "O141"];
 const LONG: Duration = Duration::from_millis(2500);
 
 fn target(url: &str) -> Target<'_> {
-    Target { url, username: USERNAME, password: PASSWORD, plan: "small" }
+    Target::new(url, "small")
 }
 
 #[tokio::test]

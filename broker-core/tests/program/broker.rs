@@ -1,15 +1,19 @@
 //! The broker that the tests run: it has a secret setting, a plan with a schema, and fails when told to.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Instance, Notes, Plan, Result, Secret,
+    Binding, Broker, BrokerError, Catalog, EnvVars, Health, Instance, Notes, Plan, Result, Routes, Secret, Tenant,
+    axum::{
+        extract::{Path, State},
+        routing::get,
+    },
     cli::{About, Cli, Findings, Records},
 };
 use serde_json::json;
 
-const ABOUT: About = About { service: "fake", version: "1.2.3", about: "Hands out nothing." };
+const ABOUT: About = About::new("fake", "1.2.3", "Hands out nothing.");
 
 #[derive(Debug, clap::Args)]
 struct Config {
@@ -68,10 +72,29 @@ impl Broker for Fake {
         }
     }
 
+    async fn status(&self, instance: &Instance) -> Result<Health> {
+        panic!("{} does not open it", instance.secret.expose())
+    }
+
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
         Ok(EnvVars::default()
             .with("FAKE_PASSWORD", binding.secret.clone())
             .with("FAKE_OWNER", instance.secret.clone())
             .with("FAKE_TOKEN", self.token.clone()))
+    }
+
+    fn routes(self: Arc<Self>) -> Routes {
+        Routes::new().instance("/leak/{how}", get(leak).post(leak).with_state(self))
+    }
+}
+
+/// Says all that it knows, in one way or another.
+async fn leak(State(fake): State<Arc<Fake>>, tenant: Tenant, Path(how): Path<String>) -> Result<String> {
+    let of_bindings = tenant.bindings.iter().map(|binding| &binding.secret);
+    let known: Vec<&str> = of_bindings.chain([&tenant.instance.secret, &fake.token]).map(Secret::expose).collect();
+    match how.as_str() {
+        "cause" => Err(BrokerError::failed(std::io::Error::other(known.join(" ")))),
+        "sentence" => Err(BrokerError::bad_request(known.join(" "))),
+        _ => panic!("{known:?}"),
     }
 }

@@ -100,7 +100,9 @@ pub(crate) async fn no_output_and_no_file_shows_a_secret() {
 
     assert!(shown.texts.len() > 40 && shown.secrets.len() > 40, "too little was looked at");
     let log = shown.texts.iter().find(|(place, _)| place == "the log").unwrap();
-    assert!(String::from_utf8_lossy(&log.1).contains("DEBUG"), "the log is not talkative");
+    let log = String::from_utf8_lossy(&log.1);
+    assert!(log.contains("DEBUG"), "the log is not talkative");
+    assert!(log.contains("the author's code panicked at") && log.contains("[secret] does not open it"), "{log}");
     assert_eq!(shown.found(), Vec::<String>::new());
 }
 
@@ -147,6 +149,13 @@ async fn drive(broker: &Running, shown: &mut Shown) {
         assert_eq!(status, 201, "{bound}");
         let variables: Value = serde_json::from_str(&bound).unwrap();
         variables.as_object().unwrap().values().for_each(|value| shown.plant(value.as_str().unwrap()));
+        for (how, status) in [("cause", 500), ("sentence", 400), ("panic", 500)] {
+            for method in ["GET", "POST"] {
+                let answer = broker.platform(method, &format!("/resources/cache/leak/{how}"), "").await;
+                assert_eq!(answer.0, status, "{answer:?}");
+                shown.add(format!("{method} leak/{how}"), answer.1);
+            }
+        }
         let (status, said) = broker.platform("POST", "/resources/cache/rotate", "{\"appName\":\"blog\"}").await;
         assert_eq!(status, 200, "{said}");
         shown.add(format!("rotation {round}"), said);

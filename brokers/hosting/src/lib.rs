@@ -25,6 +25,9 @@ mod process;
 mod program;
 mod recent;
 mod record;
+mod size;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 mod usage;
 mod user;
@@ -40,5 +43,6 @@ pub use place::{Place, ServerId};
 pub use ports::{Ports, addresses_of};
 pub use program::{Program, find_program};
 pub use recent::Recent;
+pub use size::Size;
 pub use tls::{Authority, Certificate, TlsError};
 pub use user::RunAs;

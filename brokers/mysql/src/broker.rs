@@ -11,7 +11,7 @@ use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
     PlanName, Result, Routes, Secret, Tenant, Update, cli::Findings,
 };
-use broker_hosting::{Recent, addresses_of};
+use broker_hosting::{Recent, Size, addresses_of};
 use tokio::{sync::Mutex, time::timeout};
 use tracing::{info, warn};
 
@@ -24,7 +24,6 @@ use crate::{
     plans::{CHARACTER_SET, Dedicated, Kind, Offer, Plans, READ_ONLY},
     server::Installed,
     servers::{Server, Servers, is_dedicated, notes_of},
-    size::Size,
     tenant::{Access, Account, Charset, Database, Limits},
 };
 

@@ -19,7 +19,6 @@ mod operations;
 mod plans;
 mod server;
 mod servers;
-mod size;
 mod tenant;
 
 pub use backups::BackupConfig;

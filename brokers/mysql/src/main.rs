@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use broker_core::cli::{About, Cli, Findings};
 use mysql_broker::{Config, MysqlBroker};
 
-const ABOUT: About =
-    About { service: "mysql", version: env!("CARGO_PKG_VERSION"), about: "Hands out MySQL databases to apps." };
+const ABOUT: About = About::new("mysql", env!("CARGO_PKG_VERSION"), "Hands out MySQL databases to apps.");
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -128,7 +128,7 @@ async fn compare(old: &Link, new: &Link, database: &Database) -> Result<()> {
 }
 
 async fn report(instance: &Instance, wanted: &Instance, new: &Link, paused: Duration) -> Result<()> {
-    let size = crate::size::Size(new.size(&Database::of(instance)).await?);
+    let size = broker_hosting::Size(new.size(&Database::of(instance)).await?);
     let line = format!("moved {size} to plan \"{}\", writes paused for {:.1}s", wanted.plan, paused.as_secs_f64());
     instance.progress(&line);
     let paused_ms = u64::try_from(paused.as_millis()).unwrap_or(u64::MAX);

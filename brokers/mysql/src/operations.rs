@@ -8,7 +8,7 @@ use broker_core::{
     axum::{
         Json,
         extract::{Path, State},
-        http::StatusCode,
+        http::{Method, StatusCode},
         routing::{get, post},
     },
 };
@@ -19,7 +19,10 @@ use crate::MysqlBroker;
 pub(crate) fn routes(broker: &Arc<MysqlBroker>) -> Routes {
     Routes::new()
         .instance("/backups", get(list).post(back_up).with_state(Arc::clone(broker)))
+        .summary(Method::GET, "The instance's backups")
+        .summary(Method::POST, "Back the instance up")
         .instance("/backups/{id}/restore", post(restore).with_state(Arc::clone(broker)))
+        .summary(Method::POST, "Put the backup in place of what is there, which is kept")
 }
 
 /// `GET /resources/{name}/backups`

@@ -3,14 +3,13 @@
 use std::{fs, path::Path};
 
 use broker_core::{Catalog, Plan, PlanName};
-use broker_hosting::Limits as ServerLimits;
+use broker_hosting::{Limits as ServerLimits, Size};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
 
 use crate::{
     Config,
-    size::Size,
     tenant::{Charset, Limits},
 };
 

@@ -1,16 +1,13 @@
 //! What the operator can set.
 
 use std::{
-    fmt,
     net::IpAddr,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use anyhow::Context as _;
 use broker_core::Secret;
-use broker_hosting::{Ports, RunAs};
-use serde::Deserialize;
+use broker_hosting::{Ports, RunAs, Size};
 
 /// The Redis broker's own settings.
 #[derive(Clone, Debug, clap::Args)]
@@ -77,73 +74,4 @@ pub(crate) fn first_line(file: &Path) -> anyhow::Result<String> {
     let url = text.lines().next().unwrap_or_default().trim();
     anyhow::ensure!(!url.is_empty(), "the first line of {} is empty, write a URL there", file.display());
     Ok(url.to_owned())
-}
-
-/// An amount of memory, written as Redis does: `64mb`, `1gb`, or in bytes.
-///
-/// ```
-/// # use redis_broker::Size;
-/// assert_eq!("64mb".parse::<Size>().unwrap(), Size(64 << 20));
-/// assert!("much".parse::<Size>().is_err());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Size(
-    /// In bytes.
-    pub u64,
-);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(raw: &str) -> Result<Self, String> {
-        let text = raw.to_ascii_lowercase();
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit: Option<u64> = match &text[digits.len()..] {
-            "" | "b" => Some(1),
-            "k" | "kb" => Some(1 << 10),
-            "m" | "mb" => Some(1 << 20),
-            "g" | "gb" => Some(1 << 30),
-            _ => None,
-        };
-        let bytes = digits.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-        // Redis takes 0 for no limit, and does not start usefully with less than a megabyte.
-        bytes
-            .filter(|bytes| *bytes >= 1 << 20)
-            .map(Self)
-            .ok_or_else(|| "a size is written like 64mb or 1gb, and is at least 1mb".to_owned())
-    }
-}
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(raw: String) -> Result<Self, String> {
-        raw.parse()
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
-        let bytes = self.0 as f64;
-        match self.0 {
-            0..1_048_576 => write!(f, "{:.1} KiB", bytes / 1024.0),
-            1_048_576..1_073_741_824 => write!(f, "{:.1} MiB", bytes / 1_048_576.0),
-            _ => write!(f, "{:.1} GiB", bytes / 1_073_741_824.0),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_that_are_none_or_would_mean_no_limit_are_refused() {
-        for bad in ["", "0", "-1mb", "64 mb", "64tb", "99999999999gb", "512kb"] {
-            assert!(bad.parse::<Size>().is_err(), "{bad}");
-        }
-        assert_eq!("1048576".parse::<Size>().unwrap().to_string(), "1.0 MiB");
-    }
 }

@@ -23,4 +23,5 @@ mod settings;
 mod tenants;
 
 pub use broker::RedisBroker;
-pub use config::{Config, Size};
+pub use broker_hosting::Size;
+pub use config::Config;

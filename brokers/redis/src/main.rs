@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use broker_core::cli::{About, Cli, Findings};
 use redis_broker::{Config, RedisBroker};
 
-const ABOUT: About = About { service: "redis", version: env!("CARGO_PKG_VERSION"), about: "Hands out Redis to apps." };
+const ABOUT: About = About::new("redis", env!("CARGO_PKG_VERSION"), "Hands out Redis to apps.");
 
 #[tokio::main]
 async fn main() -> ExitCode {

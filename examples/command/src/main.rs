@@ -20,6 +20,6 @@ async fn main() -> ExitCode {
     };
     // Once, for as long as the process runs.
     let name = String::leak(service.name().to_owned());
-    let about = About { service: name, version: env!("CARGO_PKG_VERSION"), about: ABOUT };
+    let about = About::new(name, env!("CARGO_PKG_VERSION"), ABOUT);
     cli::run(about, async |config: Config| Ok(CommandBroker::new(service, &config))).await
 }

@@ -7,7 +7,6 @@ use files_broker::{Config, FilesBroker};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let about =
-        About { service: "files", version: env!("CARGO_PKG_VERSION"), about: "Hands out folders and databases." };
+    let about = About::new("files", env!("CARGO_PKG_VERSION"), "Hands out folders and databases.");
     cli::run(about, async |config: Config| Ok(FilesBroker::open(config)?)).await
 }

@@ -34,6 +34,6 @@ impl Broker for Config {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let about = About { service: "motd", version: env!("CARGO_PKG_VERSION"), about: "Hands out kind words." };
+    let about = About::new("motd", env!("CARGO_PKG_VERSION"), "Hands out kind words.");
     cli::run(about, async |config: Config| Ok(config)).await
 }

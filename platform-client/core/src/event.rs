@@ -18,7 +18,7 @@ impl EventId {
     pub fn generate() -> Self {
         let now = Utc::now();
         let seconds = u32::try_from(now.timestamp()).unwrap_or(u32::MAX);
-        Self(format!("{seconds:08x}{:08x}{:08x}", now.timestamp_subsec_nanos(), rand::random::<u32>()))
+        Self(format!("{seconds:08x}{:08x}{:08x}", now.timestamp_subsec_nanos(), rand::random::<u32>()).into())
     }
 }
 

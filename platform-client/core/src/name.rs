@@ -50,7 +50,7 @@ impl ProcessName {
     /// The process that answers requests when an app has one of that name.
     #[must_use]
     pub fn web() -> Self {
-        Self("web".to_owned())
+        Self("web".into())
     }
 }
 

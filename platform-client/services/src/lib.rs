@@ -51,7 +51,7 @@ fn access(service: &Service) -> Result<Access> {
 }
 
 fn acting_as(acting: &Acting) -> broker_core::client::Acting {
-    broker_core::client::Acting { user: acting.user.clone(), event: acting.event.to_string() }
+    broker_core::client::Acting::new(acting.user.clone(), acting.event.to_string())
 }
 
 /// What a failed call means to the platform's user; the client's own chain of causes is for the log.

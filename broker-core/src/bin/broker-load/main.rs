@@ -1,11 +1,12 @@
 //! How fast a broker, in any language, lives through instances and bindings.
 
 mod life;
+#[path = "../shared/password.rs"]
+mod password;
 mod report;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use broker_core::Secret;
 use clap::Parser;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -79,7 +80,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<Report, String> {
-    let caller = Arc::new(Caller::new(&arguments, &password(&arguments)?)?);
+    let caller = Arc::new(Caller::new(&arguments, &password::read(arguments.password_file.as_deref())?)?);
     caller.reach().await?;
     let stop = CancellationToken::new();
     let interrupted = tokio::spawn({
@@ -117,16 +118,6 @@ async fn live_all(caller: Arc<Caller>, lives: Vec<usize>, bindings: usize, stop:
         Life::new(&caller, number, &mut report).live(bindings, &stop).await;
     }
     report
-}
-
-fn password(arguments: &Arguments) -> Result<Secret, String> {
-    let text = match &arguments.password_file {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| format!("cannot read the password from {}: {error}", file.display()))?,
-        None => std::env::var("BROKER_PASSWORD")
-            .map_err(|_| "there is no password: set BROKER_PASSWORD, or give --password-file".to_owned())?,
-    };
-    Ok(Secret::from(text.trim_end_matches(['\r', '\n'])))
 }
 
 impl Arguments {

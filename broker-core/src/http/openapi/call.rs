@@ -1,17 +1,18 @@
 //! A call as the document describes it.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 /// What can be asked at a path with a method.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
-    pub(super) path: &'static str,
+    pub(super) path: Cow<'static, str>,
     pub(super) method: &'static str,
     pub(super) operation: Value,
 }
 
 impl Call {
-    /// The parts of the path in braces become its parameters.
     pub(super) fn new(
         tag: &'static str,
         method: &'static str,
@@ -19,13 +20,24 @@ impl Call {
         name: &'static str,
         summary: &'static str,
     ) -> Self {
+        let mut call = Self::unnamed(tag, method, path, summary);
+        call.operation["operationId"] = json!(name);
+        call
+    }
+
+    /// The parts of the path in braces become its parameters.
+    pub(super) fn unnamed(
+        tag: &'static str,
+        method: &'static str,
+        path: impl Into<Cow<'static, str>>,
+        summary: &str,
+    ) -> Self {
+        let path = path.into();
         let parts = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
         let parameters: Vec<Value> = parts
             .map(|part| json!({ "name": part, "in": "path", "required": true, "schema": { "type": "string" } }))
             .collect();
-        let operation = json!({
-            "operationId": name, "summary": summary, "tags": [tag], "parameters": parameters, "responses": {},
-        });
+        let operation = json!({ "summary": summary, "tags": [tag], "parameters": parameters, "responses": {} });
         let call = Self { path, method, operation };
         call.text(401, "The user name or the password is wrong or missing")
     }
@@ -54,6 +66,18 @@ impl Call {
         let content: Map<String, Value> =
             kinds.iter().map(|kind| ((*kind).to_owned(), json!({ "schema": named(schema) }))).collect();
         self.operation["requestBody"] = json!({ "content": content });
+        self
+    }
+
+    /// A body of any type.
+    pub(super) fn any_body(mut self) -> Self {
+        self.operation["requestBody"] = json!({ "content": { "*/*": {} } });
+        self
+    }
+
+    /// All other answers.
+    pub(super) fn otherwise(mut self, about: &str) -> Self {
+        self.operation["responses"]["default"] = json!({ "description": about });
         self
     }
 

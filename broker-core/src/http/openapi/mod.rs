@@ -2,19 +2,20 @@
 
 mod call;
 mod open_service_broker;
+mod own;
 mod schemas;
 mod service_api;
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
 
 use self::call::Call;
-use crate::{Catalog, lifecycle::Engine};
+use crate::{Catalog, Routes};
 
 /// The document, in OpenAPI 3.1.
-pub(crate) fn document(catalog: &Catalog) -> Value {
+pub(crate) fn document(catalog: &Catalog, own: &Routes) -> Value {
     json!({
         "openapi": "3.1.1",
         "info": {
@@ -28,9 +29,10 @@ pub(crate) fn document(catalog: &Catalog) -> Value {
             { "name": "service API", "description": "tsuru's service API" },
             { "name": "Open Service Broker", "description": "Version 2.17" },
             { "name": "operators", "description": "For those who run the broker" },
+            { "name": "own operations", "description": "What this broker offers beside both" },
         ],
         "security": [{ "basic": [] }],
-        "paths": paths(),
+        "paths": paths(own),
         "components": {
             "securitySchemes": { "basic": {
                 "type": "http",
@@ -43,11 +45,11 @@ pub(crate) fn document(catalog: &Catalog) -> Value {
     })
 }
 
-fn paths() -> Value {
-    let calls = [service_api::calls(), open_service_broker::calls(), operators()].concat();
+fn paths(own: &Routes) -> Value {
+    let calls = [service_api::calls(), open_service_broker::calls(), operators(), own::calls(own)].concat();
     let mut paths = Map::new();
     for call in calls {
-        let path = paths.entry(call.path).or_insert_with(|| json!({}));
+        let path = paths.entry(call.path.into_owned()).or_insert_with(|| json!({}));
         path[call.method] = call.operation;
     }
     Value::Object(paths)
@@ -68,12 +70,17 @@ fn operators() -> Vec<Call> {
 }
 
 /// `GET /openapi.json`
-pub(super) async fn show(State(engine): State<Arc<Engine>>) -> Json<Value> {
-    Json(document(engine.catalog()))
+pub(super) async fn show(Extension(document): Extension<Arc<Value>>) -> Json<Arc<Value>> {
+    Json(document)
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::{
+        http::Method,
+        routing::{any, get},
+    };
+
     use super::*;
     use crate::Plan;
 
@@ -89,7 +96,7 @@ mod tests {
 
     #[test] // SPEC T-8
     fn the_document_is_one_of_openapi() {
-        let text = document(&example()).to_string();
+        let text = document(&example(), &Routes::new()).to_string();
 
         let read = oas3::from_json(&text).unwrap();
 
@@ -102,9 +109,36 @@ mod tests {
         assert_eq!((ids.len(), number), (number, read.operations().count()));
     }
 
+    #[test] // SPEC Y-6
+    fn operations_of_the_authors_own_are_in_the_document() {
+        let own = Routes::new()
+            .instance("/files/{*path}", get(async || "").put(async || ""))
+            .summary(Method::GET, "A file")
+            .instance("/users/{name}", any(async || ""))
+            .service("/authenticated-resources/kinds", get(async || ""));
+
+        let document = document(&example(), &own);
+
+        assert!(oas3::from_json(document.to_string()).is_ok());
+        let paths = &document["paths"];
+        let files = &paths["/resources/{name}/files/{path}"];
+        assert_eq!(files.as_object().unwrap().keys().collect::<Vec<_>>(), ["get", "put"]);
+        assert_eq!(files["get"]["summary"], "A file");
+        let names = |call: &Value| {
+            let parameters = call["parameters"].as_array().unwrap().iter();
+            parameters.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&files["get"]), ["name", "path"]);
+        assert_eq!(names(&files["put"]), ["name", "path", "X-Tsuru-User", "X-Tsuru-Eventid"]);
+        assert!(files["put"]["responses"]["409"].is_object() && files["get"]["responses"]["401"].is_object());
+        let users = &paths["/resources/{instance}/users/{name}"];
+        assert_eq!(users.as_object().unwrap().len(), 5);
+        assert_eq!(paths["/authenticated-resources/kinds"]["get"]["responses"]["404"], Value::Null);
+    }
+
     #[test] // SPEC T-8
     fn whatever_the_document_refers_to_is_in_it() {
-        let document = document(&example());
+        let document = document(&example(), &Routes::new());
         let mut left = vec![&document["paths"]];
         let mut found = 0;
         while let Some(value) = left.pop() {
@@ -124,7 +158,7 @@ mod tests {
 
     #[test] // SPEC T-8
     fn the_plans_parameters_are_in_the_document_each_for_itself() {
-        let document = document(&example());
+        let document = document(&example(), &Routes::new());
 
         let plans = document.pointer("/components/schemas/InstanceParameters/anyOf").unwrap();
 

@@ -12,7 +12,7 @@ use super::{
     respond::{Refusal, accepted, done, earlier, state_of},
 };
 use crate::{
-    BrokerError, InstanceName, Plan,
+    BrokerError, InstanceName, OpaqueId, Plan,
     lifecycle::{Change, Engine, InstanceState, InstanceView, NewInstance, OperationKind, Outcome, Wishes},
 };
 
@@ -46,11 +46,7 @@ pub(super) async fn provision(
     Ok(match engine.create(NewInstance { name: name.clone(), plan: Some(plan), wishes }, ask).await? {
         Outcome::Done(()) => done(StatusCode::CREATED, with_dashboard(&engine, &name).await?),
         Outcome::Already(()) => done(StatusCode::OK, with_dashboard(&engine, &name).await?),
-        Outcome::GoesOn(operation) => {
-            let mut body = with_dashboard(&engine, &name).await?;
-            body["operation"] = json!(operation);
-            done(StatusCode::ACCEPTED, body)
-        }
+        Outcome::GoesOn(operation) => goes_on(&engine, &name, &operation).await?,
     })
 }
 
@@ -112,11 +108,7 @@ pub(super) async fn update(
     info!(instance.name = %name, user = ask.actor.user, "asked to update instance `{name}`");
     Ok(match engine.update(Change { name: name.clone(), plan, upgrades, wishes }, ask).await? {
         Outcome::Done(()) | Outcome::Already(()) => done(StatusCode::OK, with_dashboard(&engine, &name).await?),
-        Outcome::GoesOn(operation) => {
-            let mut body = with_dashboard(&engine, &name).await?;
-            body["operation"] = json!(operation);
-            done(StatusCode::ACCEPTED, body)
-        }
+        Outcome::GoesOn(operation) => goes_on(&engine, &name, &operation).await?,
     })
 }
 
@@ -163,6 +155,12 @@ pub(super) async fn last_operation(
 pub(super) fn plan_of(engine: &Engine, view: &InstanceView) -> Option<String> {
     let catalog = engine.catalog();
     catalog.find(&view.instance.plan).map(|plan| catalog::plan_id(catalog, plan))
+}
+
+async fn goes_on(engine: &Arc<Engine>, name: &InstanceName, operation: &OpaqueId) -> Result<Response, Refusal> {
+    let mut body = with_dashboard(engine, name).await?;
+    body["operation"] = json!(operation);
+    Ok(done(StatusCode::ACCEPTED, body))
 }
 
 /// What a platform may keep of an instance that is there: where its owner looks after it.

@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{QUICK, REQUEST_IDENTITY, catalog, respond::Refusal};
+use super::{super::extract, QUICK, REQUEST_IDENTITY, catalog, respond::Refusal};
 use crate::{
     Catalog, InstanceName, Parameters, Plan, Whereabouts,
     lifecycle::{Actor, Ask},
@@ -121,7 +121,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let body = super::super::extract::whole_in_time(request.into_body()).await;
+        let body = extract::whole_in_time(request.into_body(), extract::LARGEST).await;
         let body = body.map_err(|(status, sentence)| Refusal::new(status, sentence))?;
         Ok(Self(read(&body)?))
     }

@@ -45,7 +45,7 @@ impl Tsuru {
     /// Every operation of a user's is an event of its own.
     fn acting(&self) -> Acting {
         let event = self.events.fetch_add(1, Ordering::Relaxed);
-        Acting { user: "alice@example.com".to_owned(), event: format!("{event:024x}") }
+        Acting::new("alice@example.com", format!("{event:024x}"))
     }
 
     pub(super) async fn create(&self, instance: &str, plan: &str, parameters: Parameters) -> Done {

@@ -7,11 +7,10 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU16, Ordering::Relaxed},
-    time::Duration,
 };
 
 use async_trait::async_trait;
+pub(crate) use broker_hosting::testing::{eventually, free_ports};
 use broker_hosting::{
     Container, Containers, Host, Hosting, Image, Limits, Place, Program, RunAs, Running, ServerId, find_program,
 };
@@ -164,23 +163,8 @@ pub(crate) fn kill(pid: &str) {
     assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
 }
 
-/// A range of ports, different in each call, and outside of what the system gives to connections.
-pub(crate) fn free_ports(count: u16) -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 10_000 + u16::try_from(std::process::id() % 500).unwrap() * 40 + NEXT.fetch_add(count + 1, Relaxed);
-    format!("{first}-{}", first + count)
-}
-
 pub(crate) fn id(name: &str) -> ServerId {
     name.parse().unwrap()
-}
-
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 pub(crate) async fn kill_and_wait(running: &Running) {

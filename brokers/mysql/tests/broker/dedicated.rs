@@ -38,7 +38,7 @@ async fn a_dedicated_instance_has_a_server_of_its_own_that_comes_back_with_its_d
     assert_eq!(app.texts("SELECT @@character_set_database").await, ["latin1"]);
     assert_eq!(app.number("SELECT @@max_connections").await, 20);
 
-    grounds.kill_dedicated(&instance).await;
+    grounds.kill(instance.id.as_str()).await;
     assert!(matches!(broker.status(&instance).await.unwrap(), Health::Down(_)));
     look_after(&broker, &[tenant(&instance, &[&binding])]).await;
 

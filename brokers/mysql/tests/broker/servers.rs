@@ -12,18 +12,18 @@ async fn the_brokers_own_server_outlives_it_and_comes_back_when_it_is_killed() {
     let (instance, binding, env) = tenancy(&broker).await;
     let mut app = Client::of(&env).await.unwrap();
     app.run("CREATE TABLE t (a INT)").await.unwrap();
-    let pid = grounds.pid();
+    let pid = grounds.pid("shared");
 
     drop(broker);
     app.run("INSERT INTO t VALUES (7)").await.unwrap();
     let broker = grounds.broker().await;
-    assert_eq!(grounds.pid(), pid, "the running server was taken over");
+    assert_eq!(grounds.pid("shared"), pid, "the running server was taken over");
 
-    grounds.kill_server().await;
+    grounds.kill("shared").await;
     assert!(matches!(broker.status(&instance).await.unwrap(), Health::Down(_)));
     look_after(&broker, &[tenant(&instance, &[&binding])]).await;
 
-    assert_ne!(grounds.pid(), pid);
+    assert_ne!(grounds.pid("shared"), pid);
     assert_eq!(Client::of(&env).await.unwrap().number("SELECT a FROM t").await, 7);
     assert_eq!(broker.status(&instance).await.unwrap(), Health::Up);
     assert_eq!(broker.bind(&instance, &binding).await.unwrap(), env);

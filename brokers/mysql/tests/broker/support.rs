@@ -2,40 +2,30 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    process::Command,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU16, Ordering::Relaxed},
-    },
-    time::Duration,
+    ops::Deref,
+    sync::{Arc, Weak},
 };
 
 use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Tenant};
+use broker_hosting::testing;
+pub(crate) use broker_hosting::testing::eventually;
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 use mysql_broker::{BackupConfig, Config, MysqlBroker};
 
-/// A folder for a broker's server, which ends with its test together with what runs there.
-pub(crate) struct Grounds {
-    folder: tempfile::TempDir,
-    ports: String,
+/// A folder for a broker's servers, which ends with its test together with what runs there.
+pub(crate) struct Grounds(testing::Grounds);
+
+impl Deref for Grounds {
+    type Target = testing::Grounds;
+
+    fn deref(&self) -> &testing::Grounds {
+        &self.0
+    }
 }
 
 impl Grounds {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder, ports: free_ports(15) }
-    }
-
-    /// Where a broker's binary keeps its records.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    pub(crate) fn ports(&self) -> &str {
-        &self.ports
+        Self(testing::Grounds::new("mariadbd", 15))
     }
 
     /// The broker's own account on its own server.
@@ -57,7 +47,7 @@ impl Grounds {
             mariadbd: "mariadbd".to_owned(),
             mariadb_install_db: "mariadb-install-db".to_owned(),
             servers_dir: self.root(),
-            ports: self.ports.parse().unwrap(),
+            ports: self.ports().parse().unwrap(),
             run_as: None,
             buffer_pool: 16,
             max_connections: 100,
@@ -72,75 +62,10 @@ impl Grounds {
         MysqlBroker::start(self.config()).await.unwrap()
     }
 
-    pub(crate) fn root(&self) -> PathBuf {
-        self.folder.path().join("servers")
-    }
-
     /// A broker with the plans of a file.
     pub(crate) fn with_plans(&self, plans: &str) -> Config {
-        let file = self.folder.path().join("plans.toml");
-        fs::write(&file, plans).unwrap();
-        Config { plans: Some(file), ..self.config() }
+        Config { plans: Some(self.write("plans.toml", plans)), ..self.config() }
     }
-
-    fn record(&self, field: &str) -> Option<String> {
-        self.record_of("shared", field)
-    }
-
-    fn record_of(&self, server: &str, field: &str) -> Option<String> {
-        let record = fs::read_to_string(self.root().join(server).join("server.json")).ok()?;
-        Some(record.split(&format!("\"{field}\": ")).nth(1)?.split([',', '\n']).next()?.to_owned())
-    }
-
-    /// The servers that were made and not removed.
-    pub(crate) fn servers(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.root()).into_iter().flatten();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut servers: Vec<_> = names.filter(|name| self.record_of(name, "port").is_some()).collect();
-        servers.sort();
-        servers
-    }
-
-    /// Kills an instance's own server, and returns when it is dead.
-    pub(crate) async fn kill_dedicated(&self, instance: &Instance) {
-        let pid = self.record_of(instance.id.as_str(), "pid").unwrap();
-        kill(&pid);
-        eventually("the server ends", async || !is_mariadb(&pid)).await;
-    }
-
-    pub(crate) fn pid(&self) -> String {
-        self.record("pid").unwrap()
-    }
-
-    /// Kills the server, and returns when it is dead.
-    pub(crate) async fn kill_server(&self) {
-        let pid = self.pid();
-        kill(&pid);
-        eventually("the server ends", async || !is_mariadb(&pid)).await;
-    }
-}
-
-impl Drop for Grounds {
-    fn drop(&mut self) {
-        let pids = self.servers().into_iter().filter_map(|server| self.record_of(&server, "pid"));
-        pids.filter(|pid| is_mariadb(pid)).for_each(|pid| kill(&pid));
-    }
-}
-
-fn is_mariadb(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.contains("(mariadbd)") && !stat.contains(") Z ")
-}
-
-fn kill(pid: &str) {
-    assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
-}
-
-/// A range of ports, different in each call, and outside of what the system gives to connections.
-fn free_ports(count: u16) -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 22_000 + u16::try_from(std::process::id() % 14).unwrap() * 700 + NEXT.fetch_add(count + 1, Relaxed);
-    format!("{first}-{}", first + count)
 }
 
 /// One server for all tests that run at the same time, and a broker that was given its URL.
@@ -181,7 +106,7 @@ impl Shared {
 
 fn given(grounds: &Grounds) -> Config {
     let password = fs::read_to_string(grounds.root().join("admin-password")).unwrap();
-    let port = grounds.record("port").unwrap();
+    let port = grounds.port("shared").unwrap();
     Config { shared_url: Some(Secret::from(format!("mysql://broker:{password}@127.0.0.1:{port}"))), ..grounds.config() }
 }
 
@@ -252,12 +177,4 @@ pub(crate) async fn tenancy(broker: &MysqlBroker) -> (Instance, Binding, EnvVars
     broker.provision(&instance).await.unwrap();
     let env = broker.bind(&instance, &binding).await.unwrap();
     (instance, binding, env)
-}
-
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -400,7 +400,7 @@ async fn read_only_credentials_stay_so_when_their_server_starts_anew() {
         looking.parameters.insert("read-only".to_owned(), true.into());
         let env = broker.bind(&instance, &looking).await.unwrap();
 
-        grounds.kill_servers().await;
+        grounds.kill_all().await;
         crate::support::look_after(&broker, &[crate::support::tenant(&instance, &[&looking])]).await;
 
         let mut reader = Client::of(&env).await.unwrap();

@@ -79,7 +79,7 @@ async fn an_owner_chooses_what_happens_when_memory_is_full() {
     let instance = update(&broker, &instance, &wish).await.unwrap();
 
     assert_eq!(figure(&mut app, "maxmemory_policy").await, "allkeys-lfu", "without a restart");
-    grounds.kill_servers().await;
+    grounds.kill_all().await;
     look_after(&broker, &[tenant(&instance, &[])]).await;
     let items = broker.info(&instance).await.unwrap();
     assert!(items.iter().any(|item| item.value == "allkeys-lfu"), "and after one: {items:?}");
@@ -95,14 +95,14 @@ async fn an_instance_that_keeps_nothing_is_empty_after_its_servers_end_whatever_
 
     let instance = update(&broker, &first, &to(&first, "small", json!({ "persistence": "none" }))).await.unwrap();
     app.say("SET new v").await.unwrap();
-    grounds.kill_servers().await;
+    grounds.kill_all().await;
     let kept = update(&broker, &instance, &to(&instance, "small", json!({ "persistence": "always" }))).await.unwrap();
     look_after(&broker, &[tenant(&kept, &[&binding])]).await;
 
     let mut app = Client::of(&env).await.unwrap();
     assert_eq!((app.get("old").await, app.get("new").await), (None, None));
     app.say("SET kept v").await.unwrap();
-    grounds.kill_servers().await;
+    grounds.kill_all().await;
     look_after(&broker, &[tenant(&kept, &[&binding])]).await;
     assert_eq!(Client::of(&env).await.unwrap().get("kept").await.as_deref(), Some("v"));
 }

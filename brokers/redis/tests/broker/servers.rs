@@ -22,7 +22,7 @@ async fn a_killed_server_comes_back_with_its_data_and_credentials() {
     })
     .await;
 
-    grounds.kill_servers().await;
+    grounds.kill_all().await;
     assert!(matches!(broker.status(&dedicated).await.unwrap(), Health::Down(_)));
     look_after(&broker, &tenants).await;
 
@@ -37,7 +37,7 @@ async fn what_is_unbound_while_its_server_is_down_stays_unbound() {
     let broker = grounds.broker().await;
     let (instance, binding, env) = tenancy(&broker, "cache", "dedicated").await;
 
-    grounds.kill_servers().await;
+    grounds.kill_all().await;
     broker.unbind(&instance, &binding).await.unwrap();
     look_after(&broker, &[tenant(&instance, &[])]).await;
 
@@ -165,7 +165,7 @@ async fn each_server_says_what_it_uses_and_one_that_is_down_that_it_is() {
     };
 
     let running = shown().await;
-    grounds.kill_servers().await;
+    grounds.kill_all().await;
     let down = shown().await;
 
     for server in [dedicated.id.as_str(), "\"shared\""] {

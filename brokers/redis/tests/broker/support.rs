@@ -1,23 +1,26 @@
 //! A broker on a folder of its own, and apps that use what it hands out.
 
 use std::{
-    fs,
     net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    ops::Deref,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering::Relaxed},
-    time::Duration,
 };
 
 use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Tenant, Update};
+use broker_hosting::testing;
+pub(crate) use broker_hosting::testing::eventually;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
 use redis_broker::{Config, RedisBroker};
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
-pub(crate) struct Grounds {
-    folder: tempfile::TempDir,
-    ports: String,
+pub(crate) struct Grounds(testing::Grounds);
+
+impl Deref for Grounds {
+    type Target = testing::Grounds;
+
+    fn deref(&self) -> &testing::Grounds {
+        &self.0
+    }
 }
 
 impl Grounds {
@@ -27,22 +30,7 @@ impl Grounds {
 
     /// With a port for each of so many servers.
     pub(crate) fn with_ports(count: u16) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder, ports: free_ports(count) }
-    }
-
-    pub(crate) fn root(&self) -> PathBuf {
-        self.folder.path().join("servers")
-    }
-
-    /// Where a broker's binary keeps its records.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    pub(crate) fn ports(&self) -> &str {
-        &self.ports
+        Self(testing::Grounds::new("redis-server", count))
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -53,7 +41,7 @@ impl Grounds {
             bind: Vec::new(),
             redis_server: "redis-server".to_owned(),
             servers_dir: self.root(),
-            ports: self.ports.parse().unwrap(),
+            ports: self.ports().parse().unwrap(),
             maxmemory: "16mb".parse().unwrap(),
             shared_maxmemory: "32mb".parse().unwrap(),
             plans: None,
@@ -67,64 +55,11 @@ impl Grounds {
         RedisBroker::start(self.config()).await.unwrap()
     }
 
-    /// A file for the operator's settings.
-    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
     /// A broker that offers the plans of a file.
     pub(crate) async fn broker_of(&self, plans: &str) -> RedisBroker {
         let plans = Some(self.write("plans.toml", plans));
         RedisBroker::start(Config { plans, ..self.config() }).await.unwrap()
     }
-
-    /// What is in the servers' folder, but for the broker's own files.
-    pub(crate) fn servers(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.root()).unwrap().map(|entry| entry.unwrap());
-        let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
-        folders.map(|entry| entry.file_name().into_string().unwrap()).collect()
-    }
-
-    /// The processes of the servers that were started last, in the order of their folders.
-    pub(crate) fn pids(&self) -> Vec<String> {
-        let records = self.servers().into_iter().map(|name| self.root().join(name).join("server.json"));
-        let records = records.filter_map(|record| fs::read_to_string(record).ok());
-        records.filter_map(|record| Some(record.split("\"pid\": ").nth(1)?.split(',').next()?.to_owned())).collect()
-    }
-
-    /// Kills all servers, and returns when they are dead.
-    pub(crate) async fn kill_servers(&self) {
-        for pid in self.pids() {
-            kill(&pid);
-            eventually("the server ends", async || !is_redis(&pid)).await;
-        }
-    }
-}
-
-impl Drop for Grounds {
-    fn drop(&mut self) {
-        if self.root().exists() {
-            self.pids().iter().filter(|pid| is_redis(pid)).for_each(|pid| kill(pid));
-        }
-    }
-}
-
-fn is_redis(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.contains("(redis-server)") && !stat.contains(") Z ")
-}
-
-fn kill(pid: &str) {
-    assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
-}
-
-/// A range of ports, different in each call, and outside of what the system gives to connections.
-fn free_ports(count: u16) -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 10_000 + u16::try_from(std::process::id() % 100).unwrap() * 100 + NEXT.fetch_add(count + 1, Relaxed);
-    format!("{first}-{}", first + count)
 }
 
 /// A server that was there before the broker.
@@ -263,12 +198,4 @@ pub(crate) async fn tenancy(broker: &RedisBroker, name: &str, plan: &str) -> (In
     instance.notes = broker.provision(&instance).await.unwrap();
     let env = broker.bind(&instance, &binding).await.unwrap();
     (instance, binding, env)
-}
-
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
