@@ -65,7 +65,7 @@ impl Connections {
             tasks.spawn(async move {
                 let _held = (place, open);
                 let (killed, stopping) = (this.killed.clone(), this.stopping.clone());
-                let (socket, mut remote) = Socket::new(stream);
+                let (socket, remote) = Socket::new(stream);
                 killed.run_until_cancelled(this.take(socket)).await;
                 // One that was upgraded lives on in its author's hands, and keeps its place, until the server stops.
                 stopping.run_until_cancelled(remote.gone()).await;

@@ -15,15 +15,15 @@ use futures::task::AtomicWaker;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::oneshot,
 };
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A socket whose reads and writes come to nothing once it was ended.
 pub(super) struct Socket {
     stream: TcpStream,
     end: Arc<End>,
     /// Whoever waits for it learns when this is dropped.
-    _is_here: oneshot::Sender<()>,
+    _is_here: DropGuard,
 }
 
 #[derive(Default)]
@@ -35,13 +35,13 @@ struct End {
 /// What is left with the server of a socket that it gave away.
 pub(super) struct Remote {
     end: Arc<End>,
-    is_gone: oneshot::Receiver<()>,
+    is_gone: CancellationToken,
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> (Self, Remote) {
-        let (end, (here, is_gone)) = (Arc::<End>::default(), oneshot::channel());
-        (Self { stream, end: end.clone(), _is_here: here }, Remote { end, is_gone })
+        let (end, is_gone) = (Arc::<End>::default(), CancellationToken::new());
+        (Self { stream, end: end.clone(), _is_here: is_gone.clone().drop_guard() }, Remote { end, is_gone })
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -57,9 +57,8 @@ impl Remote {
     }
 
     /// Returns when nobody holds the socket any more.
-    pub(super) async fn gone(&mut self) {
-        // An error is what is waited for: nothing is ever sent.
-        let _ = (&mut self.is_gone).await;
+    pub(super) async fn gone(&self) {
+        self.is_gone.cancelled().await;
     }
 }
 
@@ -111,5 +110,28 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test] // SPEC Y-5
+    async fn a_socket_is_ended_from_afar_and_its_end_is_told_as_often_as_it_is_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut socket, remote) = Socket::new(listener.accept().await.unwrap().0);
+        let reading = tokio::spawn(async move { socket.read(&mut [0; 8]).await });
+        tokio::task::yield_now().await;
+        assert!(!remote.is_gone.is_cancelled());
+
+        remote.end();
+
+        assert_eq!(reading.await.unwrap().unwrap(), 0);
+        remote.gone().await;
+        remote.gone().await;
     }
 }
