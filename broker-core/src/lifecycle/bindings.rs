@@ -1,6 +1,6 @@
 //! Giving access and taking it away.
 
-use std::sync::Arc;
+use std::{future::Future, pin::pin, sync::Arc};
 
 use chrono::Utc;
 use tracing::{info, warn};
@@ -21,19 +21,18 @@ use crate::{
 
 impl Engine {
     /// Gives a consumer access. Again: the same credentials (SPEC B-3).
-    pub(crate) async fn bind(
+    pub(crate) fn bind(
         self: &Arc<Self>,
         name: InstanceName,
         consumer: Consumer,
         parameters: Parameters,
         ask: Ask,
-    ) -> Result<Outcome<EnvVars>> {
+    ) -> impl Future<Output = Result<Outcome<EnvVars>>> + Send + use<> {
         self.operate(&ask.clone(), |engine, reply| async move {
             let parameters = engine.bind_parameters(&name, parameters).await?;
             let bind = || engine.run_bind(&name, &consumer, parameters.clone(), ask.clone(), &reply);
             engine.in_turn(bind).await
         })
-        .await
     }
 
     /// Takes a consumer's access away (SPEC B-4).
@@ -81,7 +80,20 @@ impl Engine {
             self.let_go_binding(&instance.id, consumer).await;
             return outcome;
         }
-        let mut record = match Box::pin(self.binding_for(&instance, consumer, parameters, &ask, &held)).await? {
+        Box::pin(self.bind_again(&instance, consumer, parameters, ask, &held, reply)).await
+    }
+
+    /// A bind of a consumer that has a record already.
+    async fn bind_again(
+        &self,
+        instance: &Instance,
+        consumer: &Consumer,
+        parameters: Parameters,
+        ask: Ask,
+        held: &Held,
+        reply: &Reply<Outcome<EnvVars>>,
+    ) -> Result<Outcome<EnvVars>> {
+        let mut record = match self.binding_for(instance, consumer, parameters, &ask, held).await? {
             Found::Same(record) => return Ok(Outcome::Already(record.env.unwrap_or_default())),
             Found::BeingMade(operation) => return Ok(Outcome::GoesOn(operation)),
             Found::ToGive(record) => *record,
@@ -91,12 +103,12 @@ impl Engine {
             record.live(BindingEvent::Asked);
             record.confirmed &= record.state != BindingState::Binding;
             let mut also = self.replace_binding_operation(&mut record, OperationKind::Bind, &ask);
-            also.extend(self.require_ready(&instance));
+            also.extend(self.require_ready(instance));
             record.holder = self.holder();
             let begun = self.write_binding(&mut record, also, &nobody()).await;
-            begun.map_err(|error| self.outrun(name, error))?;
+            begun.map_err(|error| self.outrun(&instance.name, error))?;
         }
-        let outcome = self.give(&instance, record, &held, reply).await;
+        let outcome = self.give(instance, record, held, reply).await;
         self.let_go_binding(&instance.id, consumer).await;
         outcome
     }
@@ -198,7 +210,7 @@ impl Engine {
         reply: &Reply<Outcome<EnvVars>>,
     ) -> Result<Outcome<EnvVars>> {
         let binding = record.binding.clone();
-        let work = self.call_while(held, "bind", || self.broker.bind(instance, &binding));
+        let work = pin!(self.call_while(held, "bind", || self.broker.bind(instance, &binding)));
         let outcome = reply.meanwhile(work, async || self.promise(&mut record, reply).await).await;
         match outcome {
             Called::Interrupted => Err(being_removed(&instance.name)),
@@ -334,7 +346,7 @@ impl Engine {
         self.write_binding(&mut record, log, reply).await?;
         let mut error = Some(error);
         let undone = reply
-            .meanwhile(self.take(instance, record, held, &nobody()), async || {
+            .meanwhile(pin!(self.take(instance, record, held, &nobody())), async || {
                 error.take().map(|error| reply.send(Err(error)));
             })
             .await;
@@ -386,7 +398,7 @@ impl Engine {
         begun.map_err(|error| self.outrun(name, error))?;
 
         let operation = record.operation.clone();
-        let taken = self.take(&instance, record.clone(), &held, reply);
+        let taken = pin!(self.take(&instance, record.clone(), &held, reply));
         let outcome = reply.meanwhile(taken, async || {
             reply.goes_on(&operation);
         });
@@ -476,7 +488,7 @@ impl Engine {
         }
         let mut error = Some(error);
         let restored = reply
-            .meanwhile(self.give(instance, record, held, &Reply::to_nobody()), async || {
+            .meanwhile(pin!(self.give(instance, record, held, &Reply::to_nobody())), async || {
                 error.take().map(|error| reply.send(Err(error)));
             })
             .await;

@@ -1,6 +1,6 @@
 //! Operations of the author's own, in the instance's turn (SPEC chapter Y).
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, pin::pin, sync::Arc};
 
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -116,7 +116,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let work = self.call_once(held, "call", async { Ok(call(tenant).await) });
+        let work = pin!(self.call_once(held, "call", async { Ok(call(tenant).await) }));
         let early = async || {
             reply.send(Err(takes_long()));
         };

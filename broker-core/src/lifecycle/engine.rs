@@ -206,13 +206,14 @@ impl Engine {
         self.tasks.spawn(async move { killed.run_until_cancelled_owned(task).await }.in_current_span());
     }
 
-    /// Runs an operation in a task of the engine's and waits for its answer.
-    pub(super) async fn operate<T, F>(
+    /// Runs an operation in a task of the engine's, from now on; what is returned waits for its answer.
+    pub(super) fn operate<T, F, O>(
         self: &Arc<Self>,
         ask: &Ask,
-        operation: impl FnOnce(Arc<Self>, Reply<Outcome<T>>) -> F,
-    ) -> Result<Outcome<T>>
+        operation: O,
+    ) -> impl Future<Output = Result<Outcome<T>>> + Send + use<T, F, O>
     where
+        O: FnOnce(Arc<Self>, Reply<Outcome<T>>) -> F,
         T: Send + 'static,
         F: Future<Output = Result<Outcome<T>>> + Send + 'static,
     {
@@ -228,7 +229,10 @@ impl Engine {
             }
             reply.send(outcome);
         });
-        answer.await.unwrap_or_else(|_| Err(BrokerError::unavailable("the broker stopped before the operation ended")))
+        async move {
+            let stopped = || BrokerError::unavailable("the broker stopped before the operation ended");
+            answer.await.unwrap_or_else(|_| Err(stopped()))
+        }
     }
 
     /// Calls the author: with a deadline, and so that a panic is a failure like another.
@@ -271,10 +275,12 @@ impl Engine {
         F: Future<Output = Result<T>> + Send,
     {
         let mut pause = self.timing.retry_after;
-        for _ in 0..self.timing.retries {
+        let mut left = self.timing.retries;
+        loop {
             let begun = Instant::now();
             match self.call_once(held, what, call()).await {
-                Called::Failed(BrokerError::Unavailable(cause)) if begun.elapsed() < QUICK => {
+                Called::Failed(BrokerError::Unavailable(cause)) if left > 0 && begun.elapsed() < QUICK => {
+                    left -= 1;
                     tracing::debug!("{what} is repeated in {} ms: {cause}", pause.as_millis());
                 }
                 ended => return ended,
@@ -284,7 +290,6 @@ impl Engine {
                 () = self.interrupted(held) => return Called::Interrupted,
             }
         }
-        self.call_once(held, what, call()).await
     }
 
     /// As [`call`](Self::call), but gives up soon when the instance is to be removed.

@@ -1,6 +1,6 @@
 //! Making, changing and removing instances.
 
-use std::sync::Arc;
+use std::{future::Future, pin::pin, sync::Arc};
 
 use chrono::Utc;
 use tracing::{error, info, warn};
@@ -54,8 +54,12 @@ impl Wishes {
 
 impl Engine {
     /// Makes an instance (SPEC I-1). A caller who is answered early asks for the status from then on.
-    pub(crate) async fn create(self: &Arc<Self>, new: NewInstance, ask: Ask) -> Result<Outcome<()>> {
-        self.operate(&ask.clone(), |engine, reply| async move { engine.run_create(new, ask, &reply).await }).await
+    pub(crate) fn create(
+        self: &Arc<Self>,
+        new: NewInstance,
+        ask: Ask,
+    ) -> impl Future<Output = Result<Outcome<()>>> + Send + use<> {
+        self.operate(&ask.clone(), |engine, reply| async move { engine.run_create(new, ask, &reply).await })
     }
 
     /// Changes an instance (SPEC I-5); one that could not be made is tried again with the new wishes (SPEC I-10).
@@ -196,7 +200,7 @@ impl Engine {
     ) -> Result<Outcome<()>> {
         let _line = self.progress.begin(&record.operation.id);
         let instance = self.with_progress(&record);
-        let work = self.call_while(held, "provision", || self.broker.provision(&instance));
+        let work = pin!(self.call_while(held, "provision", || self.broker.provision(&instance)));
         let outcome = reply.meanwhile(work, async || self.confirm_early(&mut record, reply).await).await;
         let name = &instance.name;
         match outcome {
@@ -366,7 +370,7 @@ impl Engine {
         }
         let mut error = Some(error);
         let cleaned = reply
-            .meanwhile(self.take_down(record, held), async || {
+            .meanwhile(pin!(self.take_down(record, held)), async || {
                 error.take().map(|error| reply.send(Err(error)));
             })
             .await;
@@ -530,11 +534,12 @@ impl Engine {
             self.end_change(record, reply).await?;
             return Ok(Outcome::Done(()));
         };
-        let work = self.call_while(held, "update", || self.broker.update(&instance, &wish));
-        let outcome = reply.meanwhile(work, async || {
-            reply.goes_on(&record.operation);
-        });
-        match outcome.await {
+        let outcome = reply
+            .meanwhile(pin!(self.call_while(held, "update", || self.broker.update(&instance, &wish))), async || {
+                reply.goes_on(&record.operation);
+            })
+            .await;
+        match outcome {
             Called::Interrupted => {
                 self.wake.notify_one();
                 Err(being_removed(&instance.name))
@@ -654,7 +659,7 @@ impl Engine {
 
     /// Waits for another replica, which works on the instance, to see that it is to be removed and to let go of it.
     async fn await_turn(&self, record: &InstanceRecord, reply: &Reply<Outcome<()>>) -> Result<()> {
-        let turn = async {
+        let turn = pin!(async {
             loop {
                 match self.store.instance(&record.instance.name).await? {
                     Some(found) if found.instance.id == record.instance.id => {
@@ -666,7 +671,7 @@ impl Engine {
                     Some(_) | None => return Ok(()),
                 }
             }
-        };
+        });
         let early = async || {
             reply.goes_on(&record.operation);
         };
@@ -683,9 +688,8 @@ impl Engine {
         let _line = self.progress.begin(&record.operation.id);
         let mut told = !record.confirmed;
         let name = record.instance.name.clone();
-        let removed = self.take_apart(&record, held);
         let early = async || told = reply.goes_on(&record.operation) && reply.accepts_incomplete();
-        let removed = reply.meanwhile(removed, early).await;
+        let removed = reply.meanwhile(pin!(self.take_apart(&record, held)), early).await;
         if let Err(error) = removed {
             warn!(instance.name = %name, error = &error as &dyn std::error::Error, "instance `{name}` is not removed yet, it is tried again");
             self.backoff.failed(&record.instance.id);

@@ -1,6 +1,6 @@
 //! Variables of bindings whose instance became something else (SPEC B-21).
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use tracing::info;
 
@@ -70,7 +70,7 @@ impl Engine {
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
         let binding = record.binding.clone();
-        let work = self.call_while(held, "bind", || self.broker.bind(instance, &binding));
+        let work = pin!(self.call_while(held, "bind", || self.broker.bind(instance, &binding)));
         let early = async || {
             let sentence = "the instance was changed and its bindings follow, try again in a moment";
             reply.send(Err(BrokerError::NotReady(sentence.to_owned())));

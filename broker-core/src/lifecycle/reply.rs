@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    pin::pin,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -60,9 +60,9 @@ impl<T> Reply<T> {
         self.accepts_incomplete
     }
 
-    /// The work's outcome; when it's time to answer before that, `early` is done first, once.
-    pub(crate) async fn meanwhile<W: Future>(&self, work: W, early: impl AsyncFnOnce()) -> W::Output {
-        let mut work = pin!(work);
+    /// The work's outcome; when it's time to answer before that, `early` is done first, once. The work stays where its
+    /// owner pinned it: an operation that held it here too would be twice as large.
+    pub(crate) async fn meanwhile<W: Future>(&self, mut work: Pin<&mut W>, early: impl AsyncFnOnce()) -> W::Output {
         if self.is_awaited() {
             if let Ok(outcome) = timeout_at(self.answer_at, &mut work).await {
                 return outcome;

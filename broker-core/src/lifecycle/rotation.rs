@@ -1,6 +1,6 @@
 //! New credentials for a consumer, while the old ones go on working for a while (SPEC B-8).
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
@@ -91,10 +91,9 @@ impl Engine {
         reply: &Reply<Outcome<EnvVars>>,
     ) -> Result<Outcome<EnvVars>> {
         let Some(next) = record.next.clone() else { return Ok(Outcome::Done(record.env.unwrap_or_default())) };
-        let work = self.call_while(held, "bind", || self.broker.bind(instance, &next));
         let operation = record.operation.clone();
         let given = reply
-            .meanwhile(work, async || {
+            .meanwhile(pin!(self.call_while(held, "bind", || self.broker.bind(instance, &next))), async || {
                 reply.goes_on(&operation);
             })
             .await;

@@ -49,7 +49,8 @@ pub(crate) struct SqliteStore {
 
 /// What the writing thread is asked for, and who waits for it.
 enum Request {
-    Commit(Vec<RowWrite>, Answer<()>),
+    /// Answered with the same rows: to free memory is cheap for the thread that asked for it, and makes others wait.
+    Commit(Vec<RowWrite>, Answer<Vec<RowWrite>>),
     Instance(InstanceName, Answer<Option<InstanceRecord>>),
     Binding(OpaqueId, Consumer, Answer<Option<BindingRecord>>),
     ForgetOperations(DateTime<Utc>, usize, Answer<usize>),
@@ -57,11 +58,11 @@ enum Request {
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// A [`Write`] as the database takes it: bodies sealed.
+/// A [`Write`] as the database takes it: bodies sealed, records at the revision that they come to.
 enum RowWrite {
-    Instance { record: Box<InstanceRecord>, body: Vec<u8> },
+    Instance { record: Arc<InstanceRecord>, body: Vec<u8> },
     NoInstance(InstanceName, OpaqueId),
-    Binding { record: Box<BindingRecord>, body: Vec<u8> },
+    Binding { record: Arc<BindingRecord>, body: Vec<u8> },
     NoBinding(OpaqueId, Consumer),
     Ready(InstanceName, OpaqueId),
     Log { operation: Box<Operation>, body: String },
@@ -124,17 +125,19 @@ impl SqliteStore {
 
     fn seal(&self, write: Write) -> Result<RowWrite, StoreError> {
         Ok(match write {
-            Write::PutInstance(record) => RowWrite::Instance {
-                body: self
-                    .key
-                    .seal(&serde_json::to_vec(&record)?, about_instance(record.instance.id.as_str()).as_bytes()),
-                record,
-            },
+            Write::PutInstance(mut record) => {
+                let about = about_instance(record.instance.id.as_str());
+                let body = self.key.seal(&serde_json::to_vec(&record)?, about.as_bytes());
+                record.revision += 1;
+                RowWrite::Instance { record: Arc::new(*record), body }
+            }
             Write::DeleteInstance(name, id) => RowWrite::NoInstance(name, id),
-            Write::PutBinding(record) => {
+            Write::PutBinding(mut record) => {
                 let (kind, consumer) = consumer_key(record.consumer());
                 let about = about_binding(record.instance.as_str(), kind, consumer);
-                RowWrite::Binding { body: self.key.seal(&serde_json::to_vec(&record)?, about.as_bytes()), record }
+                let body = self.key.seal(&serde_json::to_vec(&record)?, about.as_bytes());
+                record.revision += 1;
+                RowWrite::Binding { record: Arc::new(*record), body }
             }
             Write::DeleteBinding(instance, consumer) => RowWrite::NoBinding(instance, consumer),
             // There is no other replica: the process has the folder's lock.
@@ -244,7 +247,7 @@ struct Writer {
 }
 
 /// A commit that waits for its batch.
-type Waiting = (Vec<RowWrite>, Answer<()>);
+type Waiting = (Vec<RowWrite>, Answer<Vec<RowWrite>>);
 
 impl Writer {
     fn run(mut self, mut requests: mpsc::Receiver<Request>) {
@@ -273,7 +276,10 @@ impl Writer {
         match self.commit_all(&batch) {
             Ok(outcomes) => {
                 for ((rows, answer), outcome) in batch.into_iter().zip(outcomes) {
-                    let outcome = outcome.map(|freed| self.note(rows, freed));
+                    let outcome = outcome.map(|freed| {
+                        self.note(&rows, freed);
+                        rows
+                    });
                     // Whoever asked may have given up; what was written stays written.
                     let _ = answer.send(outcome);
                 }
@@ -305,7 +311,7 @@ impl Writer {
     }
 
     /// Takes what was committed into the cache.
-    fn note(&self, rows: Vec<RowWrite>, freed: Freed) {
+    fn note(&self, rows: &[RowWrite], freed: Freed) {
         for name in freed.instances {
             self.cache.instances.remove(&name);
         }
@@ -314,17 +320,17 @@ impl Writer {
         }
         for row in rows {
             match row {
-                RowWrite::Instance { mut record, body } => {
-                    record.revision += 1;
+                RowWrite::Instance { record, body } => {
                     let name = record.instance.name.clone();
-                    self.cache.instances.insert(name, Kept { record: Some(Arc::new(*record)), bytes: body.len() });
+                    self.cache.instances.insert(name, Kept { record: Some(record.clone()), bytes: body.len() });
                 }
-                RowWrite::Binding { mut record, body } => {
-                    record.revision += 1;
+                RowWrite::Binding { record, body } => {
                     let key = (record.instance.clone(), record.consumer().clone());
-                    self.cache.bindings.insert(key, Kept { record: Some(Arc::new(*record)), bytes: body.len() });
+                    self.cache.bindings.insert(key, Kept { record: Some(record.clone()), bytes: body.len() });
                 }
-                RowWrite::NoBinding(instance, consumer) => drop(self.cache.bindings.remove(&(instance, consumer))),
+                RowWrite::NoBinding(instance, consumer) => {
+                    self.cache.bindings.remove(&(instance.clone(), consumer.clone()));
+                }
                 RowWrite::NoInstance(..)
                 | RowWrite::Ready(..)
                 | RowWrite::Log { .. }
@@ -468,10 +474,10 @@ fn put_instance(connection: &Connection, record: &InstanceRecord, body: &[u8]) -
     const UPDATE: &str = "UPDATE instance SET state = ?, due = ?, revision = revision + 1, body = ? WHERE name = ? AND id = ? AND revision = ?";
     let (id, state, due) = (record.instance.id.as_str(), record.state.as_str(), millis(record.due));
     let name = record.instance.name.as_str();
-    let written = if record.revision == 0 {
+    let written = if record.revision == 1 {
         connection.prepare_cached(INSERT)?.execute(params![state, due, body, id, name])?
     } else {
-        connection.prepare_cached(UPDATE)?.execute(params![state, due, body, name, id, record.revision])?
+        connection.prepare_cached(UPDATE)?.execute(params![state, due, body, name, id, record.revision - 1])?
     };
     one_row(written, || format!("instance \"{}\"", record.instance.name))
 }
@@ -498,17 +504,21 @@ fn delete_instance(
 }
 
 fn put_binding(connection: &Connection, record: &BindingRecord, body: &[u8]) -> Result<(), StoreError> {
+    // In two statements: an INSERT from a SELECT would first copy each page that it is going to change.
+    const IS_THERE: &str = "SELECT 1 FROM instance WHERE name = ? AND id = ?";
     const INSERT: &str = "INSERT INTO binding (state, due, revision, body, instance_id, kind, consumer) \
-        SELECT ?1, ?2, 1, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM instance WHERE name = ?7 AND id = ?4) ON CONFLICT DO NOTHING";
+        VALUES (?, ?, 1, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     const UPDATE: &str = "UPDATE binding SET state = ?, due = ?, revision = revision + 1, body = ? \
         WHERE instance_id = ? AND kind = ? AND consumer = ? AND revision = ?";
     let (kind, name) = consumer_key(record.consumer());
     let (instance, state, due) = (record.instance.as_str(), record.state.as_str(), millis(record.due));
-    let written = if record.revision == 0 {
-        let of = record.instance_name.as_str();
-        connection.prepare_cached(INSERT)?.execute(params![state, due, body, instance, kind, name, of])?
+    let written = if record.revision > 1 {
+        let parameters = params![state, due, body, instance, kind, name, record.revision - 1];
+        connection.prepare_cached(UPDATE)?.execute(parameters)?
+    } else if connection.prepare_cached(IS_THERE)?.exists([record.instance_name.as_str(), instance])? {
+        connection.prepare_cached(INSERT)?.execute(params![state, due, body, instance, kind, name])?
     } else {
-        connection.prepare_cached(UPDATE)?.execute(params![state, due, body, instance, kind, name, record.revision])?
+        0
     };
     one_row(written, || record.consumer().to_string())
 }
@@ -670,7 +680,7 @@ fn as_limit(count: usize) -> i64 {
 impl Store for SqliteStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let rows = writes.into_iter().map(|write| self.seal(write)).collect::<Result<_, _>>()?;
-        self.ask(|answer| Request::Commit(rows, answer)).await
+        self.ask(|answer| Request::Commit(rows, answer)).await.map(drop)
     }
 
     async fn instance(&self, name: &InstanceName) -> Result<Option<InstanceRecord>, StoreError> {
