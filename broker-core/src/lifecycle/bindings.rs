@@ -108,7 +108,7 @@ impl Engine {
             let begun = self.write_binding(&mut record, also, &nobody()).await;
             begun.map_err(|error| self.outrun(&instance.name, error))?;
         }
-        let outcome = self.give(instance, record, held, reply).await;
+        let outcome = self.give(instance, Box::new(record), held, reply).await;
         self.let_go_binding(&instance.id, consumer).await;
         outcome
     }
@@ -129,12 +129,12 @@ impl Engine {
         consumer: &Consumer,
         parameters: &Parameters,
         ask: &Ask,
-    ) -> Result<Option<BindingRecord>> {
+    ) -> Result<Option<Box<BindingRecord>>> {
         let (parameters, whereabouts) = (parameters.clone(), ask.whereabouts.clone());
         let binding = Binding { parameters, whereabouts, ..Binding::new(consumer.clone()) };
         let whose = Some(consumer.clone());
         let operation = Operation::begin(OperationKind::Bind, instance.name.clone(), whose, ask.actor.clone());
-        let mut record = BindingRecord::new(instance, binding, operation);
+        let mut record = Box::new(BindingRecord::new(instance, binding, operation));
         record.holder = self.holder();
         match self.write_binding(&mut record, self.require_ready(instance), &nobody()).await {
             Ok(()) => Ok(Some(record)),
@@ -205,7 +205,7 @@ impl Engine {
     pub(super) async fn give(
         &self,
         instance: &Instance,
-        mut record: BindingRecord,
+        mut record: Box<BindingRecord>,
         held: &Held,
         reply: &Reply<Outcome<EnvVars>>,
     ) -> Result<Outcome<EnvVars>> {
@@ -225,7 +225,7 @@ impl Engine {
                 let is_first = was == BindingState::Binding;
                 match self.save_binding_ended(&mut record, None, reply).await {
                     Err(error) if is_first && !error.is_overtaken() => {
-                        return Err(Box::pin(self.take_back_unwritten(error, instance, record, held, reply)).await);
+                        return Err(Box::pin(self.take_back_unwritten(error, instance, *record, held, reply)).await);
                     }
                     written => self.binding_written(written, instance, &binding, reply).await?,
                 }
@@ -234,7 +234,7 @@ impl Engine {
                 Ok(Outcome::Done(env))
             }
             Called::Failed(error) if record.state == BindingState::Binding => {
-                Box::pin(self.undo_bind(instance, record, held, reply, error)).await
+                Box::pin(self.undo_bind(instance, *record, held, reply, error)).await
             }
             // It was bound before and stays so, or is still to be restored.
             Called::Failed(error) => {
@@ -488,7 +488,7 @@ impl Engine {
         }
         let mut error = Some(error);
         let restored = reply
-            .meanwhile(pin!(self.give(instance, record, held, &Reply::to_nobody())), async || {
+            .meanwhile(pin!(self.give(instance, Box::new(record), held, &Reply::to_nobody())), async || {
                 error.take().map(|error| reply.send(Err(error)));
             })
             .await;
@@ -508,7 +508,7 @@ impl Engine {
         match record.state {
             // A caller who was told that it goes on gets it; else its outcome was never written, so nobody was told yes.
             BindingState::Binding if record.confirmed => {
-                self.give(instance, record, held, &Reply::to_nobody()).await.map(drop)
+                self.give(instance, Box::new(record), held, &Reply::to_nobody()).await.map(drop)
             }
             BindingState::Binding => {
                 record.live(BindingEvent::NotGiven);
@@ -518,7 +518,7 @@ impl Engine {
                 self.take(instance, record, held, &nobody()).await
             }
             BindingState::Unbinding => self.take(instance, record, held, &nobody()).await,
-            BindingState::Restoring => self.give(instance, record, held, &Reply::to_nobody()).await.map(drop),
+            BindingState::Restoring => self.give(instance, Box::new(record), held, &Reply::to_nobody()).await.map(drop),
             BindingState::Rotating => {
                 record.give_up_rotation();
                 record.operation.end(Some("the broker stopped before it ended".to_owned()));

@@ -342,7 +342,10 @@ impl Engine {
         loop {
             let Some(record) = self.store.instance(name).await? else { return Ok(None) };
             if self.lease.may_take(record.holder.as_ref()).await? {
-                match self.disown(record).await {
+                if !self.is_orphan(&record) {
+                    return Ok(Some(record));
+                }
+                match Box::pin(self.disown(record)).await {
                     Err(error) if error.is_overtaken() && Instant::now() < deadline => continue,
                     outcome => return outcome.map(Some),
                 }
@@ -357,12 +360,15 @@ impl Engine {
     /// Takes the name of a replica that died out of an instance that is ready: nothing is left to be finished there, but
     /// whatever requires that nobody else holds the instance would wait for somebody to look after it.
     async fn disown(&self, mut record: InstanceRecord) -> Result<InstanceRecord> {
-        let is_foreign = record.holder.as_ref().is_some_and(|holder| holder != self.lease.replica());
-        if is_foreign && record.state == InstanceState::Ready && self.store.is_shared() {
-            record.holder = None;
-            self.save(&mut record).await?;
-        }
+        record.holder = None;
+        self.save(&mut record).await?;
         Ok(record)
+    }
+
+    /// Whether an instance that may be taken, and is ready, has the name of a replica that died in it.
+    fn is_orphan(&self, record: &InstanceRecord) -> bool {
+        let is_foreign = record.holder.as_ref().is_some_and(|holder| holder != self.lease.replica());
+        is_foreign && record.state == InstanceState::Ready && self.store.is_shared()
     }
 
     /// As [`claim`](Self::claim), of a binding.
@@ -428,9 +434,12 @@ impl Engine {
     /// Lets other replicas have an instance, whatever came of the work on it. While the lock is held, so that nothing
     /// else that begins here loses its hold.
     pub(super) async fn let_go(&self, name: &InstanceName) {
-        if !self.store.is_shared() {
-            return;
+        if self.store.is_shared() {
+            Box::pin(self.let_go_shared(name)).await;
         }
+    }
+
+    async fn let_go_shared(&self, name: &InstanceName) {
         for _ in 0..LET_GO_TRIES {
             let released = match self.store.instance(name).await {
                 Ok(Some(mut record)) if record.holder.as_ref() == Some(self.lease.replica()) => {
@@ -449,9 +458,12 @@ impl Engine {
 
     /// As [`let_go`](Self::let_go), of a binding.
     pub(super) async fn let_go_binding(&self, instance: &OpaqueId, consumer: &Consumer) {
-        if !self.store.is_shared() {
-            return;
+        if self.store.is_shared() {
+            Box::pin(self.let_go_shared_binding(instance, consumer)).await;
         }
+    }
+
+    async fn let_go_shared_binding(&self, instance: &OpaqueId, consumer: &Consumer) {
         for _ in 0..LET_GO_TRIES {
             let released = match self.store.binding(instance, consumer).await {
                 Ok(Some(mut record)) if record.holder.as_ref() == Some(self.lease.replica()) => {

@@ -103,7 +103,7 @@ impl Engine {
         }
         let record = loop {
             match attempt {
-                Ok(Way::Free(record)) => break *record,
+                Ok(Way::Free(record)) => break record,
                 Ok(Way::Made) => return Ok(Outcome::Already(())),
                 Ok(Way::BeingMade(operation)) => return Ok(Outcome::GoesOn(operation)),
                 // Another replica was faster: what it began is looked at.
@@ -194,7 +194,7 @@ impl Engine {
     /// Has the author make it, and writes down what came of it.
     pub(super) async fn provision(
         &self,
-        mut record: InstanceRecord,
+        mut record: Box<InstanceRecord>,
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
@@ -214,16 +214,17 @@ impl Engine {
                 record.live(InstanceEvent::Provisioned);
                 match self.save_ended(&mut record, None, reply).await {
                     Err(error) if !error.is_overtaken() => {
-                        return Err(Box::pin(self.remove_unwritten(error, record, held, reply)).await);
+                        return Err(Box::pin(self.remove_unwritten(error, *record, held, reply)).await);
                     }
-                    written => self.written(written, &instance, reply).await?,
+                    Err(overtaken) => return Err(Box::pin(self.overtaken(overtaken, &instance, reply)).await),
+                    Ok(()) => {}
                 }
                 self.backoff.forget(&instance.id);
                 info!(instance.name = %name, instance.id = %instance.id, plan.name = %instance.plan, "created instance `{name}`");
                 Ok(Outcome::Done(()))
             }
-            Called::Failed(error) if record.confirmed => Box::pin(self.fail_later(record, error, reply)).await,
-            Called::Failed(error) => Box::pin(self.undo_create(record, held, reply, error)).await,
+            Called::Failed(error) if record.confirmed => Box::pin(self.fail_later(*record, error, reply)).await,
+            Called::Failed(error) => Box::pin(self.undo_create(*record, held, reply, error)).await,
         }
     }
 
@@ -299,29 +300,28 @@ impl Engine {
 
     /// A replica that was taken for dead finds its late outcome refused. What it made meanwhile is not in the
     /// records: should the instance be gone, it is taken away again.
-    async fn written(&self, outcome: Result<()>, instance: &Instance, reply: &Reply<Outcome<()>>) -> Result<()> {
-        let Err(error) = outcome else { return Ok(()) };
-        if !(error.is_overtaken() && self.store.is_shared()) {
-            return Err(error);
+    async fn overtaken(&self, error: BrokerError, instance: &Instance, reply: &Reply<Outcome<()>>) -> BrokerError {
+        if !self.store.is_shared() {
+            return error;
         }
         let name = &instance.name;
         warn!(instance.name = %name, "another replica took instance `{name}` over meanwhile");
         reply.send(Err(being_removed(name)));
         loop {
-            match self.store.instance(name).await? {
-                Some(record) if record.instance.id == instance.id => match record.state {
+            match self.store.instance(name).await {
+                Ok(Some(record)) if record.instance.id == instance.id => match record.state {
                     InstanceState::Deprovisioning => tokio::time::sleep(LOOK_EVERY).await,
                     InstanceState::Gone => break,
                     InstanceState::Provisioning
                     | InstanceState::Ready
                     | InstanceState::Updating
-                    | InstanceState::Failed => return Err(error),
+                    | InstanceState::Failed => return error,
                 },
-                Some(_) | None => break,
+                Ok(_) => break,
+                Err(unknown) => return unknown.into(),
             }
         }
-        self.call("deprovision", self.broker.deprovision(instance)).await?;
-        Err(error)
+        self.call("deprovision", self.broker.deprovision(instance)).await.err().unwrap_or(error)
     }
 
     /// The platform was told yes: what may pass is tried again for a while, anything else its owner sees.
@@ -487,7 +487,7 @@ impl Engine {
         record.reason = None;
         record.live(InstanceEvent::RetryAsked);
         self.begin_next(&mut record, kind, &ask, limits).await?;
-        self.provision(record, held, reply).await
+        self.provision(Box::new(record), held, reply).await
     }
 
     /// Writes down that an operation begins, and what became of one that it replaces.

@@ -203,7 +203,7 @@ impl Engine {
         let nobody = Reply::to_nobody();
         let name = record.instance.name.clone();
         match record.state {
-            InstanceState::Provisioning => self.provision(record, held, &nobody).await.map(drop),
+            InstanceState::Provisioning => self.provision(Box::new(record), held, &nobody).await.map(drop),
             InstanceState::Updating => self.change(record, held, &nobody).await.map(drop),
             InstanceState::Deprovisioning => self.finish_removal(record, held, &nobody).await.map(drop),
             InstanceState::Ready => {

@@ -12,14 +12,17 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use quick_cache::{Weighter, sync::Cache};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
 
 use super::{Counts, Limit, Living, Place, Store, StoreError, Write, consumer_key};
 use crate::{
@@ -29,6 +32,8 @@ use crate::{
 
 /// How long a connection waits for another one's lock.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long the writing thread looks for the next request before it sleeps.
+const AWAKE: Duration = Duration::from_micros(50);
 /// The most requests that share a transaction.
 const BATCH: usize = 256;
 /// What the cache may take, in bytes of sealed records.
@@ -253,7 +258,7 @@ impl Writer {
     fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut commits: Vec<Waiting> = Vec::with_capacity(BATCH);
         let mut questions = Vec::new();
-        while let Some(first) = requests.blocking_recv() {
+        while let Some(first) = next(&mut requests) {
             let mut next = Some(first);
             while let Some(request) = next {
                 match request {
@@ -297,17 +302,13 @@ impl Writer {
 
     /// One transaction: a conflict in one commit leaves the others alone.
     fn commit_all(&mut self, batch: &[Waiting]) -> Result<Vec<Result<Freed, StoreError>>, StoreError> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for (rows, _) in batch {
-            let outcome = match apply_commit(&transaction, rows) {
-                Err(StoreError::Failed(cause)) => return Err(StoreError::Failed(cause)),
-                outcome => outcome,
-            };
-            outcomes.push(outcome);
-        }
-        transaction.commit()?;
-        Ok(outcomes)
+        in_transaction(&self.connection, |connection| {
+            let outcomes = batch.iter().map(|(rows, _)| match apply_commit(connection, rows) {
+                Err(StoreError::Failed(cause)) => Err(StoreError::Failed(cause)),
+                outcome => Ok(outcome),
+            });
+            outcomes.collect()
+        })
     }
 
     /// Takes what was committed into the cache.
@@ -375,6 +376,38 @@ impl Writer {
         self.cache.bindings.insert((instance, consumer), Kept { record: record.clone().map(Arc::new), bytes });
         Ok(record)
     }
+}
+
+/// The next request. Whoever was just told that an intent is written often has its outcome at once: to wait a moment
+/// for that takes less than to sleep and be woken.
+fn next(requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+    let asleep = Instant::now() + AWAKE;
+    loop {
+        match requests.try_recv() {
+            Ok(request) => return Some(request),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) if Instant::now() < asleep => thread::yield_now(),
+            Err(TryRecvError::Empty) => return requests.blocking_recv(),
+        }
+    }
+}
+
+/// Does all of it or nothing. The statements are kept: to read them anew each time would take longer than to run them.
+fn in_transaction<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let run = |statement| connection.prepare_cached(statement)?.execute([]);
+    run("BEGIN IMMEDIATE")?;
+    let done = work(connection).and_then(|done| {
+        run("COMMIT")?;
+        Ok(done)
+    });
+    // Some failures have ended it already.
+    if done.is_err() && !connection.is_autocommit() {
+        run("ROLLBACK")?;
+    }
+    done
 }
 
 /// What a commit took away from under a name.
