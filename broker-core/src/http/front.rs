@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::{Future, ready},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -10,12 +11,16 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request},
+    http::{HeaderValue, Method, Uri},
     response::{IntoResponse as _, Response},
 };
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Either},
+};
 use tokio::time::{Instant, timeout};
-use tower::{Layer, Service, ServiceExt as _};
-use tracing::{Instrument as _, debug, info};
+use tower::{Layer, Service};
+use tracing::{Instrument as _, Span, debug, info};
 
 use super::{
     auth::{self, Guard},
@@ -68,24 +73,54 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Self { front, endpoint } = self.clone();
-        async move { Ok(front.follow(request, endpoint).await) }.boxed()
+        let (front, asked) = (self.front.clone(), Asked::by(&request));
+        let answer = match front.refusal(&request) {
+            Some(refusal) => Either::Left(ready(Ok(refusal))),
+            None => Either::Right(self.endpoint.call(request)),
+        };
+        async move { Ok(front.follow(asked, answer).await) }.boxed()
+    }
+}
+
+/// What is remembered of a request while it is answered. Cheap to make: there is text only where somebody listens.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+    id: HeaderValue,
+    span: Span,
+    begun: Instant,
+}
+
+impl Asked {
+    fn by(request: &Request) -> Self {
+        let id = trace::id_of(request.headers());
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            span: trace::span(&id, request.headers()),
+            id,
+            begun: Instant::now(),
+        }
     }
 }
 
 impl Front {
-    async fn follow<S>(&self, request: Request, endpoint: S) -> Response
-    where
-        S: Service<Request, Response = Response, Error = Infallible>,
-    {
+    /// Nobody gets past without credentials, whatever the path (SPEC T-1).
+    fn refusal(&self, request: &Request) -> Option<Response> {
+        let path = request.uri().path();
+        let too_long = self.places.too_long(request.uri());
+        too_long.or_else(|| {
+            let may_pass = is_open(path) || self.guard.lets_in(path, request.headers());
+            (!may_pass).then(auth::refusal)
+        })
+    }
+
+    async fn follow(&self, asked: Asked, answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
         let _in_flight = self.metrics.in_flight();
-        let (method, route) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
-        let id = trace::id_of(request.headers());
-        // Cheap to clone, and made into text only when somebody listens.
-        let uri = request.uri().clone();
-        let span = trace::span(&id, request.headers());
-        let begun = Instant::now();
-        let answer = timeout(self.limit, self.pass(request, endpoint).instrument(span.clone())).await;
+        let Asked { method, uri, route, id, span, begun } = asked;
+        let answer = timeout(self.limit, self.in_place(&method, uri.path(), answer).instrument(span.clone())).await;
         let mut answer = answer.unwrap_or_else(|_| too_late());
         let (status, took) = (answer.status().as_u16(), begun.elapsed());
         span.in_scope(|| {
@@ -102,24 +137,18 @@ impl Front {
         answer
     }
 
-    /// Lets nobody past without credentials, whatever the path (SPEC T-1), and then as many as there are places for.
-    async fn pass<S>(&self, request: Request, endpoint: S) -> Response
-    where
-        S: Service<Request, Response = Response, Error = Infallible>,
-    {
-        let path = request.uri().path();
-        if let Some(refusal) = self.places.too_long(request.uri()) {
-            return refusal;
-        }
-        if !is_open(path) && !self.guard.lets_in(path, request.headers()) {
-            return auth::refusal();
-        }
-        // Whoever finds out why there is no place for a request needs none.
-        let place = if is_probe(path) { None } else { Some(self.places.take(request.method())) };
+    /// The answer, if there is a place for the request. Whoever finds out why there is none needs none.
+    async fn in_place(
+        &self,
+        method: &Method,
+        path: &str,
+        answer: impl Future<Output = Result<Response, Infallible>>,
+    ) -> Response {
+        let place = if is_probe(path) { None } else { Some(self.places.take(method)) };
         if matches!(place, Some(None)) {
             return limits::too_many(path);
         }
-        endpoint.oneshot(request).await.unwrap_or_else(|never| match never {})
+        answer.await.unwrap_or_else(|never| match never {})
     }
 }
 

@@ -1,6 +1,12 @@
 //! How much the server takes on at once (SPEC T-5).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -8,7 +14,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::metrics::Metrics;
 
@@ -37,22 +42,39 @@ impl Default for Limits {
 /// Places for requests. Those that change something may take minutes, so they have places of their own, and
 /// never keep out a question.
 pub(super) struct Places {
-    changes: Semaphore,
-    questions: Semaphore,
+    changes: AtomicUsize,
+    questions: AtomicUsize,
+    /// So many of each.
+    of_each: usize,
     metrics: Arc<Metrics>,
+}
+
+/// A place that is taken until this is dropped.
+pub(super) struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Places {
     pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
-        let places = || Semaphore::new(limits.requests.clamp(1, Semaphore::MAX_PERMITS));
-        Self { changes: places(), questions: places(), metrics }
+        Self { changes: AtomicUsize::new(0), questions: AtomicUsize::new(0), of_each: limits.requests.max(1), metrics }
     }
 
     /// A place for a request, when there is one.
-    pub(super) fn take(&self, method: &Method) -> Option<SemaphorePermit<'_>> {
+    pub(super) fn take(&self, method: &Method) -> Option<Place<'_>> {
         let is_question = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let (limit, free) = if is_question { ("questions", &self.questions) } else { ("changes", &self.changes) };
-        free.try_acquire().inspect_err(|_| self.metrics.refused(limit)).ok()
+        let (limit, taken) = if is_question { ("questions", &self.questions) } else { ("changes", &self.changes) };
+        let before = taken.fetch_add(1, Ordering::Relaxed);
+        // Given back at once when there was none.
+        let place = Place(taken);
+        if before >= self.of_each {
+            self.metrics.refused(limit);
+            return None;
+        }
+        Some(place)
     }
 
     /// The refusal of what no caller of ours ever asks, before anybody looks at it.

@@ -34,6 +34,8 @@ use crate::{
 const BUSY: Duration = Duration::from_secs(10);
 /// How long the writing thread looks for the next request before it sleeps.
 const AWAKE: Duration = Duration::from_micros(50);
+/// How long it waits for more of those who came together the last time, before it commits what has come.
+const GATHER: Duration = Duration::from_micros(150);
 /// The most requests that share a transaction.
 const BATCH: usize = 256;
 /// What the cache may take, in bytes of sealed records.
@@ -185,7 +187,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     // With every commit, its write-ahead log is on the disk itself.
     connection.pragma_update(None, "synchronous", "FULL")?;
     // In pages and KiB: the log is folded into the tables less often, and more of them is at hand.
-    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 8000)?;
     connection.pragma_update(None, "cache_size", -8192)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
@@ -258,16 +260,23 @@ impl Writer {
     fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut commits: Vec<Waiting> = Vec::with_capacity(BATCH);
         let mut questions = Vec::new();
+        let mut last = 0;
         while let Some(first) = next(&mut requests) {
             let mut next = Some(first);
+            let gathered = Instant::now() + GATHER;
             while let Some(request) = next {
                 match request {
                     Request::Commit(rows, answer) => commits.push((rows, answer)),
                     question => questions.push(question),
                 }
-                let is_full = commits.len() + questions.len() >= BATCH;
-                next = if is_full { None } else { requests.try_recv().ok() };
+                next = match commits.len() + questions.len() {
+                    BATCH.. => None,
+                    // Those who were answered together come back together.
+                    few if few < last / 2 => wait(&mut requests, gathered),
+                    _ => requests.try_recv().ok(),
+                };
             }
+            last = commits.len();
             if !commits.is_empty() {
                 self.commit(std::mem::take(&mut commits));
             }
@@ -381,13 +390,17 @@ impl Writer {
 /// The next request. Whoever was just told that an intent is written often has its outcome at once: to wait a moment
 /// for that takes less than to sleep and be woken.
 fn next(requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
-    let asleep = Instant::now() + AWAKE;
+    wait(requests, Instant::now() + AWAKE).or_else(|| requests.blocking_recv())
+}
+
+/// The next request, if it comes before a moment.
+fn wait(requests: &mut mpsc::Receiver<Request>, until: Instant) -> Option<Request> {
     loop {
         match requests.try_recv() {
             Ok(request) => return Some(request),
             Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) if Instant::now() < asleep => thread::yield_now(),
-            Err(TryRecvError::Empty) => return requests.blocking_recv(),
+            Err(TryRecvError::Empty) if Instant::now() < until => thread::yield_now(),
+            Err(TryRecvError::Empty) => return None,
         }
     }
 }
