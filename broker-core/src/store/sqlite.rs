@@ -34,8 +34,6 @@ use crate::{
 const BUSY: Duration = Duration::from_secs(10);
 /// How long the writing thread looks for the next request before it sleeps.
 const AWAKE: Duration = Duration::from_micros(50);
-/// How long it waits for more of those who came together the last time, before it commits what has come.
-const GATHER: Duration = Duration::from_micros(150);
 /// The most requests that share a transaction.
 const BATCH: usize = 256;
 /// What the cache may take, in bytes of sealed records.
@@ -260,23 +258,16 @@ impl Writer {
     fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut commits: Vec<Waiting> = Vec::with_capacity(BATCH);
         let mut questions = Vec::new();
-        let mut last = 0;
         while let Some(first) = next(&mut requests) {
             let mut next = Some(first);
-            let gathered = Instant::now() + GATHER;
             while let Some(request) = next {
                 match request {
                     Request::Commit(rows, answer) => commits.push((rows, answer)),
                     question => questions.push(question),
                 }
-                next = match commits.len() + questions.len() {
-                    BATCH.. => None,
-                    // Those who were answered together come back together.
-                    few if few < last / 2 => wait(&mut requests, gathered),
-                    _ => requests.try_recv().ok(),
-                };
+                let is_full = commits.len() + questions.len() >= BATCH;
+                next = if is_full { None } else { requests.try_recv().ok() };
             }
-            last = commits.len();
             if !commits.is_empty() {
                 self.commit(std::mem::take(&mut commits));
             }
@@ -390,17 +381,13 @@ impl Writer {
 /// The next request. Whoever was just told that an intent is written often has its outcome at once: to wait a moment
 /// for that takes less than to sleep and be woken.
 fn next(requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
-    wait(requests, Instant::now() + AWAKE).or_else(|| requests.blocking_recv())
-}
-
-/// The next request, if it comes before a moment.
-fn wait(requests: &mut mpsc::Receiver<Request>, until: Instant) -> Option<Request> {
+    let asleep = Instant::now() + AWAKE;
     loop {
         match requests.try_recv() {
             Ok(request) => return Some(request),
             Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) if Instant::now() < until => thread::yield_now(),
-            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Empty) if Instant::now() < asleep => thread::yield_now(),
+            Err(TryRecvError::Empty) => return requests.blocking_recv(),
         }
     }
 }
