@@ -50,7 +50,7 @@ async fn jobs_plans_and_info_arrive() {
     assert_eq!(brokers.plans(&service).await.unwrap()[0], ("small".to_owned(), "256 MB, shared".to_owned()));
     assert_eq!(brokers.info(&service, &name).await.unwrap()["Address"], "fake.test:1");
     let job = BindRequest { consumer: Consumer::Job("nightly".parse().unwrap()), ..bind() };
-    assert_eq!(brokers.bind(&service, &name, &job, &acting()).await.unwrap().len(), 3);
+    assert_eq!(brokers.bind(&service, &name, &job, &acting()).await.unwrap().len(), 4);
     brokers.unbind(&service, &name, &job.consumer, &[], &acting()).await.unwrap();
 }
 
