@@ -83,7 +83,7 @@ impl Broker for Checked {
     }
 
     fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
-        let mut endpoints = self.0.endpoints(instance);
+        let mut endpoints = discreetly_at_once(vec![instance.secret.clone()], || self.0.endpoints(instance));
         endpoints.truncate(SHOWN);
         endpoints
     }
@@ -185,6 +185,12 @@ mod tests {
         async fn info(&self, _: &Instance) -> Result<Vec<InfoItem>> {
             Ok((0..200).map(|_| InfoItem::new("l".repeat(5000), "v".repeat(5000))).collect())
         }
+        fn dashboard(&self, instance: &Instance) -> Option<String> {
+            Some(discreet_here(BrokerError::bad_request(instance.secret.expose())).to_string())
+        }
+        fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
+            vec![Endpoint::tcp(self.dashboard(instance).unwrap(), 1)]
+        }
     }
 
     fn cause(error: &BrokerError) -> String {
@@ -216,6 +222,15 @@ mod tests {
         let error = broker.unbind(&instance, &binding).await.unwrap_err();
 
         assert_eq!(cause(&error), "no answer to AUTH [secret]");
+    }
+
+    #[test] // SPEC S-11
+    fn what_waits_for_nothing_is_asked_with_its_secret_known_too() {
+        let broker = Checked::around(Arc::new(Immoderate));
+        let instance = Instance::new("cache".parse().unwrap(), "small".parse().unwrap());
+
+        assert_eq!(broker.dashboard(&instance).unwrap(), "[secret]");
+        assert_eq!(broker.endpoints(&instance)[0].host, "[secret]");
     }
 
     #[test]
