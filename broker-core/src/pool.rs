@@ -74,6 +74,8 @@ mod headers {
     use super::{Cluster, Pool, Secret};
     use crate::BrokerError;
 
+    /// What the names of all of these headers begin with.
+    const OF_PLATFORM: &str = "x-tsuru-";
     const POOL: &str = "x-tsuru-pool-name";
     const PROVISIONER: &str = "x-tsuru-pool-provisioner";
     const CLUSTER: &str = "x-tsuru-cluster-name";
@@ -93,6 +95,10 @@ mod headers {
         /// # Errors
         /// When a header is malformed; the sentence names it, and not its value.
         pub(crate) fn read(headers: &HeaderMap) -> Result<Option<Self>, BrokerError> {
+            // Most calls name none: they are not looked through for each of the headers.
+            if !headers.keys().any(|name| name.as_str().starts_with(OF_PLATFORM)) {
+                return Ok(None);
+            }
             let name = text(headers, POOL)?;
             let cluster = Cluster::read(headers)?;
             if name.is_empty() {

@@ -6,13 +6,13 @@ use axum::{
     Extension,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
 
-use super::{instances::require_cluster, respond::Failure};
-use crate::{Catalog, Plan, Pool, lifecycle::Engine};
+use super::{extract::InPool, instances::require_cluster, respond::Failure};
+use crate::{Catalog, Plan, lifecycle::Engine};
 
 /// All plans as they travel. They never change while the server runs.
 #[derive(Clone)]
@@ -45,11 +45,9 @@ impl From<&Plan> for Offered {
 pub(super) async fn list(
     State(engine): State<Arc<Engine>>,
     Extension(list): Extension<PlanList>,
-    headers: HeaderMap,
+    InPool(pool): InPool,
 ) -> Result<Response, Failure> {
-    if engine.catalog().needs_cluster {
-        require_cluster(&engine, Pool::read(&headers)?.as_ref())?;
-    }
+    require_cluster(&engine, pool.as_ref())?;
     let PlanList(text) = list;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response())
 }
