@@ -180,7 +180,7 @@ mod tests {
         operation.end(Some("no".to_owned()));
 
         running.store.commit(vec![Write::PutInstance(Box::new(record))]).await.unwrap();
-        running.store.commit(vec![Write::Log(Box::new(operation.clone()))]).await.unwrap();
+        running.store.commit(vec![Write::Log(std::sync::Arc::new(operation.clone()))]).await.unwrap();
 
         let seen = look.instance(&name).await.unwrap().unwrap();
         assert_eq!(look.instances(None, 10).await.unwrap(), std::slice::from_ref(&seen));

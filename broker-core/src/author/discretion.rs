@@ -49,8 +49,7 @@ pub(super) fn discreetly_at_once<T>(secrets: Vec<Secret>, code: impl FnOnce() ->
 
 /// The error without the secrets that the code which returned it may know.
 pub(crate) fn discreet_here(error: BrokerError) -> BrokerError {
-    let secrets = KNOWN.try_with(Clone::clone).unwrap_or_default();
-    discreet(error, &secrets.iter().collect::<Vec<_>>())
+    knowing(|secrets| discreet(error, secrets))
 }
 
 /// What a panic said.
@@ -66,8 +65,13 @@ tokio::task_local! {
 
 /// A text of the code that runs, rid of the secrets that it may know.
 fn told(text: &str) -> String {
+    knowing(|secrets| one_line(&masked(text, secrets)))
+}
+
+/// Does something with the secrets that the code which runs may know.
+fn knowing<T>(work: impl FnOnce(&[&Secret]) -> T) -> T {
     let secrets = KNOWN.try_with(Clone::clone).unwrap_or_default();
-    one_line(&masked(text, &secrets.iter().collect::<Vec<_>>()))
+    work(&secrets.iter().collect::<Vec<_>>())
 }
 
 /// The usual hook prints what a panic says before anybody can catch it. In an author's code it is not asked.

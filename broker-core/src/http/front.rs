@@ -144,11 +144,12 @@ impl Front {
         path: &str,
         answer: impl Future<Output = Result<Response, Infallible>>,
     ) -> Response {
-        let place = if is_probe(path) { None } else { Some(self.places.take(method)) };
-        if matches!(place, Some(None)) {
-            return limits::too_many(path);
+        let answer = answer.map(|Ok(answer)| answer);
+        if is_probe(path) {
+            return answer.await;
         }
-        answer.await.unwrap_or_else(|never| match never {})
+        let Some(_place) = self.places.take(method) else { return limits::too_many(path) };
+        answer.await
     }
 }
 

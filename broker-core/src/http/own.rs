@@ -16,7 +16,7 @@ use tracing::info;
 
 use super::{extract::whole_in_time, respond::Failure};
 use crate::{
-    BrokerError, Caller, InstanceName, Routes,
+    BrokerError, Caller, InstanceName, Routes, Tenant,
     author::{discreet_here, discreetly, secrets_of},
     lifecycle::{Actor, Ask, Engine},
     routes::{Operation, Place, changes_something},
@@ -120,9 +120,7 @@ async fn on_instance(State((engine, largest)): Around, request: Request, next: N
     };
     if !changes_something(request.method()) {
         let tenant = engine.tenant(&name).await?;
-        let secrets = secrets_of(&tenant).into_iter().cloned().collect();
-        request.extensions_mut().insert(tenant);
-        return Ok(engine.ask_author(discreetly(secrets, next.run(request))).await?);
+        return Ok(engine.ask_author(answer_of(next, request, tenant)).await?);
     }
     let what: String = format!("{} {}", request.method(), request.uri().path()).chars().take(256).collect();
     let actor = Actor {
@@ -131,14 +129,19 @@ async fn on_instance(State((engine, largest)): Around, request: Request, next: N
     };
     info!(instance.name = %name, user = actor.user, event = actor.event, "asked for `{what}` on instance `{name}`");
     let answer = engine.run_call(name, what, Ask { actor, ..Ask::default() }, async move |tenant| {
-        let secrets = secrets_of(&tenant).into_iter().cloned().collect();
-        request.extensions_mut().insert(tenant);
-        let answer = discreetly(secrets, next.run(request)).await;
+        let answer = answer_of(next, request, tenant).await;
         let status = answer.status();
         let failure = (status.is_client_error() || status.is_server_error()).then(|| format!("answered {status}"));
         (answer, failure)
     });
     Ok(answer.await?)
+}
+
+/// What the author's handler answers, who knows the tenant's secrets.
+async fn answer_of(next: Next, mut request: Request, tenant: Tenant) -> Response {
+    let secrets = secrets_of(&tenant).into_iter().cloned().collect();
+    request.extensions_mut().insert(tenant);
+    discreetly(secrets, next.run(request)).await
 }
 
 /// A request about the whole service: a change goes on when the caller leaves.

@@ -198,7 +198,7 @@ impl Engine {
             return Vec::new();
         }
         before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
-        vec![Write::Log(Box::new(before))]
+        vec![Write::Log(Arc::new(before))]
     }
 
     /// Has the author give access, and writes down what came of it.
@@ -342,7 +342,7 @@ impl Engine {
         warn!(instance.name = %instance.name, consumer = %consumer, error = &error as &dyn std::error::Error, "instance `{}` was not bound to {consumer}, cleaning up", instance.name);
         record.live(BindingEvent::NotGiven);
         record.operation.end(Some(error.to_string()));
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let log = vec![Write::Log(Arc::new(record.operation.clone()))];
         self.write_binding(&mut record, log, reply).await?;
         let mut error = Some(error);
         let undone = reply
@@ -460,7 +460,7 @@ impl Engine {
         let mut log = Vec::new();
         if record.operation.ended.is_none() {
             record.operation.end(None);
-            log.push(Write::Log(Box::new(record.operation.clone())));
+            log.push(Write::Log(Arc::new(record.operation.clone())));
         }
         self.write_binding(&mut record, log, reply).await?;
         self.backoff.forget(&record.binding.id);
@@ -480,7 +480,7 @@ impl Engine {
     ) -> Result<Outcome<()>> {
         record.live(BindingEvent::NotTaken);
         record.operation.end(Some(error.to_string()));
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let log = vec![Write::Log(Arc::new(record.operation.clone()))];
         if let Err(unwritten) = self.write_binding(&mut record, log, reply).await {
             // What is written is that access is taken away, so that goes on.
             reply.goes_on(&record.operation);
@@ -513,7 +513,7 @@ impl Engine {
             BindingState::Binding => {
                 record.live(BindingEvent::NotGiven);
                 record.operation.end(Some("the broker stopped before it ended".to_owned()));
-                let log = vec![Write::Log(Box::new(record.operation.clone()))];
+                let log = vec![Write::Log(Arc::new(record.operation.clone()))];
                 self.save_binding_with(&mut record, log).await?;
                 self.take(instance, record, held, &nobody()).await
             }
@@ -522,7 +522,7 @@ impl Engine {
             BindingState::Rotating => {
                 record.give_up_rotation();
                 record.operation.end(Some("the broker stopped before it ended".to_owned()));
-                let log = vec![Write::Log(Box::new(record.operation.clone()))];
+                let log = vec![Write::Log(Arc::new(record.operation.clone()))];
                 record.holder = None;
                 self.save_binding_with(&mut record, log).await
             }

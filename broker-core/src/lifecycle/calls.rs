@@ -143,7 +143,7 @@ impl Engine {
         let Some(mut operation) = record.call.take() else { return Ok(()) };
         self.metrics.operation_ended(operation.kind.as_str(), failure.is_none());
         operation.end(failure);
-        match self.save_with(&mut record, vec![Write::Log(Box::new(operation))]).await {
+        match self.save_with(&mut record, vec![Write::Log(Arc::new(operation))]).await {
             Err(error) if error.is_overtaken() => {
                 let name = &record.instance.name;
                 warn!(instance.name = %name, "how a call on `{name}` ended is not in its log: it was changed meanwhile");
@@ -159,7 +159,7 @@ impl InstanceRecord {
     pub(super) fn cut_off_call(&mut self) -> Vec<Write> {
         let Some(mut cut_off) = self.call.take() else { return Vec::new() };
         cut_off.end(Some("it was cut off before it ended".to_owned()));
-        vec![Write::Log(Box::new(cut_off))]
+        vec![Write::Log(Arc::new(cut_off))]
     }
 }
 

@@ -391,6 +391,16 @@ impl Engine {
         }
     }
 
+    /// Keeps the other replicas away from a binding before anything is done with it, and does not take it from under one
+    /// that has the instance.
+    pub(super) async fn hold_binding(&self, instance: &Instance, record: &mut BindingRecord) -> Result<()> {
+        if !self.store.is_shared() {
+            return Ok(());
+        }
+        record.holder = self.holder();
+        self.save_binding_with(record, self.require_ready(instance)).await
+    }
+
     /// Waits until no other replica works on a binding of the instance, whose own state keeps new work away.
     pub(super) async fn wait_for_bindings(&self, record: &InstanceRecord) -> Result<()> {
         if !self.store.is_shared() {
@@ -593,7 +603,7 @@ impl Engine {
     pub(super) fn end_operation(&self, operation: &mut Operation, failure: Option<String>) -> Vec<Write> {
         operation.progress = self.progress.of(&operation.id).last();
         operation.end(failure);
-        vec![Write::Log(Box::new(operation.clone()))]
+        vec![Write::Log(Arc::new(operation.clone()))]
     }
 
     /// Writes a binding's record, whose revision follows.
@@ -619,7 +629,7 @@ impl Engine {
     ) -> Result<()> {
         record.holder = None;
         record.operation.end(failure.map(ToString::to_string));
-        let log = vec![Write::Log(Box::new(record.operation.clone()))];
+        let log = vec![Write::Log(Arc::new(record.operation.clone()))];
         self.write_binding(record, log, reply).await?;
         self.metrics.operation_ended(record.operation.kind.as_str(), failure.is_none());
         Ok(())

@@ -510,7 +510,7 @@ impl Engine {
         let mut log = record.cut_off_call();
         if before.ended.is_none() {
             before.end(Some(format!("{} was asked for before it ended", record.operation.described())));
-            log.push(Write::Log(Box::new(before)));
+            log.push(Write::Log(Arc::new(before)));
         }
         log
     }

@@ -1,6 +1,9 @@
 //! Questions that change nothing.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -209,11 +212,7 @@ impl Engine {
 
     /// Where the instance's owner looks after it, if the author has such a place.
     pub(crate) fn dashboard(&self, instance: &Instance) -> Option<String> {
-        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| self.broker.dashboard(instance)));
-        let url = asked.unwrap_or_else(|_| {
-            warn!(instance.name = %instance.name, "the author's dashboard panicked");
-            None
-        })?;
+        let url = ask_at_once("dashboard", &instance.name, || self.broker.dashboard(instance))?;
         if url.starts_with("https://") || url.starts_with("http://") {
             return Some(url);
         }
@@ -224,11 +223,7 @@ impl Engine {
     /// Where the instance is reached, if the author says so.
     pub(crate) async fn endpoints(&self, name: &InstanceName) -> Result<Vec<Endpoint>> {
         let record = self.shared(name).await?;
-        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| self.broker.endpoints(&record.instance)));
-        Ok(asked.unwrap_or_else(|_| {
-            warn!(instance.name = %name, "the author's endpoints panicked");
-            Vec::new()
-        }))
+        Ok(ask_at_once("endpoints", name, || self.broker.endpoints(&record.instance)))
     }
 
     /// What the author measures; nothing when it can't be had in time.
@@ -252,6 +247,14 @@ impl Engine {
         self.metrics.author_call(what, outcome_of(&answer), begun.elapsed());
         answer
     }
+}
+
+/// What the author says without waiting; as good as nothing when that panics.
+fn ask_at_once<T: Default>(what: &str, name: &InstanceName, question: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(question)).unwrap_or_else(|_| {
+        warn!(instance.name = %name, "the author's {what} panicked");
+        T::default()
+    })
 }
 
 impl From<Health> for Condition {

@@ -241,18 +241,13 @@ impl Engine {
         let Some(_own) = self.locks.try_take(&own, Mode::Exclusive, "a recovery") else { return Ok(()) };
         let Some(instance) = self.store.instance(name).await? else { return Ok(()) };
         let live = matches!(instance.state, InstanceState::Ready | InstanceState::Updating);
-        let Some(record) = self.store.binding(&instance.instance.id, consumer).await?.filter(|_| live) else {
+        let Some(mut record) = self.store.binding(&instance.instance.id, consumer).await?.filter(|_| live) else {
             return Ok(());
         };
         if !self.lease.may_take(record.holder.as_ref()).await? {
             return Ok(());
         }
-        let mut record = record;
-        if self.store.is_shared() {
-            // Taken over before anything is done, and not from under another replica that has the instance.
-            record.holder = self.holder();
-            self.save_binding_with(&mut record, self.require_ready(&instance.instance)).await?;
-        }
+        self.hold_binding(&instance.instance, &mut record).await?;
         let outcome = self.drive_binding(&instance.instance, record, &held).await;
         self.let_go_binding(&instance.instance.id, consumer).await;
         outcome

@@ -51,11 +51,7 @@ impl Engine {
         let is_to_be_asked = |known: &BindingRecord| known.state == BindingState::Bound && known.is_outdated(&instance);
         // Unbound, rotated or asked for by somebody else meanwhile.
         let Some(mut record) = known.filter(is_to_be_asked) else { return Ok(Outcome::Already(())) };
-        if self.store.is_shared() {
-            record.holder = self.holder();
-            let begun = self.save_binding_with(&mut record, self.require_ready(&instance)).await;
-            begun.map_err(|error| self.outrun(name, error))?;
-        }
+        self.hold_binding(&instance, &mut record).await.map_err(|error| self.outrun(name, error))?;
         let outcome = self.refresh(&instance, record, &held, reply).await;
         self.let_go_binding(&instance.id, consumer).await;
         outcome

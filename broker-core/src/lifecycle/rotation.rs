@@ -72,11 +72,7 @@ impl Engine {
     /// Credentials whose time is over go before there are new ones.
     async fn make_room(&self, instance: &Instance, mut record: BindingRecord, held: &Held) -> Result<()> {
         let consumer = record.consumer().clone();
-        if self.store.is_shared() {
-            record.holder = self.holder();
-            let taken = self.save_binding_with(&mut record, self.require_ready(instance)).await;
-            taken.map_err(|error| self.outrun(&instance.name, error))?;
-        }
+        self.hold_binding(instance, &mut record).await.map_err(|error| self.outrun(&instance.name, error))?;
         let dropped = self.drop_retired(instance, record, held).await;
         self.let_go_binding(&instance.id, &consumer).await;
         dropped

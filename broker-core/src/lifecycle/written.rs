@@ -6,7 +6,7 @@
 
 use super::{
     engine::Engine,
-    records::{BindingRecord, InstanceRecord},
+    records::{BindingRecord, InstanceRecord, Operation},
     reply::Reply,
 };
 use crate::{
@@ -24,6 +24,16 @@ struct Mark {
 }
 
 impl Mark {
+    fn of(
+        operation: &Operation,
+        state: &'static str,
+        confirmed: bool,
+        holder: Option<&OpaqueId>,
+        revision: i64,
+    ) -> Self {
+        Self { operation: operation.id.clone(), state, confirmed, holder: holder.cloned(), revision }
+    }
+
     /// Whether this is what a write came to.
     fn is_of(&self, write: &Self) -> bool {
         self.operation == write.operation
@@ -128,26 +138,12 @@ impl BrokerError {
 
 impl InstanceRecord {
     fn mark(&self) -> Mark {
-        let Self { operation, state, confirmed, holder, revision, .. } = self;
-        Mark {
-            operation: operation.id.clone(),
-            state: state.as_str(),
-            confirmed: *confirmed,
-            holder: holder.clone(),
-            revision: *revision,
-        }
+        Mark::of(&self.operation, self.state.as_str(), self.confirmed, self.holder.as_ref(), self.revision)
     }
 }
 
 impl BindingRecord {
     fn mark(&self) -> Mark {
-        let Self { operation, state, confirmed, holder, revision, .. } = self;
-        Mark {
-            operation: operation.id.clone(),
-            state: state.as_str(),
-            confirmed: *confirmed,
-            holder: holder.clone(),
-            revision: *revision,
-        }
+        Mark::of(&self.operation, self.state.as_str(), self.confirmed, self.holder.as_ref(), self.revision)
     }
 }

@@ -1,7 +1,7 @@
 //! What every store keeps, told as one instance's life.
 
 #[cfg(feature = "postgres")]
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
@@ -293,10 +293,10 @@ async fn remembers_what_was_done(store: &dyn Store) {
         let mut operation = record.operation.clone();
         operation.end(failure);
         logged.push(operation.clone());
-        store.commit(vec![Write::Log(Box::new(operation)), put(&record)]).await.unwrap();
+        store.commit(vec![Write::Log(Arc::new(operation)), put(&record)]).await.unwrap();
         record = read(store, "history").await;
     }
-    let refused = vec![Write::Log(Box::new(logged[0].clone())), put(&an_instance("history"))];
+    let refused = vec![Write::Log(Arc::new(logged[0].clone())), put(&an_instance("history"))];
     assert!(store.commit(refused).await.is_err());
     store.commit(vec![delete(&record.instance)]).await.unwrap();
 

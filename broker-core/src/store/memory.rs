@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -84,7 +84,7 @@ impl Tables {
                 }
             }
             Write::Log(operation) => {
-                self.operations.push(*operation);
+                self.operations.push(Arc::unwrap_or_clone(operation));
                 undo.push(Undo::Log);
             }
             Write::Places { name, id, revision, places } => {

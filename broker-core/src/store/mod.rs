@@ -116,8 +116,8 @@ pub(crate) enum Write {
     /// No change, but a condition: the instance of that name and identifier is ready, and no other replica than this
     /// one holds it, until the commit is done. Otherwise the commit is a conflict.
     RequireReady(InstanceName, OpaqueId, OpaqueId),
-    /// An operation that has ended goes into the log.
-    Log(Box<Operation>),
+    /// An operation that has ended goes into the log. Shared, since a commit may be tried again.
+    Log(Arc<Operation>),
     /// What an instance takes of plans that have limits, from now on; nothing happens when it is not there, or not at
     /// the revision that is named.
     Places {

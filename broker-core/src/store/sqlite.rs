@@ -70,7 +70,7 @@ enum RowWrite {
     Binding { record: Arc<BindingRecord>, body: Vec<u8> },
     NoBinding(OpaqueId, Consumer),
     Ready(InstanceName, OpaqueId),
-    Log { operation: Box<Operation>, body: String },
+    Log { operation: Arc<Operation>, body: String },
     Places { name: InstanceName, id: OpaqueId, revision: Option<i64>, places: Vec<Place> },
     Within(Limit),
 }
@@ -403,9 +403,12 @@ fn in_transaction<T>(
         run("COMMIT")?;
         Ok(done)
     });
-    // Some failures have ended it already.
-    if done.is_err() && !connection.is_autocommit() {
-        run("ROLLBACK")?;
+    // Some failures have ended it already. The first one counts, not what taking back came to.
+    if done.is_err()
+        && !connection.is_autocommit()
+        && let Err(error) = run("ROLLBACK")
+    {
+        tracing::warn!("a failed commit is not taken back: {error}");
     }
     done
 }
