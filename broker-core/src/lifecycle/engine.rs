@@ -11,7 +11,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use tokio::{
-    sync::{Notify, OnceCell, Semaphore},
+    sync::{OnceCell, Semaphore, watch},
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -126,7 +126,7 @@ pub(crate) struct Engine {
     pub(super) progress: Lines,
     pub(super) stopping: CancellationToken,
     /// There is work for the next round, now.
-    pub(super) wake: Notify,
+    pub(super) wake: watch::Sender<()>,
     /// Whether a plan has a limit.
     pub(super) has_limits: bool,
     /// Set when everything was counted that has to keep limits.
@@ -162,7 +162,7 @@ impl Engine {
             driving_bindings: Arc::new(Semaphore::new(DRIVEN_AT_ONCE)),
             progress: Lines::default(),
             stopping: CancellationToken::new(),
-            wake: Notify::new(),
+            wake: watch::Sender::new(()),
             log_pruned: Mutex::default(),
             killed: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -205,7 +205,7 @@ impl Engine {
         let name = &instance.name;
         match outcome {
             Called::Interrupted => {
-                self.wake.notify_one();
+                self.wake.send_replace(());
                 Err(being_removed(name))
             }
             Called::Done(notes) => {
@@ -541,7 +541,7 @@ impl Engine {
             .await;
         match outcome {
             Called::Interrupted => {
-                self.wake.notify_one();
+                self.wake.send_replace(());
                 Err(being_removed(&instance.name))
             }
             Called::Done(notes) => {

@@ -42,43 +42,38 @@ const PRUNE_PAUSE: Duration = Duration::from_millis(5);
 
 impl Engine {
     /// Finishes what was begun, round after round, until the engine stops.
+    ///
+    /// Instances and bindings apart: what hangs of the ones must not keep the others waiting for their next round.
     pub(super) async fn drive_until_stopped(self: Arc<Self>) {
-        let mut outage = Outage::default();
-        while !self.stopping.is_cancelled() {
-            outage.note("unfinished work could not be looked for", self.drive_all().await);
-            self.pause().await;
-        }
+        let what = "unfinished work could not be looked for";
+        let instances = |engine: Arc<Self>| async move { engine.drive_instances().await };
+        let bindings = |engine: Arc<Self>| async move {
+            engine.drive_bindings().await?;
+            engine.forget_old_operations().await
+        };
+        futures::join!(self.rounds(what, instances), self.rounds(what, bindings));
     }
 
     /// Keeps the service in line, round after round, until the engine stops. Apart from the other rounds: a server
     /// that hangs must not keep work on others from being finished.
     pub(super) async fn reconcile_until_stopped(self: Arc<Self>) {
-        let mut outage = Outage::default();
+        let round = |engine: Arc<Self>| async move { engine.bring_in_line().await };
+        self.rounds("the service could not be brought in line", round).await;
+    }
+
+    /// One round after another, with a pause between them that ends early when there is work.
+    async fn rounds<F: Future<Output = Result<()>>>(self: &Arc<Self>, what: &str, round: impl Fn(Arc<Self>) -> F) {
+        let (mut outage, mut woken) = (Outage::default(), self.wake.subscribe());
         while !self.stopping.is_cancelled() {
-            outage.note("the service could not be brought in line", self.bring_in_line().await);
-            self.pause().await;
+            outage.note(what, round(self.clone()).await);
+            let pause = timeout(self.timing.reconcile_every, woken.changed());
+            // However the pause ends, the next round follows.
+            let _ = self.stopping.run_until_cancelled(pause).await;
         }
     }
 
-    async fn pause(&self) {
-        let pause = async {
-            tokio::select! {
-                () = tokio::time::sleep(self.timing.reconcile_every) => {}
-                () = self.wake.notified() => {}
-            }
-        };
-        self.stopping.run_until_cancelled(pause).await;
-    }
-
-    /// Instances and bindings apart: what hangs of the ones must not keep the others waiting.
-    async fn drive_all(self: &Arc<Self>) -> Result<()> {
-        self.lease.begin().await?;
-        let (instances, bindings) = futures::join!(self.drive_instances(), self.drive_bindings());
-        instances.and(bindings)?;
-        self.forget_old_operations().await
-    }
-
     async fn drive_instances(self: &Arc<Self>) -> Result<()> {
+        self.lease.begin().await?;
         let (now, mut seen, mut due) = (Utc::now(), 0, Vec::new());
         loop {
             let page = self.store.due_instances(now, seen, PAGE).await?;
@@ -102,6 +97,7 @@ impl Engine {
     }
 
     async fn drive_bindings(self: &Arc<Self>) -> Result<()> {
+        self.lease.begin().await?;
         let (now, mut seen, mut due) = (Utc::now(), 0, Vec::new());
         loop {
             let page = self.store.due_bindings(now, seen, PAGE).await?;
@@ -127,7 +123,7 @@ impl Engine {
     /// A round that could not take up all that is due is followed by the next one without a pause.
     fn go_on_at_once_after(&self, due: usize) {
         if due >= ROUND {
-            self.wake.notify_one();
+            self.wake.send_replace(());
         }
     }
 

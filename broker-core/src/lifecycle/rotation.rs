@@ -111,7 +111,7 @@ impl Engine {
                 warn!(instance.name = %instance.name, error = &error as &dyn std::error::Error, "the credentials of {} stay as they were", record.consumer());
                 record.give_up_rotation();
                 self.save_binding_ended(&mut record, Some(&error), reply).await?;
-                self.wake.notify_one();
+                self.wake.send_replace(());
                 Err(error)
             }
             Called::Interrupted => {

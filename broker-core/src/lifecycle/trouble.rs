@@ -10,6 +10,7 @@ use chrono::{TimeDelta, Utc};
 use self::store::{Trouble, Troubled};
 use super::{
     Ask, Change, Engine, NewInstance, OperationKind, Outcome, Schemas, Timing, Wishes,
+    locks::Mode,
     records::{BindingRecord, InstanceRecord},
     states::{BindingEvent, BindingState, InstanceEvent, InstanceState},
 };
@@ -358,6 +359,15 @@ async fn a_thousand_that_are_due_at_start_are_finished_in_one_round_and_keep_nob
 
 #[tokio::test(flavor = "multi_thread")] // SPEC L-3
 async fn instances_that_hang_keep_no_binding_from_being_finished() {
+    finishes_a_binding_while_instances_hang(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")] // SPEC L-3
+async fn nor_do_they_keep_one_from_the_next_round_that_was_busy_in_the_first() {
+    finishes_a_binding_while_instances_hang(true).await;
+}
+
+async fn finishes_a_binding_while_instances_hang(is_busy_at_first: bool) {
     let (store, fake) = (Arc::new(MemoryStore::default()), FakeBroker::new());
     let engine = engine_on(store.clone(), &fake, OFTEN);
     let mut ready = accepted("cache");
@@ -373,8 +383,14 @@ async fn instances_that_hang_keep_no_binding_from_being_finished() {
         engine.save(&mut accepted(&format!("hangs-{number}"))).await.unwrap();
     }
 
+    let busy = if is_busy_at_first { engine.lock(&name(), Mode::Exclusive, "a test").await.ok() } else { None };
+
     engine.start();
 
+    if let Some(busy) = busy {
+        eventually("as many as may are at work", async || fake.count("provision") == 16).await;
+        drop(busy);
+    }
     eventually("access is taken away", async || fake.accounts().is_empty()).await;
     eventually("as many as may are at work", async || fake.count("provision") == 16).await;
 }
