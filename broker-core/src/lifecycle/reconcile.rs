@@ -74,10 +74,10 @@ impl Engine {
 
     async fn drive_instances(self: &Arc<Self>) -> Result<()> {
         self.lease.begin().await?;
-        let (now, mut seen, mut due) = (Utc::now(), 0, Vec::new());
+        let (now, mut seen, mut due) = (Utc::now(), None, Vec::new());
         loop {
-            let page = self.store.due_instances(now, seen, PAGE).await?;
-            seen += page.len();
+            let page = self.store.due_instances(now, seen.as_ref(), PAGE).await?;
+            seen = page.last().cloned();
             let is_last = page.len() < PAGE;
             for record in page {
                 if self.backoff.is_due(&record.instance.id) && self.lease.may_take(record.holder.as_ref()).await? {
@@ -98,10 +98,10 @@ impl Engine {
 
     async fn drive_bindings(self: &Arc<Self>) -> Result<()> {
         self.lease.begin().await?;
-        let (now, mut seen, mut due) = (Utc::now(), 0, Vec::new());
+        let (now, mut seen, mut due) = (Utc::now(), None, Vec::new());
         loop {
-            let page = self.store.due_bindings(now, seen, PAGE).await?;
-            seen += page.len();
+            let page = self.store.due_bindings(now, seen.as_ref(), PAGE).await?;
+            seen = page.last().cloned();
             let is_last = page.len() < PAGE;
             for record in page {
                 if self.backoff.is_due(&record.binding.id) && self.lease.may_take(record.holder.as_ref()).await? {

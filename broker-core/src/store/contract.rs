@@ -10,6 +10,7 @@ use super::{Limit, Place, Store, StoreError, Write};
 use crate::{
     Binding, Consumer, Instance, OpaqueId,
     lifecycle::{
+        AT_ONCE,
         records::{Actor, BindingRecord, InstanceRecord, Operation, OperationKind},
         states::InstanceEvent,
     },
@@ -22,6 +23,7 @@ pub(super) async fn check(store: &dyn Store) {
     keeps_bindings_with_their_instance(store).await;
     serves_many_at_once(store).await;
     finds_what_is_due(store).await;
+    finds_what_is_unfinished_page_by_page(store).await;
     lets_one_of_many_win(store).await;
     commits_on_condition(store).await;
     keeps_within_limits(store).await;
@@ -157,6 +159,51 @@ async fn serves_many_at_once(store: &dyn Store) {
     assert!(store.instances(None, 100).await.unwrap().is_empty());
 }
 
+/// What is due at once comes before what is due by the clock, each one once however small the pages are, and no longer
+/// than it is due.
+async fn finds_what_is_unfinished_page_by_page(store: &dyn Store) {
+    let now = Utc::now();
+    let mut gone = Vec::new();
+    for (name, due) in [
+        ("b-at-once", AT_ONCE),
+        ("a-by-the-clock", now - TimeDelta::seconds(1)),
+        ("c-at-once", AT_ONCE),
+        ("d-finished", AT_ONCE),
+    ] {
+        let mut record = an_instance(name);
+        record.due = Some(due);
+        store.commit(vec![put(&record)]).await.unwrap();
+        let mut binding = a_binding(&record.instance, &Consumer::App(name.parse().unwrap()));
+        binding.due = Some(due);
+        store.commit(vec![put_binding(&binding)]).await.unwrap();
+        gone.push(delete(&record.instance));
+    }
+    let mut finished = read(store, "d-finished").await;
+    finished.due = None;
+    let consumer = Consumer::App("d-finished".parse().unwrap());
+    let mut unbound = store.binding(&finished.instance.id, &consumer).await.unwrap().unwrap();
+    unbound.due = None;
+    store.commit(vec![put(&finished), put_binding(&unbound)]).await.unwrap();
+
+    let (mut instances, mut seen) = (Vec::new(), None);
+    while let Some(next) = store.due_instances(now, seen.as_ref(), 1).await.unwrap().pop() {
+        instances.push(next.instance.name.to_string());
+        seen = Some(next);
+    }
+    let (mut bindings, mut seen) = (Vec::new(), None);
+    while let Some(next) = store.due_bindings(now, seen.as_ref(), 1).await.unwrap().pop() {
+        bindings.push(next.instance_name.to_string());
+        seen = Some(next);
+    }
+    // Bindings that are due at the same moment are in the order of their instances' identifiers, which are random.
+    bindings[..2].sort_unstable();
+    let wanted = ["b-at-once", "c-at-once", "a-by-the-clock"];
+    assert_eq!((instances, bindings), (wanted.map(String::from).to_vec(), wanted.map(String::from).to_vec()));
+    store.commit(gone).await.unwrap();
+    assert!(store.due_instances(now, None, 9).await.unwrap().is_empty());
+    assert!(store.due_bindings(now, None, 9).await.unwrap().is_empty());
+}
+
 async fn finds_what_is_due(store: &dyn Store) {
     let now = Utc::now();
     let mut ids = Vec::new();
@@ -171,15 +218,18 @@ async fn finds_what_is_due(store: &dyn Store) {
     binding.due = Some(now);
     store.commit(vec![put_binding(&binding)]).await.unwrap();
 
-    let names = async |skip, limit| {
-        let due = store.due_instances(now, skip, limit).await.unwrap();
+    let names = async |after: Option<&InstanceRecord>, limit| {
+        let due = store.due_instances(now, after, limit).await.unwrap();
         due.into_iter().map(|record| record.instance.name.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(names(0, 10).await, ["due-early", "due-late"]);
-    assert_eq!((names(0, 1).await, names(1, 9).await), (vec!["due-early".to_owned()], vec!["due-late".to_owned()]));
-    let due = store.due_bindings(now + TimeDelta::seconds(1), 0, 10).await.unwrap();
+    assert_eq!(names(None, 10).await, ["due-early", "due-late"]);
+    let first = store.due_instances(now, None, 1).await.unwrap().remove(0);
+    assert_eq!(first.instance.name.as_str(), "due-early");
+    assert_eq!(names(Some(&first), 9).await, ["due-late"]);
+    let due = store.due_bindings(now + TimeDelta::seconds(1), None, 10).await.unwrap();
     assert_eq!((due.len(), due[0].due.is_some(), due[0].revision), (1, true, 1));
-    assert!(store.due_bindings(now - TimeDelta::seconds(1), 0, 10).await.unwrap().is_empty());
+    assert!(store.due_bindings(now + TimeDelta::seconds(1), Some(&due[0]), 10).await.unwrap().is_empty());
+    assert!(store.due_bindings(now - TimeDelta::seconds(1), None, 10).await.unwrap().is_empty());
 
     let page = store.instances(Some(&"due-early".parse().unwrap()), 1).await.unwrap();
     assert_eq!(page[0].instance.name.as_str(), "due-late");
@@ -318,7 +368,7 @@ pub(crate) fn an_instance(name: &str) -> InstanceRecord {
     InstanceRecord::new(instance, operation)
 }
 
-fn a_binding(instance: &Instance, consumer: &Consumer) -> BindingRecord {
+pub(super) fn a_binding(instance: &Instance, consumer: &Consumer) -> BindingRecord {
     let whose = Some(consumer.clone());
     let operation = Operation::begin(OperationKind::Bind, instance.name.clone(), whose, Actor::default());
     BindingRecord::new(instance, Binding::new(consumer.clone()), operation)

@@ -149,15 +149,18 @@ fn next_revision(stored: i64, replaces: i64, what: &str) -> Result<i64, StoreErr
 }
 
 /// Those of `all` that are due, the longest due first.
-fn due<'a, T: Clone + 'a>(
+fn due<'a, K: Ord, T: Clone + 'a>(
     all: impl Iterator<Item = &'a T>,
-    due_of: impl Fn(&T) -> Option<DateTime<Utc>>,
+    place: impl Fn(&T) -> Option<(DateTime<Utc>, K)>,
     now: DateTime<Utc>,
+    after: Option<&T>,
+    limit: usize,
 ) -> Vec<T> {
-    let mut due: Vec<_> =
-        all.filter_map(|record| Some((due_of(record)?, record))).filter(|(at, _)| *at <= now).collect();
-    due.sort_by_key(|(at, _)| *at);
-    due.into_iter().map(|(_, record)| record.clone()).collect()
+    let after = after.and_then(&place);
+    let mut due: Vec<_> = all.filter_map(|record| Some((place(record)?, record))).collect();
+    due.retain(|(place, _)| place.0 <= now && after.as_ref().is_none_or(|after| place > after));
+    due.sort_by(|(one, _), (other, _)| one.cmp(other));
+    due.into_iter().take(limit).map(|(_, record)| record.clone()).collect()
 }
 
 #[async_trait]
@@ -193,21 +196,21 @@ impl Store for MemoryStore {
     async fn due_instances(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&InstanceRecord>,
         limit: usize,
     ) -> Result<Vec<InstanceRecord>, StoreError> {
-        let due = due(self.tables().instances.values(), |record| record.due, now);
-        Ok(due.into_iter().skip(skip).take(limit).collect())
+        let place = |record: &InstanceRecord| Some((record.due?, record.instance.name.clone()));
+        Ok(due(self.tables().instances.values(), place, now, after, limit))
     }
 
     async fn due_bindings(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&BindingRecord>,
         limit: usize,
     ) -> Result<Vec<BindingRecord>, StoreError> {
-        let due = due(self.tables().bindings.values(), |record| record.due, now);
-        Ok(due.into_iter().skip(skip).take(limit).collect())
+        let place = |record: &BindingRecord| Some((record.due?, (record.instance.clone(), record.consumer().clone())));
+        Ok(due(self.tables().bindings.values(), place, now, after, limit))
     }
 
     async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError> {

@@ -54,19 +54,20 @@ pub(crate) trait Store: Send + Sync {
     /// An instance's bindings, by consumer.
     async fn bindings(&self, instance: &OpaqueId) -> Result<Vec<BindingRecord>, StoreError>;
 
-    /// Up to `limit` instances that are due at `now`, the longest due first, leaving out the first `skip`.
+    /// Up to `limit` instances that are due at `now`, the longest due first, from the one after `after` on: the last
+    /// one that was seen. Those that are due at the same moment are in the order of their keys.
     async fn due_instances(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&InstanceRecord>,
         limit: usize,
     ) -> Result<Vec<InstanceRecord>, StoreError>;
 
-    /// Up to `limit` bindings that are due at `now`, the longest due first, leaving out the first `skip`.
+    /// Up to `limit` bindings that are due at `now`, as [`due_instances`](Self::due_instances).
     async fn due_bindings(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&BindingRecord>,
         limit: usize,
     ) -> Result<Vec<BindingRecord>, StoreError>;
 

@@ -319,26 +319,34 @@ impl Store for PostgresStore {
     async fn due_instances(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&InstanceRecord>,
         limit: usize,
     ) -> Result<Vec<InstanceRecord>, StoreError> {
-        let query =
-            sqlx::query("SELECT id, due, revision, body FROM instance WHERE due <= $1 ORDER BY due LIMIT $2 OFFSET $3");
-        let query = query.bind(now).bind(as_limit(limit)).bind(as_limit(skip));
+        let query = sqlx::query(
+            "SELECT id, due, revision, body FROM instance \
+             WHERE due <= $1 AND ($2::timestamptz IS NULL OR (due, name) > ($2, $3)) ORDER BY due, name LIMIT $4",
+        );
+        let name = after.map(|record| record.instance.name.as_str());
+        let query = query.bind(now).bind(after.and_then(|record| record.due)).bind(name).bind(as_limit(limit));
         timely(query.fetch_all(&self.pool)).await?.iter().map(|row| self.open_instance(row)).collect()
     }
 
     async fn due_bindings(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&BindingRecord>,
         limit: usize,
     ) -> Result<Vec<BindingRecord>, StoreError> {
         let query = sqlx::query(
             "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
-             WHERE due <= $1 ORDER BY due LIMIT $2 OFFSET $3",
+             WHERE due <= $1 \
+               AND ($2::timestamptz IS NULL OR (due, instance_id, kind, consumer) > ($2, $3, $4, $5)) \
+             ORDER BY due, instance_id, kind, consumer LIMIT $6",
         );
-        let query = query.bind(now).bind(as_limit(limit)).bind(as_limit(skip));
+        let instance = after.map(|record| record.instance.as_str());
+        let (kind, consumer) = after.map(|record| consumer_key(record.consumer())).unzip();
+        let query = query.bind(now).bind(after.and_then(|record| record.due)).bind(instance).bind(kind).bind(consumer);
+        let query = query.bind(as_limit(limit));
         timely(query.fetch_all(&self.pool)).await?.iter().map(|row| self.open_binding(row)).collect()
     }
 

@@ -149,19 +149,19 @@ impl Store for Troubled {
     async fn due_instances(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&InstanceRecord>,
         limit: usize,
     ) -> Result<Vec<InstanceRecord>, StoreError> {
-        self.there()?.due_instances(now, skip, limit).await
+        self.there()?.due_instances(now, after, limit).await
     }
 
     async fn due_bindings(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&BindingRecord>,
         limit: usize,
     ) -> Result<Vec<BindingRecord>, StoreError> {
-        self.there()?.due_bindings(now, skip, limit).await
+        self.there()?.due_bindings(now, after, limit).await
     }
 
     async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError> {

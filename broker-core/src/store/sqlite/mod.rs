@@ -11,6 +11,7 @@
 mod cache;
 mod read;
 mod rows;
+mod unfinished;
 mod writer;
 
 use std::{
@@ -23,12 +24,11 @@ use std::{
 use async_trait::async_trait;
 use cache::{CACHE_BYTES, Records};
 use chrono::{DateTime, Utc};
-use read::{
-    BINDINGS_DUE, BINDINGS_OF, INSTANCES_DUE, INSTANCES_PAGE, Readers, as_limit, list, sealed_binding, sealed_instance,
-};
-use rows::RowWrite;
+use read::{BINDINGS_OF, Due, INSTANCES_PAGE, Readers, as_limit, list, sealed_binding, sealed_instance};
+use rows::{RowWrite, consumer_from, millis};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::{mpsc, oneshot};
+use unfinished::{Unfinished, is_at_once};
 use writer::{Answer, BATCH, Request, Writer};
 
 use super::{Counts, Living, Store, StoreError, Write, consumer_key};
@@ -42,13 +42,17 @@ const BUSY: Duration = Duration::from_secs(10);
 /// What the row that proves the key says.
 const PROOF: &[u8] = b"this key opens these records";
 /// The tables, step by step. A step that was released is never changed.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/sqlite/0001_records.sql"), include_str!("../migrations/sqlite/0002_places.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/sqlite/0001_records.sql"),
+    include_str!("../migrations/sqlite/0002_places.sql"),
+    include_str!("../migrations/sqlite/0003_due.sql"),
+];
 
 /// Records in a SQLite file, sealed.
 pub(crate) struct SqliteStore {
     key: SealingKey,
     cache: Arc<Records>,
+    unfinished: Arc<Unfinished>,
     writer: mpsc::Sender<Request>,
     readers: Arc<Readers>,
 }
@@ -86,13 +90,13 @@ impl SqliteStore {
         cache: Records,
         connect: fn(&Path) -> Result<Connection, StoreError>,
     ) -> Result<Self, StoreError> {
-        let cache = Arc::new(cache);
+        let (cache, unfinished) = (Arc::new(cache), Arc::new(Unfinished::default()));
         let (writer, requests) = mpsc::channel(4 * BATCH);
-        let writing = Writer { connection, key: key.clone(), cache: cache.clone() };
+        let writing = Writer { connection, key: key.clone(), cache: cache.clone(), unfinished: unfinished.clone() };
         let thread = thread::Builder::new().name("broker-records".to_owned());
         thread.spawn(move || writing.run(requests)).map_err(|cause| StoreError::Failed(cause.into()))?;
         let readers = Arc::new(Readers { path: path.to_owned(), connect, idle: Mutex::default() });
-        Ok(Self { key, cache, writer, readers })
+        Ok(Self { key, cache, unfinished, writer, readers })
     }
 
     fn seal(&self, write: Write) -> Result<RowWrite, StoreError> {
@@ -126,6 +130,19 @@ impl SqliteStore {
         let gone = || StoreError::Failed("the thread that writes records has ended".into());
         self.writer.send(request(answer)).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
+    }
+
+    /// The names of what is due at once, unless whoever reads on has come past that.
+    async fn at_once<K>(
+        &self,
+        after: Option<&(Option<DateTime<Utc>>, K)>,
+        names: impl FnOnce(&Unfinished, Option<&K>) -> Vec<K>,
+    ) -> Result<Vec<K>, StoreError> {
+        if after.is_some_and(|(due, _)| !is_at_once(*due)) {
+            return Ok(Vec::new());
+        }
+        self.unfinished.know(|| self.read(|connection, _| unfinished::look(connection))).await?;
+        Ok(names(&self.unfinished, after.map(|(_, key)| key)))
     }
 
     /// Reads on a connection of its own.
@@ -255,27 +272,25 @@ impl Store for SqliteStore {
     async fn due_instances(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&InstanceRecord>,
         limit: usize,
     ) -> Result<Vec<InstanceRecord>, StoreError> {
-        self.read(move |connection, key| {
-            let parameters = params![now.timestamp_millis(), as_limit(limit), as_limit(skip)];
-            list(connection, key, INSTANCES_DUE, parameters, sealed_instance)
-        })
-        .await
+        let after = after.map(|record| (record.due, record.instance.name.clone()));
+        let at_once = self.at_once(after.as_ref(), Unfinished::instances).await?;
+        let due = Due { by: now, at_once, after, limit };
+        self.read(move |connection, key| read::due_instances(connection, key, &due)).await
     }
 
     async fn due_bindings(
         &self,
         now: DateTime<Utc>,
-        skip: usize,
+        after: Option<&BindingRecord>,
         limit: usize,
     ) -> Result<Vec<BindingRecord>, StoreError> {
-        self.read(move |connection, key| {
-            let parameters = params![now.timestamp_millis(), as_limit(limit), as_limit(skip)];
-            list(connection, key, BINDINGS_DUE, parameters, sealed_binding)
-        })
-        .await
+        let after = after.map(|record| (record.due, (record.instance.clone(), record.consumer().clone())));
+        let at_once = self.at_once(after.as_ref(), Unfinished::bindings).await?;
+        let due = Due { by: now, at_once, after, limit };
+        self.read(move |connection, key| read::due_bindings(connection, key, &due)).await
     }
 
     async fn operations(&self, instance: &InstanceName, limit: usize) -> Result<Vec<Operation>, StoreError> {
@@ -324,7 +339,7 @@ impl From<rusqlite::Error> for StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::contract;
+    use crate::{lifecycle::AT_ONCE, store::contract};
 
     fn put(record: &InstanceRecord) -> Vec<Write> {
         vec![Write::PutInstance(Box::new(record.clone()))]
@@ -350,6 +365,82 @@ mod tests {
         let again = SqliteStore::open(&path, key).await.unwrap();
 
         assert_eq!(again.instances(None, 10).await.unwrap()[0].instance.id, record.instance.id);
+    }
+
+    /// The names of instances that are due by now, and how many bindings are.
+    async fn due(store: &SqliteStore) -> (Vec<String>, usize) {
+        let instances = store.due_instances(Utc::now(), None, 10).await.unwrap();
+        let bindings = store.due_bindings(Utc::now(), None, 10).await.unwrap();
+        (instances.into_iter().map(|record| record.instance.name.to_string()).collect(), bindings.len())
+    }
+
+    fn at_once(name: &str) -> Vec<Write> {
+        let mut record = contract::an_instance(name);
+        record.due = Some(AT_ONCE);
+        let mut binding = contract::a_binding(&record.instance, &Consumer::App("web".parse().unwrap()));
+        binding.due = Some(AT_ONCE);
+        vec![Write::PutInstance(Box::new(record)), Write::PutBinding(Box::new(binding))]
+    }
+
+    #[tokio::test] // SPEC L-3
+    async fn what_is_unfinished_is_found_again_after_a_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = (folder.path().join("state.db"), SealingKey::generate());
+        let store = SqliteStore::open(&path, key.clone()).await.unwrap();
+        store.commit(at_once("unfinished")).await.unwrap();
+        store.commit(put(&contract::an_instance("finished"))).await.unwrap();
+        let mut made_by_platform = contract::an_instance("elsewhere");
+        made_by_platform.instance.name = InstanceName::made_by_platform("1b5c0bd4").unwrap();
+        made_by_platform.due = Some(AT_ONCE);
+        store.commit(put(&made_by_platform)).await.unwrap();
+
+        let again = SqliteStore::open(&path, key).await.unwrap();
+
+        again.commit(at_once("begun-since")).await.unwrap();
+        let wanted = ["1b5c0bd4", "begun-since", "unfinished"].map(String::from).to_vec();
+        assert_eq!(due(&again).await, (wanted, 2));
+    }
+
+    #[tokio::test] // SPEC L-12
+    async fn what_is_unfinished_is_found_when_nobody_knows_what_a_commit_came_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let store = SqliteStore::open(&path, SealingKey::generate()).await.unwrap();
+        store.commit(at_once("known")).await.unwrap();
+        assert_eq!(due(&store).await.1, 1);
+        // As a commit whose failure came after it was on disk.
+        let write = "UPDATE instance SET due = 0 WHERE name = 'unknown'";
+        store.commit(put(&contract::an_instance("unknown"))).await.unwrap();
+        Connection::open(&path).unwrap().execute(write, []).unwrap();
+        assert_eq!(due(&store).await.0, ["known"]);
+
+        let rename = |from: &str, to: &str| {
+            Connection::open(&path).unwrap().execute(&format!("ALTER TABLE {from} RENAME TO {to}"), []).unwrap()
+        };
+        rename("binding", "elsewhere");
+        store
+            .commit(vec![Write::DeleteBinding(OpaqueId::generate(), Consumer::App("web".parse().unwrap()))])
+            .await
+            .unwrap_err();
+        rename("elsewhere", "binding");
+
+        assert_eq!(due(&store).await, (vec!["known".to_owned(), "unknown".to_owned()], 1));
+    }
+
+    #[tokio::test] // SPEC L-3
+    async fn what_is_due_by_the_clock_is_looked_up_in_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        drop(SqliteStore::open(&path, SealingKey::generate()).await.unwrap());
+        let connection = Connection::open(&path).unwrap();
+
+        for (query, index) in [(read::INSTANCES_DUE, "instance_due"), (read::BINDINGS_DUE, "binding_due")] {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+            let unbound = vec![rusqlite::types::Null; plan.parameter_count()];
+            let steps = plan.query_map(rusqlite::params_from_iter(unbound), |row| row.get::<_, String>(3)).unwrap();
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            assert!(matches!(&steps[..], [only] if only.contains(&format!("USING INDEX {index}"))), "{steps:?}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)] // SPEC S-1

@@ -6,11 +6,15 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 
-use super::{super::StoreError, about_binding, about_instance};
+use super::{
+    super::{StoreError, consumer_key},
+    about_binding, about_instance, millis,
+    unfinished::BindingKey,
+};
 use crate::{
-    SealingKey,
+    InstanceName, SealingKey,
     lifecycle::records::{BindingRecord, InstanceRecord},
 };
 
@@ -87,12 +91,14 @@ impl Readers {
 
 pub(super) const INSTANCES_PAGE: &str =
     "SELECT id, due, revision, body FROM instance WHERE name > ? ORDER BY name LIMIT ?";
-pub(super) const INSTANCES_DUE: &str =
-    "SELECT id, due, revision, body FROM instance WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?";
 pub(super) const BINDINGS_OF: &str = "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
     WHERE instance_id = ? ORDER BY kind, consumer";
+pub(super) const INSTANCES_DUE: &str = "SELECT id, due, revision, body FROM instance \
+    WHERE due > 0 AND due <= ? AND (due, name) > (?, ?) ORDER BY due, name LIMIT ?";
+
 pub(super) const BINDINGS_DUE: &str = "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
-    WHERE due <= ? ORDER BY due LIMIT ? OFFSET ?";
+    WHERE due > 0 AND due <= ? AND (due, instance_id, kind, consumer) > (?, ?, ?, ?) \
+    ORDER BY due, instance_id, kind, consumer LIMIT ?";
 
 pub(super) fn list<T: Opened>(
     connection: &Connection,
@@ -104,6 +110,70 @@ pub(super) fn list<T: Opened>(
     let mut query = connection.prepare_cached(query)?;
     let rows = query.query_map(parameters, sealed)?;
     rows.map(|row| row?.open(key)).collect()
+}
+
+/// What is due by a moment, from the place on where the reader is: first those of `at_once` that still are, then what
+/// the index has.
+pub(super) struct Due<K> {
+    pub(super) by: DateTime<Utc>,
+    pub(super) at_once: Vec<K>,
+    /// The last one that was seen, and when that was due.
+    pub(super) after: Option<(Option<DateTime<Utc>>, K)>,
+    pub(super) limit: usize,
+}
+
+impl<K> Due<K> {
+    fn moment(&self) -> i64 {
+        self.after.as_ref().and_then(|(due, _)| millis(*due)).unwrap_or(0)
+    }
+
+    fn place(&self) -> Option<&K> {
+        self.after.as_ref().map(|(_, key)| key)
+    }
+
+    fn unfinished<T>(&self, read: impl Fn(&K) -> Result<Vec<T>, StoreError>) -> Result<Vec<T>, StoreError> {
+        let mut found = Vec::new();
+        for key in &self.at_once {
+            if found.len() == self.limit {
+                break;
+            }
+            found.extend(read(key)?);
+        }
+        Ok(found)
+    }
+}
+
+pub(super) fn due_instances(
+    connection: &Connection,
+    key: &SealingKey,
+    due: &Due<InstanceName>,
+) -> Result<Vec<InstanceRecord>, StoreError> {
+    const ONE: &str = "SELECT id, due, revision, body FROM instance WHERE name = ? AND due <= 0";
+    let mut found = due.unfinished(|name| list(connection, key, ONE, [name.as_str()], sealed_instance))?;
+    let name = due.place().map_or("", InstanceName::as_str);
+    let rest = as_limit(due.limit - found.len());
+    let parameters = params![due.by.timestamp_millis(), due.moment(), name, rest];
+    found.extend(list(connection, key, INSTANCES_DUE, parameters, sealed_instance)?);
+    Ok(found)
+}
+
+pub(super) fn due_bindings(
+    connection: &Connection,
+    key: &SealingKey,
+    due: &Due<BindingKey>,
+) -> Result<Vec<BindingRecord>, StoreError> {
+    const ONE: &str = "SELECT instance_id, kind, consumer, due, revision, body FROM binding \
+        WHERE instance_id = ? AND kind = ? AND consumer = ? AND due <= 0";
+    let mut found = due.unfinished(|(instance, consumer)| {
+        let (kind, name) = consumer_key(consumer);
+        list(connection, key, ONE, [instance.as_str(), kind, name], sealed_binding)
+    })?;
+    let place = due.place().map(|(instance, consumer)| (instance.as_str(), consumer_key(consumer)));
+    let (instance, (kind, name)) = place.unwrap_or_default();
+    let rest = as_limit(due.limit - found.len());
+    let parameters = params![due.by.timestamp_millis(), due.moment(), instance, kind, name, rest];
+    found.extend(list(connection, key, BINDINGS_DUE, parameters, sealed_binding)?);
+    Ok(found)
 }
 
 pub(super) fn as_limit(count: usize) -> i64 {

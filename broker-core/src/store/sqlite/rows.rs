@@ -182,7 +182,7 @@ fn one_row(affected: usize, what: impl FnOnce() -> String) -> Result<(), StoreEr
     if affected == 1 { Ok(()) } else { Err(StoreError::Conflict(what())) }
 }
 
-fn consumer_from(kind: &str, name: String) -> Option<Consumer> {
+pub(super) fn consumer_from(kind: &str, name: String) -> Option<Consumer> {
     match kind {
         "app" => name.parse().ok().map(Consumer::App),
         "job" => name.parse().ok().map(Consumer::Job),
@@ -190,6 +190,6 @@ fn consumer_from(kind: &str, name: String) -> Option<Consumer> {
     }
 }
 
-fn millis(moment: Option<DateTime<Utc>>) -> Option<i64> {
+pub(super) fn millis(moment: Option<DateTime<Utc>>) -> Option<i64> {
     moment.map(|moment| moment.timestamp_millis())
 }

@@ -18,6 +18,7 @@ use super::{
     cache::{Kept, Records},
     read::{as_limit, sealed_binding, sealed_instance},
     rows::{Freed, RowWrite, apply_commit},
+    unfinished::Unfinished,
 };
 use crate::{
     Consumer, InstanceName, OpaqueId, SealingKey,
@@ -44,6 +45,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) key: SealingKey,
     pub(super) cache: Arc<Records>,
+    pub(super) unfinished: Arc<Unfinished>,
 }
 
 /// A commit that waits for its batch.
@@ -87,6 +89,7 @@ impl Writer {
             Err(error) => {
                 // It may have been done all the same: what is there now is read from the file.
                 self.cache.clear();
+                self.unfinished.doubt();
                 let text = error.to_string();
                 for (_, answer) in batch {
                     let _ = answer.send(Err(StoreError::Failed(text.clone().into())));
@@ -106,26 +109,32 @@ impl Writer {
         })
     }
 
-    /// Takes what was committed into the cache.
+    /// Takes what was committed into what is known without the file.
     fn note(&self, rows: &[RowWrite], freed: Freed) {
         for name in freed.instances {
             self.cache.instances.remove(&name);
+            self.unfinished.note_instance(&name, None);
         }
         for key in freed.bindings {
             self.cache.bindings.remove(&key);
+            self.unfinished.note_binding(&key, None);
         }
         for row in rows {
             match row {
                 RowWrite::Instance { record, body } => {
                     let name = record.instance.name.clone();
+                    self.unfinished.note_instance(&name, record.due);
                     self.cache.instances.insert(name, Kept { record: Some(record.clone()), bytes: body.len() });
                 }
                 RowWrite::Binding { record, body } => {
                     let key = (record.instance.clone(), record.consumer().clone());
+                    self.unfinished.note_binding(&key, record.due);
                     self.cache.bindings.insert(key, Kept { record: Some(record.clone()), bytes: body.len() });
                 }
                 RowWrite::NoBinding(instance, consumer) => {
-                    self.cache.bindings.remove(&(instance.clone(), consumer.clone()));
+                    let key = (instance.clone(), consumer.clone());
+                    self.unfinished.note_binding(&key, None);
+                    self.cache.bindings.remove(&key);
                 }
                 RowWrite::NoInstance(..)
                 | RowWrite::Ready(..)
