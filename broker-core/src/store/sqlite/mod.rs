@@ -45,7 +45,7 @@ const PROOF: &[u8] = b"this key opens these records";
 const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/sqlite/0001_records.sql"),
     include_str!("../migrations/sqlite/0002_places.sql"),
-    include_str!("../migrations/sqlite/0003_due.sql"),
+    include_str!("../migrations/sqlite/0003_rows.sql"),
 ];
 
 /// Records in a SQLite file, sealed.
@@ -168,8 +168,9 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // With every commit, its write-ahead log is on the disk itself.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // In pages and KiB: the log is folded into the tables less often, and more of them is at hand.
-    connection.pragma_update(None, "wal_autocheckpoint", 8000)?;
+    // In pages and KiB. A log that is folded into the tables seldom takes more commits that make its file longer, and
+    // those take longer to sync.
+    connection.pragma_update(None, "wal_autocheckpoint", 2000)?;
     connection.pragma_update(None, "cache_size", -8192)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
