@@ -74,7 +74,7 @@ const IDLE_READERS: usize = 4;
 impl Readers {
     pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let idle = self.idle().pop();
-        let connection = idle.map_or_else(|| (self.connect)(&self.path), Ok)?;
+        let connection = idle.map_or_else(|| self.open(), Ok)?;
         let outcome = read(&connection)?;
         // One that failed is not used again.
         let mut idle = self.idle();
@@ -82,6 +82,13 @@ impl Readers {
             idle.push(connection);
         }
         Ok(outcome)
+    }
+
+    fn open(&self) -> Result<Connection, StoreError> {
+        let connection = (self.connect)(&self.path)?;
+        // In KiB: lists go through the pages once, to keep many of them would be of no use.
+        connection.pragma_update(None, "cache_size", -1024)?;
+        Ok(connection)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
