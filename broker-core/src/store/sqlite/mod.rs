@@ -56,6 +56,7 @@ pub(crate) struct SqliteStore {
     writer: mpsc::Sender<Request>,
     readers: Arc<Readers>,
 }
+
 impl SqliteStore {
     /// Opens or makes the database, brings its tables up to date and proves that the key fits.
     pub(crate) async fn open(path: &Path, key: SealingKey) -> Result<Self, StoreError> {
@@ -228,6 +229,7 @@ pub(super) fn about_instance(id: &str) -> String {
 pub(super) fn about_binding(instance: &str, kind: &str, consumer: &str) -> String {
     format!("binding/{instance}/{kind}/{consumer}")
 }
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! Rows as they are read, on connections of their own.
+//! Rows as they are read, and the connections that lists are read by.
 
 use std::{
     path::{Path, PathBuf},
@@ -61,6 +61,7 @@ impl Sealed {
         Ok(record.beside(self.due.and_then(DateTime::from_timestamp_millis), self.revision))
     }
 }
+
 /// Connections for lists, opened when they are wanted.
 pub(super) struct Readers {
     pub(super) path: PathBuf,

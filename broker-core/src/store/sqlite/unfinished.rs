@@ -60,8 +60,8 @@ impl Unfinished {
 
     /// It is unknown what a commit came to.
     pub(super) fn doubt(&self) {
-        let doubts = self.names().doubts + 1;
-        *self.names() = Names { doubts, ..Names::default() };
+        let mut names = self.names();
+        *names = Names { doubts: names.doubts + 1, ..Names::default() };
     }
 
     /// All instances after one, and all bindings after one, in the order of their keys.

@@ -40,6 +40,7 @@ pub(super) enum Request {
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
 /// The thread that writes.
 pub(super) struct Writer {
     pub(super) connection: Connection,
