@@ -14,6 +14,7 @@
 //! The rules of the wire are in `SPEC.md`; documentation cites them by number, as in (SPEC I-2).
 
 #[cfg(feature = "server")]
+mod actor;
 mod author;
 #[cfg(feature = "server")]
 mod author_metrics;
@@ -69,6 +70,7 @@ mod whereabouts;
 )]
 mod wire;
 
+pub use actor::Actor;
 /// The version of axum that [`Routes`] takes handlers of.
 #[cfg(feature = "server")]
 pub use axum;
