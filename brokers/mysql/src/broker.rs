@@ -23,7 +23,7 @@ use crate::{
     operations,
     plans::{CHARACTER_SET, Dedicated, Kind, Offer, Plans, READ_ONLY},
     server::Installed,
-    servers::{Server, Servers, is_dedicated, notes_of},
+    servers::{Server, Servers, examine, is_dedicated, notes_of},
     tenant::{Access, Account, Charset, Database, Limits},
 };
 
@@ -78,10 +78,13 @@ impl MysqlBroker {
     /// Looks at the programs or the server that the configuration names; nothing is started or changed.
     pub async fn check(config: &Config, findings: &mut Findings) {
         match config.shared_url().and_then(|url| url.map(|url| link::at_url(&url)).transpose()) {
-            Ok(Some(opts)) => {
-                let server = format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port());
-                findings.add_result("server", Server::given(&opts, config).await.map(|_| server));
-            }
+            Ok(Some(opts)) => match examine(&Link::new(opts.clone()), &opts).await {
+                Ok(doubts) if doubts.is_empty() => {
+                    findings.found("server", format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()));
+                }
+                Ok(doubts) => doubts.iter().for_each(|doubt| findings.warning("server", doubt)),
+                Err(problem) => findings.problem("server", format!("{problem:#}")),
+            },
             Ok(None) => {
                 findings.found("server", "the broker starts one");
                 findings.add_result("mariadbd", Installed::find(config).map(|_| &config.mariadbd));
@@ -90,7 +93,10 @@ impl MysqlBroker {
         }
         match Copier::find(config) {
             Ok(_) => findings.found("mariadb-dump", &config.mariadb_dump),
-            Err(missing) => findings.found("mariadb-dump", format!("no moves between plans: {missing:#}")),
+            Err(missing) if config.backups.backups.is_some() => {
+                findings.problem("mariadb-dump", format!("there can be no backups: {missing:#}"));
+            }
+            Err(missing) => findings.warning("mariadb-dump", format!("no moves between plans: {missing:#}")),
         }
         let addresses = addresses_of(&config.advertise_host, &config.bind).await;
         let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);

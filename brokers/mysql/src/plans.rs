@@ -23,7 +23,7 @@ pub(crate) struct Offer {
     pub(crate) name: PlanName,
     description: String,
     pub(crate) kind: Kind,
-    at_most: Option<u32>,
+    pub(crate) at_most: Option<u32>,
     at_most_per_team: Option<u32>,
     /// What each binding may use.
     pub(crate) limits: Limits,
@@ -76,13 +76,17 @@ impl Plans {
             Some(file) => read(file, config)?,
             None => usual(config),
         };
-        let starts_servers = !config.has_shared_url() || plans.0.iter().any(|offer| !offer.kind.is_shared());
         anyhow::ensure!(
-            !(config.require_tls && starts_servers),
+            !(config.require_tls && plans.starts_servers(config)),
             "the broker's own server has no TLS: leave --require-tls out, or give a server that has it with \
              --shared-url, and have no dedicated plans"
         );
         Ok(plans)
+    }
+
+    /// Whether the broker starts any server itself.
+    pub(crate) fn starts_servers(&self, config: &Config) -> bool {
+        !config.has_shared_url() || self.0.iter().any(|offer| !offer.kind.is_shared())
     }
 
     pub(crate) fn all(&self) -> &[Offer] {

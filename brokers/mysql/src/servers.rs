@@ -53,11 +53,16 @@ pub(crate) enum Server {
 impl Servers {
     pub(crate) async fn start(config: &Config, plans: &Plans) -> anyhow::Result<Self> {
         let given = match config.shared_url()? {
-            Some(url) => Some(Server::given(&link::at_url(&url)?, config).await?),
+            Some(url) => {
+                let opts = link::at_url(&url)?;
+                for doubt in examine(&Link::new(opts.clone()), &opts).await? {
+                    warn!("{doubt}");
+                }
+                Some(Server::given(&opts, config))
+            }
             None => None,
         };
-        let starts_some = given.is_none() || plans.all().iter().any(|offer| !offer.kind.is_shared());
-        let own = if starts_some { Some(Arc::new(Own::start(config).await?)) } else { None };
+        let own = if plans.starts_servers(config) { Some(Arc::new(Own::start(config).await?)) } else { None };
         let shared = match (given, &own) {
             (Some(given), _) => given,
             (None, Some(own)) => Server::own_shared(own, config)?,
@@ -126,13 +131,9 @@ fn server_id(instance: &Instance) -> Result<ServerId> {
 }
 
 impl Server {
-    pub(crate) async fn given(opts: &Opts, config: &Config) -> anyhow::Result<Self> {
-        let link = Link::new(opts.clone());
-        examine(&link, opts).await?;
-        let host = opts.ip_or_hostname();
-        let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        let host = if loopback { config.advertise_host.clone() } else { host.to_owned() };
-        Ok(Self::Given { link: Arc::new(link), address: (host, opts.tcp_port()) })
+    fn given(opts: &Opts, config: &Config) -> Self {
+        let host = if is_this_machine(opts) { &config.advertise_host } else { opts.ip_or_hostname() };
+        Self::Given { link: Arc::new(Link::new(opts.clone())), address: (host.to_owned(), opts.tcp_port()) }
     }
 
     fn own_shared(own: &Arc<Own>, config: &Config) -> anyhow::Result<Self> {
@@ -213,19 +214,8 @@ pub(crate) struct Own {
 impl Own {
     async fn start(config: &Config) -> anyhow::Result<Self> {
         let installed = Installed::find(config)?;
-        let containers = Containers {
-            engine: config.docker.clone(),
-            build_network: config.build_network.clone(),
-            ..Containers::new("mysql")
-        };
-        let hosting = Hosting {
-            root: config.servers_dir.clone(),
-            ports: config.ports.clone(),
-            addresses: addresses_of(&config.advertise_host, &config.bind).await?,
-            run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
-            containers: Some(containers),
-        };
-        let host = Host::open(hosting).await?;
+        let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
+        let host = Host::open(hosting(config, addresses)).await?;
         Ok(Self { host, installed, advertise_host: config.advertise_host.clone(), links: Mutex::default() })
     }
 
@@ -242,8 +232,30 @@ impl Own {
     }
 }
 
-/// Looks whether the broker can work on a server given by URL.
-async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<()> {
+/// Where and how the broker's own servers run.
+pub(crate) fn hosting(config: &Config, addresses: Vec<IpAddr>) -> Hosting {
+    let containers = Containers {
+        engine: config.docker.clone(),
+        build_network: config.build_network.clone(),
+        ..Containers::new("mysql")
+    };
+    Hosting {
+        root: config.servers_dir.clone(),
+        ports: config.ports.clone(),
+        addresses,
+        run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
+        containers: Some(containers),
+    }
+}
+
+/// Whether a given server's host is this machine itself.
+pub(crate) fn is_this_machine(opts: &Opts) -> bool {
+    let host = opts.ip_or_hostname();
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Looks whether the broker can work on a server given by URL. What is doubtful and lets it start is returned.
+pub(crate) async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<Vec<String>> {
     let server = format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port());
     let asked = match link.dialect().await {
         Ok(_) => link.accounts().await,
@@ -263,12 +275,9 @@ async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<()> {
             });
         }
         Err(down) => {
-            warn!("the server {server} does not answer, calls will fail until it does: {down}");
-            return Ok(());
+            return Ok(vec![format!("the server {server} does not answer, calls will fail until it does: {down}")]);
         }
     }
-    for weakness in link.weaknesses().await? {
-        warn!("on the server {server} {weakness}");
-    }
-    Ok(())
+    let weaknesses = link.weaknesses().await?;
+    Ok(weaknesses.into_iter().map(|weakness| format!("on the server {server} {weakness}")).collect())
 }

@@ -148,8 +148,12 @@ fn reachable(info: &ConnectionInfo, advertised: &str) -> anyhow::Result<(String,
     let ConnectionAddr::Tcp(host, port) = info.addr() else {
         return None.context("the shared server's URL has no host");
     };
-    let loopback = host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    Ok((if loopback { advertised.to_owned() } else { host.clone() }, *port))
+    Ok((if is_this_machine(host) { advertised.to_owned() } else { host.clone() }, *port))
+}
+
+/// Whether a host is this machine itself.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]
