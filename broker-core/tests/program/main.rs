@@ -6,6 +6,7 @@ mod running;
 mod secrets;
 mod settings;
 mod subcommands;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,11 @@ fn main() -> ExitCode {
         subcommands::records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not,
         subcommands::credentials_are_read_again_on_a_hangup,
         subcommands::an_author_adds_subcommands_and_checks,
+        tls::connections_are_encrypted_and_nothing_else,
+        tls::with_authorities_only_clients_they_vouch_for_are_served,
+        tls::a_new_certificate_is_served_on_a_hangup_or_by_itself_and_connections_go_on,
+        tls::files_that_cannot_be_used_change_nothing_and_are_logged,
+        tls::a_key_that_does_not_fit_keeps_serve_from_starting,
         secrets::no_output_and_no_file_shows_a_secret,
     ];
     if std::env::args().any(|argument| argument == "--list") {

@@ -26,7 +26,12 @@ pub(crate) async fn check_says_what_works_and_what_does_not_and_changes_nothing(
     let said = run(&[&wrong[..], &tls].concat(), &data).fails(1);
 
     assert_eq!(said.lines().count(), 4, "{said}");
-    for problem in ["listen: cannot listen on", "credentials: ", "tls: none.crt", "servers: there are none"] {
+    for problem in [
+        "listen: cannot listen on",
+        "credentials: ",
+        "tls: cannot read the certificate in none.crt",
+        "servers: there are none",
+    ] {
         assert!(said.contains(problem), "{problem} is missing: {said}");
     }
     assert_eq!(said.matches("No such file").count(), 1, "a cause is told twice: {said}");
