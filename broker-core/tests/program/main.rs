@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         settings::a_flag_wins_over_the_environment_and_that_over_the_file,
         settings::what_is_wrong_in_the_file_is_named_by_line_and_key,
         settings::help_lists_every_setting_under_a_heading,
+        settings::requests_are_named_by_the_header_that_the_operator_sets,
         subcommands::check_says_what_works_and_what_does_not_and_changes_nothing,
         subcommands::records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not,
         subcommands::credentials_are_read_again_on_a_hangup,
