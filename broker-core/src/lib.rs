@@ -82,7 +82,10 @@ pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
 pub(crate) use http::Credentials;
 #[cfg(feature = "server")]
-pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, Tls, TlsError};
+pub use http::{
+    BoundServer, BrokerServer, CredentialsError, InvalidRequestIdHeader, Reload, RequestIdHeader, ServeError, Tls,
+    TlsError,
+};
 #[cfg(feature = "server")]
 pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
 pub use instance::{Instance, Notes, Parameters, Update};
