@@ -13,8 +13,8 @@
 //!
 //! The rules of the wire are in `SPEC.md`; documentation cites them by number, as in (SPEC I-2).
 
-#[cfg(feature = "server")]
 mod actor;
+#[cfg(feature = "server")]
 mod author;
 #[cfg(feature = "server")]
 mod author_metrics;
