@@ -124,6 +124,12 @@ impl State {
         PostgresStore::has_tables(url).await.map_err(StateError::server)
     }
 
+    /// Whether a broker runs on the records in a PostgreSQL database: one that said within `lease` that it lives.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn database_is_in_use(url: &Secret, lease: std::time::Duration) -> Result<bool, StateError> {
+        PostgresStore::has_replicas(url, lease).await.map_err(StateError::server)
+    }
+
     /// Opens the records in a PostgreSQL database to look at them, also while replicas run on them (SPEC S-9).
     ///
     /// # Errors

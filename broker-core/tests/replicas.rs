@@ -1,7 +1,10 @@
 //! Two replicas of a broker on one database serve one service (SPEC L-8).
 
+#[path = "shared/ledger.rs"]
+mod ledger;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -13,8 +16,10 @@ use std::{
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerServer, Catalog, EnvVars, Instance, Notes, Plan, Result, Tenant, Update,
-    testing::{Answer, FakeBroker, Misdeed, PASSWORD, Postgres, TestBroker, USERNAME, Variables, eventually},
+    testing::{Answer, FakeBroker, Misdeed, PASSWORD, Postgres, TestBroker, USERNAME, eventually},
 };
+
+use ledger::{Door, Ledger, settle};
 
 /// Short, so that a test sees it end.
 const LEASE: Duration = Duration::from_secs(2);
@@ -333,84 +338,12 @@ async fn replicas_that_are_asked_at_once_keep_the_limits_of_a_plan_and_of_a_team
     assert_eq!(futures::join!(all("few", "web"), all("fair", "ops")), (5, 2), "what was removed is free again");
 }
 
-/// A replica as a platform reaches it, also when it is not there any more.
-struct Door {
-    http: reqwest::Client,
-    url: String,
-}
-
-impl Door {
-    fn to(replica: &TestBroker) -> Self {
-        Self { http: reqwest::Client::builder().no_proxy().build().unwrap(), url: replica.url() }
-    }
-
-    /// Status and body, if an answer came.
-    async fn form(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let request = self.http.request(method, format!("{}{path}", self.url)).basic_auth(USERNAME, Some(PASSWORD));
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body.to_owned());
-        let answer = request.send().await.ok()?;
-        Some((answer.status().as_u16(), answer.text().await.ok()?))
-    }
-}
-
-/// What a user was told.
-#[derive(Default)]
-struct Ledger {
-    /// Instances that were made and not asked to be removed, with what their app was given.
-    there: BTreeMap<String, Option<Variables>>,
-    /// All names that were ever asked for.
-    tried: BTreeSet<String>,
-}
-
-impl Ledger {
-    /// A user with instances of its own and a part in those of others, who asks one replica and then the other.
-    async fn of(client: usize, doors: &[Door; 2], acknowledged: &AtomicUsize) -> Self {
-        let mut ledger = Self::default();
-        for round in 0..16 {
-            let (door, other) = (&doors[(client + round) % 2], &doors[(client + round + 1) % 2]);
-            let own = format!("own-{client}-{round}");
-            ledger.make(&own, door, acknowledged).await;
-            ledger.bind(&own, other).await;
-            if round % 3 == 0 {
-                ledger.there.remove(&own);
-                door.form("DELETE", &format!("/resources/{own}"), "").await;
-            }
-            let shared = format!("shared-{}", (client + round) % 2);
-            ledger.tried.insert(shared.clone());
-            let path = format!("/resources/{shared}");
-            match round % 4 {
-                0 => door.form("POST", "/resources", &format!("name={shared}&plan=small&team=data")).await,
-                1 => other.form("PUT", &path, "plan=large&team=data").await,
-                2 => door.form("POST", &format!("{path}/bind-app"), &format!("app-name=app-{client}")).await,
-                _ => other.form("DELETE", &path, "").await,
-            };
-        }
-        ledger
-    }
-
-    async fn make(&mut self, own: &str, door: &Door, acknowledged: &AtomicUsize) {
-        self.tried.insert(own.to_owned());
-        let answer = door.form("POST", "/resources", &format!("name={own}&plan=small&team=data")).await;
-        if let Some((201, _)) = answer {
-            self.there.insert(own.to_owned(), None);
-            acknowledged.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    async fn bind(&mut self, own: &str, door: &Door) {
-        let answer = door.form("POST", &format!("/resources/{own}/bind-app"), "app-name=web").await;
-        if let (Some((201, body)), Some(known)) = (answer, self.there.get_mut(own)) {
-            *known = Some(serde_json::from_str(&body).unwrap());
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")] // SPEC L-8, L-3
 async fn a_replica_that_is_killed_under_load_takes_nothing_that_was_acknowledged_and_leaves_nothing() {
     let ground = Ground::new();
     let (survivor, dying, fake) = (ground.replica().await, ground.replica().await, ground.fake());
-    let (doors, acknowledged) = ([Door::to(&survivor), Door::to(&dying)], AtomicUsize::new(0));
+    let door = |replica: &TestBroker| Door::to(&replica.url(), USERNAME, PASSWORD);
+    let (doors, acknowledged) = ([door(&survivor), door(&dying)], AtomicUsize::new(0));
     let clients = futures::future::join_all((0..6).map(|client| Ledger::of(client, &doors, &acknowledged)));
     let kill = async {
         eventually("they are at work", async || acknowledged.load(Ordering::Relaxed) > 20).await;
@@ -422,18 +355,7 @@ async fn a_replica_that_is_killed_under_load_takes_nothing_that_was_acknowledged
 
     assert!(acknowledged.load(Ordering::Relaxed) > before, "the survivor goes on");
     assert_eq!(ground.service.overlaps(), [""; 0]);
-    for (name, env) in ledgers.iter().flat_map(|ledger| &ledger.there) {
-        eventually("it is up", async || survivor.status(name).await.status == 204).await;
-        if let Some(env) = env {
-            assert!(fake.opens(env), "{name} was bound");
-            assert_eq!(&survivor.bind_app(name, "web").await.is(201).env(), env);
-        }
-    }
-    let there: BTreeSet<&String> = ledgers.iter().flat_map(|ledger| ledger.there.keys()).collect();
-    for name in ledgers.iter().flat_map(|ledger| &ledger.tried) {
-        let gone = if there.contains(name) { [200, 200] } else { [200, 404] };
-        eventually("it is removed", async || gone.contains(&survivor.remove(name).await.status)).await;
-    }
+    settle(&ledgers, &doors[0], |given| fake.opens(given)).await;
     eventually("nothing is left", async || fake.instances() == 0 && fake.accounts().is_empty()).await;
 }
 

@@ -1,5 +1,7 @@
 //! `check`: whether `serve` would work, found out without changing anything (SPEC X-4).
 
+#[cfg(feature = "postgres")]
+use std::time::Duration;
 use std::{net::SocketAddr, path::Path, rc::Rc};
 
 use anyhow::Context as _;
@@ -11,7 +13,7 @@ use super::{
     findings::Findings,
     login::{Guests, Login, Password},
     openapi::offer_of_started,
-    records::{Place, Records},
+    records::Place,
     serve::{Serve, Settings},
 };
 use crate::{Broker, Catalog, Credentials, Secret, ServeError, State, lifecycle::Schemas};
@@ -80,7 +82,7 @@ fn offered(about: About, catalog: &Catalog) -> anyhow::Result<String> {
 
 impl Settings {
     async fn check(&self, about: About, findings: &mut Findings) {
-        let is_running = records(&self.records, about, findings).await;
+        let is_running = self.check_records(about, findings).await;
         address(self.address.listen, is_running, findings).await;
         password(&self.login, &self.records.folder(about), findings);
         guests(&self.guests, findings);
@@ -93,26 +95,22 @@ impl Settings {
             Err(problem) => findings.problem("tls", problem),
         }
     }
-}
 
-/// Whether a broker runs on them.
-async fn records(records: &Records, about: About, findings: &mut Findings) -> bool {
-    let place = match records.place(about) {
-        Ok(place) => place,
-        Err(problem) => {
-            findings.problem("records", format!("{problem:#}"));
-            return false;
-        }
-    };
-    let is_running = matches!(&place, Place::Folder(folder) if State::is_in_use(folder));
-    let outcome = match &place {
-        Place::Folder(folder) => folder_of_records(folder).await,
-        #[cfg(feature = "postgres")]
-        Place::Database(url, key_file) => database(url, key_file).await,
-    };
-    let note = if is_running { "; a broker runs on them" } else { "" };
-    findings.add_result("records", outcome.map(|found| format!("{found}{note}")));
-    is_running
+    /// Whether a broker runs on them.
+    async fn check_records(&self, about: About, findings: &mut Findings) -> bool {
+        let outcome = match self.records.place(about) {
+            Ok(Place::Folder(folder)) => {
+                folder_of_records(&folder).await.map(|found| (found, State::is_in_use(&folder)))
+            }
+            #[cfg(feature = "postgres")]
+            Ok(Place::Database(url, key_file)) => database(&url, &key_file, self.timing.lease()).await,
+            Err(problem) => Err(problem),
+        };
+        let is_running = outcome.as_ref().is_ok_and(|(_, is_running)| *is_running);
+        let note = if is_running { "; a broker runs on them" } else { "" };
+        findings.add_result("records", outcome.map(|(found, _)| format!("{found}{note}")));
+        is_running
+    }
 }
 
 async fn folder_of_records(folder: &Path) -> anyhow::Result<String> {
@@ -133,12 +131,13 @@ async fn folder_of_records(folder: &Path) -> anyhow::Result<String> {
 }
 
 #[cfg(feature = "postgres")]
-async fn database(url: &Secret, key_file: &Path) -> anyhow::Result<String> {
+async fn database(url: &Secret, key_file: &Path, lease: Duration) -> anyhow::Result<(String, bool)> {
     if !State::has_records(url).await? {
-        return Ok("none yet in the database, serve makes its tables".to_owned());
+        return Ok(("none yet in the database, serve makes its tables".to_owned(), false));
     }
     let look = State::inspect_database(url, key_file).await?;
-    Ok(format!("{} in the database, key in {}", look.counted().await?, key_file.display()))
+    let found = format!("{} in the database, key in {}", look.counted().await?, key_file.display());
+    Ok((found, State::database_is_in_use(url, lease).await?))
 }
 
 /// A port that the broker itself has is no problem.

@@ -66,6 +66,11 @@ impl Lease {
 }
 
 impl Timing {
+    #[cfg(feature = "postgres")]
+    pub(super) fn lease(&self) -> Duration {
+        self.lease.length()
+    }
+
     pub(super) fn set(&self, server: BrokerServer) -> BrokerServer {
         let seconds = Duration::from_secs;
         let server = match self.bind_timeout {

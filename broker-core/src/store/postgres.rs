@@ -80,6 +80,13 @@ impl PostgresStore {
         has_tables(&mut connection).await
     }
 
+    /// Whether a replica said within `lease` that it lives.
+    pub(crate) async fn has_replicas(url: &Secret, lease: Duration) -> Result<bool, StoreError> {
+        let mut connection = timely(PgConnection::connect_with(&options(url)?)).await?;
+        let seen = "SELECT EXISTS (SELECT FROM replica WHERE seen > clock_timestamp() - make_interval(secs => $1))";
+        timely(sqlx::query_scalar(seen).bind(lease.as_secs_f64()).fetch_one(&mut connection)).await
+    }
+
     fn on(pool: PgPool, key: SealingKey) -> Self {
         let (writer, requests) = mpsc::channel(4 * BATCH);
         tokio::spawn(write(pool.clone(), requests));

@@ -1,10 +1,11 @@
 //! The broker that the tests run: it has a secret setting, a plan with a schema, and fails when told to.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, EnvVars, Health, Instance, Notes, Plan, Result, Routes, Secret, Tenant,
+    Update,
     axum::{
         extract::{Path, State},
         routing::get,
@@ -12,6 +13,8 @@ use broker_core::{
     cli::{About, Cli, Findings, Records},
 };
 use serde_json::json;
+
+use crate::server::Server;
 
 const ABOUT: About = About::new("fake", "1.2.3", "Hands out nothing.");
 
@@ -23,6 +26,9 @@ struct Config {
     /// How many servers there are
     #[arg(long, env = "FAKE_SERVERS", default_value_t = 1)]
     servers: u16,
+    /// Folder of the server, which replicas share; without one there is no server
+    #[arg(long, env = "FAKE_SERVER_FOLDER")]
+    server_folder: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -48,7 +54,11 @@ pub(crate) async fn run() -> ExitCode {
             Ok(())
         });
     let cli = if std::env::var_os(HAS_NO_DOCTOR).is_some() { cli } else { cli.doctor(look) };
-    cli.run(async |config: Config| Ok(Fake { token: config.token.unwrap_or_else(Secret::generate) })).await
+    cli.run(async |config: Config| {
+        let server = config.server_folder.as_deref().map(Server::at).transpose()?;
+        Ok(Fake { token: config.token.unwrap_or_else(Secret::generate), server })
+    })
+    .await
 }
 
 async fn look(config: &Config, findings: &mut Findings) {
@@ -61,6 +71,7 @@ async fn look(config: &Config, findings: &mut Findings) {
 
 struct Fake {
     token: Secret,
+    server: Option<Server>,
 }
 
 #[async_trait]
@@ -73,10 +84,15 @@ impl Broker for Fake {
             },
             "additionalProperties": false,
         });
-        Catalog::new("fake".parse().expect("a valid name")).plan(Plan::new("small", "a small one").schema(schema))
+        Catalog::new("fake".parse().expect("a valid name"))
+            .plan(Plan::new("small", "a small one").schema(schema))
+            .plan(Plan::new("large", "a large one"))
     }
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {
+        if let Some(server) = &self.server {
+            server.make("provision", instance, &instance.plan).await.map_err(BrokerError::failed)?;
+        }
         match instance.parameters.get("fail") {
             Some(_) => Err(BrokerError::failed("the server refused")),
             None => Ok(Notes::from_iter([("pin".to_owned(), json!(self.token))])),
@@ -84,14 +100,42 @@ impl Broker for Fake {
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
+        if let Some(server) = &self.server {
+            let is_up = server.is_up(instance);
+            return Ok(if is_up { Health::Up } else { Health::Down("it is not there".to_owned()) });
+        }
         panic!("{} does not open it", instance.secret.expose())
     }
 
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
+        if let Some(server) = &self.server {
+            server.open(instance, binding).await.map_err(BrokerError::failed)?;
+        }
         Ok(EnvVars::default()
             .with("FAKE_PASSWORD", binding.secret.clone())
             .with("FAKE_OWNER", instance.secret.clone())
             .with("FAKE_TOKEN", self.token.clone()))
+    }
+
+    async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
+        match &self.server {
+            Some(server) => server.close(instance, binding).await.map_err(BrokerError::failed),
+            None => Ok(()),
+        }
+    }
+
+    async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
+        if let Some(server) = &self.server {
+            server.make("update", instance, &to.plan).await.map_err(BrokerError::failed)?;
+        }
+        Ok(instance.notes.clone())
+    }
+
+    async fn deprovision(&self, instance: &Instance) -> Result<()> {
+        match &self.server {
+            Some(server) => server.remove(instance).await.map_err(BrokerError::failed),
+            None => Ok(()),
+        }
     }
 
     fn routes(self: Arc<Self>) -> Routes {

@@ -2,8 +2,13 @@
 //! `broker.rs`, else it is the tests, which run it.
 
 mod broker;
+#[path = "../shared/ledger.rs"]
+mod ledger;
+mod place;
+mod replicas;
 mod running;
 mod secrets;
+mod server;
 mod settings;
 mod subcommands;
 mod tls;
@@ -35,6 +40,7 @@ fn main() -> ExitCode {
         subcommands::doctor_goes_on_where_check_ends_and_warnings_are_no_errors,
         subcommands::a_broker_has_a_doctor_when_its_author_thought_of_one,
         subcommands::records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not,
+        subcommands::records_in_a_database_are_shown_and_their_key_rotates_as_those_in_a_folder,
         subcommands::credentials_are_read_again_on_a_hangup,
         subcommands::an_author_adds_subcommands_and_checks,
         tls::connections_are_encrypted_and_nothing_else,
@@ -42,7 +48,10 @@ fn main() -> ExitCode {
         tls::a_new_certificate_is_served_on_a_hangup_or_by_itself_and_connections_go_on,
         tls::files_that_cannot_be_used_change_nothing_and_are_logged,
         tls::a_key_that_does_not_fit_keeps_serve_from_starting,
+        replicas::what_a_process_that_is_killed_worked_on_the_other_finishes,
+        replicas::a_process_that_is_killed_under_load_takes_nothing_acknowledged_with_it_and_leaves_nothing,
         secrets::no_output_and_no_file_shows_a_secret,
+        secrets::no_output_and_no_record_shows_a_secret_of_a_broker_with_a_database,
     ];
     if std::env::args().any(|argument| argument == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));

@@ -1,21 +1,31 @@
 //! Nothing that a broker says or leaves behind shows a secret (SPEC S-3, S-5).
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use crate::running::{PASSWORD, Running, run};
+use crate::{
+    place::{DATABASE_PASSWORD, Place, private},
+    running::{Ended, PASSWORD, Running, program},
+};
 
 const TOKEN: &str = "planted-token-41c8";
 const GUEST: &str = "planted-guest-93aa";
 const OPERATOR: &str = "planted-operator-0e5d";
 const PIN: &str = "planted-pin-6f02";
 const WRONG: &str = "planted-wrong-d7e4";
+
+const SUBCOMMANDS: [&[&str]; 8] = [
+    &["instances"],
+    &["instances", "--json"],
+    &["operations", "cache"],
+    &["operations", "cache", "--json"],
+    &["openapi"],
+    &["check"],
+    &["serve", "--help"],
+    &["rotate-key"],
+];
 
 /// Whatever a broker has shown, by where; and what must not be in it.
 #[derive(Default)]
@@ -27,6 +37,11 @@ struct Shown {
 impl Shown {
     fn add(&mut self, place: impl Into<String>, text: impl Into<Vec<u8>>) {
         self.texts.push((place.into(), text.into()));
+    }
+
+    fn end(&mut self, subcommand: &[&str], ended: Ended) {
+        self.add(format!("{subcommand:?}"), ended.out);
+        self.add(format!("the errors of {subcommand:?}"), ended.errors);
     }
 
     /// As it is, and as it is when it travels.
@@ -45,17 +60,16 @@ impl Shown {
     }
 }
 
-/// A file for its owner.
-fn private(place: &Path, name: &str, text: &str) -> String {
-    let file = place.join(name);
-    fs::write(&file, text).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    file.to_str().unwrap().to_owned()
+pub(crate) async fn no_output_and_no_file_shows_a_secret() {
+    nothing_shows_a_secret(&Place::folder()).await;
 }
 
-pub(crate) async fn no_output_and_no_file_shows_a_secret() {
-    let place = tempfile::tempdir().unwrap();
-    let data = place.path().join("data");
+// SPEC S-7
+pub(crate) async fn no_output_and_no_record_shows_a_secret_of_a_broker_with_a_database() {
+    nothing_shows_a_secret(&Place::database()).await;
+}
+
+async fn nothing_shows_a_secret(place: &Place) {
     let config = private(
         place.path(),
         "broker.toml",
@@ -66,37 +80,27 @@ pub(crate) async fn no_output_and_no_file_shows_a_secret() {
         ),
     );
     let mut shown = Shown::default();
-    for secret in [PASSWORD, TOKEN, GUEST, OPERATOR, PIN, WRONG] {
+    for secret in [PASSWORD, TOKEN, GUEST, OPERATOR, PIN, WRONG, DATABASE_PASSWORD] {
         shown.plant(secret);
     }
     for (user, password) in [("fake", PASSWORD), ("guest", GUEST), ("watch", OPERATOR), ("fake", WRONG)] {
         shown.secrets.push(STANDARD.encode(format!("{user}:{password}")));
     }
-    let broker = Running::start(&["--config", &config], &data).await;
+    let broker = place.serve(&["--config", &config]).await;
     drive(&broker, &mut shown).await;
     let flags = ["--config", config.as_str()];
-    for subcommand in [
-        &["instances"][..],
-        &["instances", "--json"],
-        &["operations", "cache"],
-        &["operations", "cache", "--json"],
-        &["openapi"],
-        &["check"],
-        &["serve", "--help"],
-        &["serve", "--listen", &broker.url],
-        &["rotate-key"],
-    ] {
-        let ended = run(&[subcommand, &flags].concat(), &data);
-        shown.add(format!("{subcommand:?}"), ended.out);
-        shown.add(format!("the errors of {subcommand:?}"), ended.errors);
+    for subcommand in SUBCOMMANDS {
+        shown.end(subcommand, place.run(&[subcommand, &flags].concat()));
     }
-    for line in fs::read_to_string(data.join("state.key")).unwrap().lines() {
+    shown.end(&["serve"], place.run(&["serve", "--listen", &broker.url]));
+    for line in fs::read_to_string(place.key()).unwrap().lines() {
         shown.plant(line);
     }
     shown.add("the log", broker.output());
-    files(&data, &mut shown);
+    left_behind(place, &mut shown);
     broker.stop();
-    files(&data, &mut shown);
+    left_behind(place, &mut shown);
+    databases_that_are_not_there(place, &mut shown);
 
     assert!(shown.texts.len() > 40 && shown.secrets.len() > 40, "too little was looked at");
     let log = shown.texts.iter().find(|(place, _)| place == "the log").unwrap();
@@ -106,11 +110,47 @@ pub(crate) async fn no_output_and_no_file_shows_a_secret() {
     assert_eq!(shown.found(), Vec::<String>::new());
 }
 
-/// What the broker's folder holds, but the key itself.
-fn files(data: &Path, shown: &mut Shown) {
-    let files: Vec<PathBuf> = fs::read_dir(data).unwrap().map(|file| file.unwrap().path()).collect();
-    for file in files.into_iter().filter(|file| !file.ends_with("state.key")) {
+/// What the broker's folder holds, but the key itself; or its database.
+fn left_behind(place: &Place, shown: &mut Shown) {
+    if let Some(dump) = place.dump() {
+        assert!(dump.contains("cache"), "the dump has no records");
+        return shown.add("the database", dump);
+    }
+    let files: Vec<PathBuf> = fs::read_dir(place.data()).unwrap().map(|file| file.unwrap().path()).collect();
+    for file in files.into_iter().filter(|file| *file != place.key()) {
         shown.add(file.display().to_string(), fs::read(&file).unwrap());
+    }
+}
+
+/// What is said of URLs that lead nowhere, or are none, from a file and from the environment.
+fn databases_that_are_not_there(place: &Place, shown: &mut Shown) {
+    let urls = [
+        format!("postgres://broker:{DATABASE_PASSWORD}@127.0.0.1:1/records"),
+        format!("postgres://broker:{DATABASE_PASSWORD}@127.0.0.1:port/records"),
+        format!("postgres://broker:{DATABASE_PASSWORD}@/records?sslmode={DATABASE_PASSWORD}"),
+        format!("mysql://broker:{DATABASE_PASSWORD}@127.0.0.1:1/records"),
+        format!("broker:{DATABASE_PASSWORD}"),
+    ];
+    // At once: each waits a while for a database to come.
+    let mut asked = Vec::new();
+    for (number, url) in urls.iter().enumerate() {
+        let file = private(place.path(), &format!("no-url-{number}"), url);
+        for subcommand in [&["check", "--listen", "127.0.0.1:0"][..], &["serve"], &["instances"], &["rotate-key"]] {
+            let from_file = [subcommand, &["--database-url-file", &file]].concat();
+            let mut from_environment = program(subcommand, &place.data());
+            from_environment.env("BROKER_DATABASE_URL", url);
+            for mut command in [program(&from_file, &place.data()), from_environment] {
+                let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+                asked.push((url, subcommand, child));
+            }
+        }
+    }
+    for (url, subcommand, child) in asked {
+        let ended = Ended::from(child.wait_with_output().unwrap());
+        assert_eq!(ended.status, 1, "{url}: {ended:?}");
+        let said = [ended.out.as_str(), &ended.errors].concat();
+        assert!(said.contains("database") || said.contains("key"), "{url}: {ended:?}");
+        shown.end(subcommand, ended);
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     broker::HAS_NO_DOCTOR,
+    place::Place,
     running::{Ended, Running, program, run},
 };
 
@@ -54,7 +55,7 @@ pub(crate) async fn check_tells_programs_what_it_found_an_object_a_line() {
     let said = objects(&ended.out);
     assert!(ended.fails(1).starts_with("error: one thing keeps the broker from working"));
     let of = |what: &str| said.iter().find(|one| one["what"] == what).unwrap();
-    assert_eq!(of("catalog"), &json!({ "level": "ok", "what": "catalog", "text": "fake: small" }));
+    assert_eq!(of("catalog"), &json!({ "level": "ok", "what": "catalog", "text": "fake: small, large" }));
     let none = json!({ "level": "error", "what": "servers", "text": "there are none, set --servers to at least 1" });
     assert_eq!(of("servers"), &none);
 }
@@ -95,47 +96,94 @@ fn objects(lines: &str) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-// SPEC X-5, S-8, S-9
+// SPEC, S-8, S-9
 pub(crate) async fn records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not() {
-    let place = tempfile::tempdir().unwrap();
-    let data = place.path().join("data");
-    let none = run(&["instances"], &data).fails(1);
+    let place = Place::folder();
+    let none = place.run(&["instances"]).fails(1);
     assert!(none.contains("there are no records in"), "{none}");
-    let broker = Running::start(&[], &data).await;
+    let broker = place.serve(&[]).await;
+    let table = shown(&place, &broker).await;
+    let refused = place.run(&["rotate-key"]).fails(1);
+    assert!(refused.contains("is in use by another broker process"), "{refused}");
+    let second = place.run(&["serve", "--listen", "127.0.0.1:0"]).fails(1);
+    assert!(second.contains("is in use by another broker process"), "{second}");
+
+    broker.stop();
+
+    rotated(&place, &[], &table);
+}
+
+// SPEC, S-7, S-8, S-9
+pub(crate) async fn records_in_a_database_are_shown_and_their_key_rotates_as_those_in_a_folder() {
+    let place = Place::database();
+    let well = place.run(&["check", "--listen", "127.0.0.1:0"]).ok();
+    assert!(well.contains("none yet in the database, serve makes its tables"), "{well}");
+    for subcommand in [&["instances"][..], &["operations", "one"], &["rotate-key"]] {
+        let none = place.run(subcommand).fails(1);
+        assert!(none.contains("shared.key"), "{none}");
+    }
+    assert!(!place.data().exists() && !place.key().exists(), "a look made something");
+    // The same for whoever asks: a replica is dead when it was silent for so long.
+    let lease = ["--lease", "2"];
+    let broker = place.serve(&lease).await;
+    let table = shown(&place, &broker).await;
+    let rotate = [&["rotate-key"][..], &lease].concat();
+    let refused = place.run(&rotate).fails(1);
+    assert!(refused.contains("a replica said a moment ago that it lives: stop all replicas"), "{refused}");
+
+    broker.stop();
+
+    eventually("the lease is over", async || !place.run(&["check", "--lease", "2"]).ok().contains("a broker runs"))
+        .await;
+    let before = fs::read(place.key()).unwrap();
+    rotated(&place, &lease, &table);
+    fs::write(place.key(), before).unwrap();
+    for subcommand in [&["instances"][..], &["check"], &["rotate-key"], &["serve", "--listen", "127.0.0.1:0"]] {
+        let ended = place.run(subcommand);
+        let said = ended.out.clone() + &ended.fails(1);
+        assert!(said.contains("cannot use the records in the database"), "{said}");
+    }
+}
+
+/// Fills the records, has them shown by each subcommand, and returns the table of instances.
+async fn shown(place: &Place, broker: &Running) -> String {
     for name in ["one", "two"] {
         let body = format!("{{\"name\":\"{name}\",\"team\":\"data\",\"user\":\"alice@example.com\"}}");
         assert_eq!(broker.platform("POST", "/resources", &body).await.0, 201);
     }
     assert_eq!(broker.platform("POST", "/resources/one/bind-app", "{\"appName\":\"blog\"}").await.0, 201);
 
-    let table = run(&["instances"], &data).ok();
+    let table = place.run(&["instances"]).ok();
     assert_eq!(table.lines().count(), 3, "{table}");
     assert!(table.starts_with("NAME  PLAN") && table.contains("one   small  data  ready"), "{table}");
-    assert_eq!(run(&["instances", "--state", "failed"], &data).ok().lines().count(), 1);
-    let json = run(&["instances", "--json"], &data).ok();
+    assert_eq!(place.run(&["instances", "--state", "failed"]).ok().lines().count(), 1);
+    let json = place.run(&["instances", "--json"]).ok();
     let names: Vec<Value> =
         json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone()).collect();
     assert_eq!(names, ["one", "two"]);
-    let log = run(&["operations", "one"], &data).ok();
+    let log = place.run(&["operations", "one"]).ok();
     assert!(log.lines().nth(1).is_some_and(|line| line.contains("bind") && line.contains("blog")), "{log}");
-    let last = run(&["operations", "one", "--limit", "1", "--json"], &data).ok();
+    let last = place.run(&["operations", "one", "--limit", "1", "--json"]).ok();
     assert_eq!(last.lines().count(), 1);
     assert_eq!(serde_json::from_str::<Value>(&last).unwrap()["kind"], "bind");
-    let unknown = run(&["operations", "three"], &data).fails(1);
+    let unknown = place.run(&["operations", "three"]).fails(1);
     assert!(unknown.contains("there is no instance \"three\""), "{unknown}");
-    let check = run(&["check"], &data).ok();
-    assert!(check.contains("2 instances, 1 bindings") && check.contains("a broker runs"), "{check}");
-    let refused = run(&["rotate-key"], &data).fails(1);
-    assert!(refused.contains("is in use by another broker process"), "{refused}");
-    let second = run(&["serve", "--listen", "127.0.0.1:0"], &data).fails(1);
-    assert!(second.contains("is in use by another broker process"), "{second}");
+    let address = broker.url.strip_prefix("http://").unwrap();
+    let check = place.run(&["check", "--listen", address]).ok();
+    assert!(check.contains("2 instances, 1 bindings") && check.contains("a broker runs on them"), "{check}");
+    assert!(check.contains("is taken, a broker runs"), "{check}");
+    assert_eq!(place.run(&["count"]).ok(), "2\n");
+    table
+}
 
-    broker.stop();
-    let before = fs::read_to_string(data.join("state.key")).unwrap();
-    run(&["rotate-key"], &data).ok();
+/// Rotates the key, and sees that what was there is there.
+fn rotated(place: &Place, flags: &[&str], table: &str) {
+    let before = fs::read_to_string(place.key()).unwrap();
+    place.run(&[&["rotate-key"], flags].concat()).ok();
 
-    assert_ne!(fs::read_to_string(data.join("state.key")).unwrap(), before);
-    assert_eq!(run(&["instances"], &data).ok(), table);
+    let after = fs::read_to_string(place.key()).unwrap();
+    assert!(after != before && after.lines().count() == 1);
+    assert_eq!(place.run(&["instances"]).ok(), table);
 }
 
 // SPEC T-6, X-3
