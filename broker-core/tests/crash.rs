@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, Catalog, EnvVars, Instance, Notes, OpaqueId, Result, Update,
+    Binding, Broker, Catalog, EnvVars, Instance, Notes, OpaqueId, Result, Tenant, Update,
     testing::{CrashReport, FakeBroker, Misdeed, Subject, TestBroker, crash_safety, eventually},
 };
 
@@ -235,6 +235,8 @@ enum Fault {
     ForgetfulUnbind,
     /// A removal leaves the instance behind.
     LeavesInstances,
+    /// A look after an instance takes access away that another process gave.
+    ForgetfulReconcile,
 }
 
 #[async_trait]
@@ -270,14 +272,26 @@ impl Broker for Sloppy {
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         if self.fault == Fault::LeavesInstances { Ok(()) } else { self.fake.deprovision(instance).await }
     }
+
+    async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
+        let strange = tenant.bindings.iter().filter(|binding| !self.bound.lock().unwrap().contains(&binding.id));
+        for binding in strange.filter(|_| self.fault == Fault::ForgetfulReconcile) {
+            self.fake.unbind(&tenant.instance, binding).await?;
+        }
+        Ok(())
+    }
 }
 
 #[tokio::test]
 async fn the_crash_suite_finds_what_a_sloppy_broker_loses_or_leaves() {
     let found = [
-        (Fault::OwnNames, "with other variables"),
-        (Fault::ForgetfulUnbind, "access is taken away"),
-        (Fault::LeavesInstances, "nothing is left: an instance"),
+        (Fault::OwnNames, &["with other variables"][..]),
+        (
+            Fault::ForgetfulUnbind,
+            &["access is taken away", "the unbind of a removal (tsuru): credentials work after their instance is gone"],
+        ),
+        (Fault::ForgetfulReconcile, &["reconcile (tsuru): not within 0.2 s: what was bound works"]),
+        (Fault::LeavesInstances, &["nothing is left: an instance"]),
     ];
     let reports = found.map(async |(fault, wrong)| {
         let fake = FakeBroker::new();
@@ -287,7 +301,9 @@ async fn the_crash_suite_finds_what_a_sloppy_broker_loses_or_leaves() {
             bound: Mutex::default(),
         })
         .await;
-        assert!(report.failures().iter().any(|failure| failure.contains(wrong)), "{fault:?}: {report:?}");
+        for wrong in wrong {
+            assert!(report.failures().iter().any(|failure| failure.contains(wrong)), "{fault:?}: {report:?}");
+        }
     });
     futures::future::join_all(reports).await;
 }

@@ -97,7 +97,8 @@ impl CrashReport {
 }
 
 /// Lets a broker die at each call, before it, at several places inside it, and after it, and looks what the next one
-/// makes of it, asked in either dialect: provision, bind, unbind, update, deprovision and the bind of a rotation. Nothing that was answered may be lost, nothing may be left over.
+/// makes of it, asked in either dialect: provision, bind,
+/// unbind, update, deprovision, the unbind before it, the bind of a rotation, and reconcile. Nothing that was answered may be lost, nothing may be left over.
 ///
 /// `make` makes the broker anew, as its program does after a crash: on the same servers, with nothing remembered in
 /// the process. `opens` tries a bind's variables on the service; `leftovers` names what is on the service although it
@@ -158,17 +159,31 @@ enum Call {
     Unbind,
     Update,
     Deprovision,
+    /// The unbind that comes before a deprovision.
+    UnbindOfRemoval,
     /// The bind of new credentials for somebody who is bound.
     Rotate,
+    /// What comes by itself, every few seconds.
+    Reconcile,
 }
 
 impl Call {
-    const ALL: [Self; 6] = [Self::Provision, Self::Bind, Self::Unbind, Self::Update, Self::Deprovision, Self::Rotate];
+    const ALL: [Self; 8] = [
+        Self::Provision,
+        Self::Bind,
+        Self::Unbind,
+        Self::Update,
+        Self::Deprovision,
+        Self::UnbindOfRemoval,
+        Self::Rotate,
+        Self::Reconcile,
+    ];
 
     /// The author's call that it is.
     const fn of_author(self) -> Self {
         match self {
             Self::Rotate => Self::Bind,
+            Self::UnbindOfRemoval => Self::Unbind,
             call => call,
         }
     }
@@ -180,7 +195,9 @@ impl Call {
             Self::Unbind => "unbind",
             Self::Update => "update",
             Self::Deprovision => "deprovision",
+            Self::UnbindOfRemoval => "the unbind of a removal",
             Self::Rotate => "the bind of a rotation",
+            Self::Reconcile => "reconcile",
         }
     }
 }
@@ -236,7 +253,7 @@ impl Crash<'_> {
         leftovers: &impl AsyncFn() -> Vec<String>,
     ) -> Found<Died> {
         let call = self.call.of_author();
-        let death = Arc::new(Death { call, cut: self.cut, armed: AtomicBool::new(false), came: Notify::new() });
+        let death = Arc::new(Death::at(call, self.cut));
         let mortal = Mortal { broker: make().await, death: death.clone() };
         let broker = TestBroker::start_with(mortal, Some(self.folder), |server| server).await;
         let caller = Caller::new(&broker, self.subject, self.dialect).await;
@@ -244,12 +261,17 @@ impl Crash<'_> {
         death.armed.store(true, Ordering::Release);
         let died = {
             // Nobody is answered by a broker that dies; one that does not die is looked at afterwards.
-            let request = caller.request(self.call).send();
+            let asked = async {
+                match caller.request(self.call) {
+                    Some(request) => drop(request.send().await),
+                    None => death.survived.notified().await,
+                }
+            };
             let dying = tokio::select! {
                 // The death comes first where both are there.
                 biased;
                 came = timeout(CALLED_WITHIN, death.came.notified()) => came.map(|()| true),
-                _ = request => Ok(false),
+                () = asked => Ok(false),
             };
             dying.map_err(|_| format!("the call did not come within {} s", CALLED_WITHIN.as_secs()))?
         };
@@ -270,8 +292,13 @@ impl Crash<'_> {
         }
         self.make(caller).await?;
         match self.call {
-            Call::Unbind | Call::Update | Call::Rotate => Ok(Some(bound(caller).await?)),
-            Call::Provision | Call::Bind | Call::Deprovision => Ok(None),
+            Call::Provision | Call::Bind => Ok(None),
+            Call::Unbind
+            | Call::Update
+            | Call::Deprovision
+            | Call::UnbindOfRemoval
+            | Call::Rotate
+            | Call::Reconcile => Ok(Some(bound(caller).await?)),
         }
     }
 
@@ -289,8 +316,13 @@ impl Crash<'_> {
         opens: &impl AsyncFn(&Variables) -> bool,
     ) -> Found {
         match (self.call, before) {
-            (Call::Provision | Call::Bind, _) | (Call::Unbind | Call::Update | Call::Rotate, None) => {
+            (Call::Provision | Call::Bind, _)
+            | (Call::Unbind | Call::Update | Call::Rotate | Call::Reconcile, None) => {
                 self.make(caller).await?;
+                self.access(caller, opens).await
+            }
+            (Call::Reconcile, Some(env)) => {
+                self.within("what was bound works", async || opens(env).await).await?;
                 self.access(caller, opens).await
             }
             (Call::Unbind, Some(env)) => {
@@ -319,9 +351,12 @@ impl Crash<'_> {
                 self.within("the successor is gone", async || caller.drops_successor().await).await?;
                 self.within("the old credentials end", async || !opens(env).await).await
             }
-            (Call::Deprovision, _) => {
+            (Call::Deprovision | Call::UnbindOfRemoval, before) => {
                 self.within("the instance is gone", async || caller.removes().await).await?;
                 expect(caller.is_unknown().await, || "an instance that is gone is still known".to_owned())?;
+                if let Some(env) = before {
+                    expect(!opens(env).await, || "credentials work after their instance is gone".to_owned())?;
+                }
                 self.make(caller).await?;
                 self.access(caller, opens).await
             }
@@ -381,9 +416,15 @@ struct Death {
     /// What comes before the call in question is survived.
     armed: AtomicBool,
     came: Notify,
+    /// The call ended before it had waited so often.
+    survived: Notify,
 }
 
 impl Death {
+    fn at(call: Call, cut: Cut) -> Self {
+        Self { call, cut, armed: AtomicBool::new(false), came: Notify::new(), survived: Notify::new() }
+    }
+
     /// It is here: the call never ends, and whoever waits for it kills the process.
     async fn come<T>(&self) -> T {
         self.came.notify_one();
@@ -405,7 +446,10 @@ impl<B> Mortal<B> {
         match self.death.cut {
             Cut::Before => self.death.come().await,
             Cut::Inside(waits) => match up_to(waits, work).await {
-                Some(outcome) => outcome,
+                Some(outcome) => {
+                    self.death.survived.notify_one();
+                    outcome
+                }
                 None => self.death.come().await,
             },
             Cut::After => {
@@ -465,6 +509,6 @@ impl<B: Broker> Broker for Mortal<B> {
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
-        self.broker.reconcile(tenant).await
+        self.through(Call::Reconcile, self.broker.reconcile(tenant)).await
     }
 }

@@ -54,30 +54,31 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// The request that leads to a call of the author's.
-    pub(super) fn request(&self, call: Call) -> RequestBuilder {
+    /// The request that leads to a call of the author's; none leads to the one that comes by itself.
+    pub(super) fn request(&self, call: Call) -> Option<RequestBuilder> {
         match self.dialect {
             Dialect::Tsuru => self.tsuru(call),
             Dialect::Osb => self.osb(call),
         }
     }
 
-    fn tsuru(&self, call: Call) -> RequestBuilder {
+    fn tsuru(&self, call: Call) -> Option<RequestBuilder> {
         let (plan, next) = (self.subject.plan, self.subject.next_plan());
-        match call {
+        Some(match call {
             Call::Provision => self.form("POST", "/resources", format!("name=crash&plan={plan}&team=data")),
             Call::Bind => self.form("POST", "/resources/crash/bind-app", "app-name=web".to_owned()),
             Call::Unbind => self.form("DELETE", "/resources/crash/bind-app", "app-name=web".to_owned()),
             Call::Update => self.form("PUT", "/resources/crash", format!("plan={next}&team=other&description=changed")),
-            Call::Deprovision => self.form("DELETE", "/resources/crash", "user=u".to_owned()),
+            Call::Deprovision | Call::UnbindOfRemoval => self.form("DELETE", "/resources/crash", "user=u".to_owned()),
             Call::Rotate => self.form("POST", "/resources/crash/rotate", "app-name=web".to_owned()),
-        }
+            Call::Reconcile => return None,
+        })
     }
 
-    fn osb(&self, call: Call) -> RequestBuilder {
+    fn osb(&self, call: Call) -> Option<RequestBuilder> {
         let [service, plan, next] = &self.ids;
         let present = if self.is_updated.load(Ordering::Relaxed) { next } else { plan };
-        match call {
+        Some(match call {
             Call::Provision => {
                 let body = json!({
                     "service_id": service, "plan_id": plan, "organization_guid": "org", "space_guid": "data",
@@ -90,16 +91,17 @@ impl<'a> Caller<'a> {
                 let context = json!({ "instance_name": "changed" });
                 self.v2("PATCH", INSTANCE, &json!({ "service_id": service, "plan_id": next, "context": context }))
             }
-            Call::Deprovision => self.v2("DELETE", INSTANCE, &Value::Null),
+            Call::Deprovision | Call::UnbindOfRemoval => self.v2("DELETE", INSTANCE, &Value::Null),
             Call::Rotate => {
                 let body = json!({ "service_id": service, "plan_id": present, "predecessor_binding_id": "web" });
                 self.v2("PUT", SUCCESSOR, &body)
             }
-        }
+            Call::Reconcile => return None,
+        })
     }
 
     async fn answer(&self, call: Call) -> Answer {
-        Answer::to(self.request(call)).await
+        Answer::to(self.request(call).expect("a request leads to it")).await
     }
 
     /// Whether the instance is made, now or before.
