@@ -6,7 +6,7 @@ use reqwest::RequestBuilder;
 use serde_json::Value;
 
 use crate::conformance::{
-    End, Variables,
+    Check, End, Variables,
     answer::Answer,
     context::{Context, encoded, fresh, no_answer, skip},
 };
@@ -50,8 +50,10 @@ impl Context<'_> {
         self.typed(method, path, FORM, body.to_owned()).await
     }
 
+    /// JSON with the platform's escapes and its line break.
     pub(super) async fn json(&self, method: &str, path: &str, body: &Value) -> Got {
-        self.typed(method, path, JSON, format!("{body}\n")).await
+        let text = body.to_string().replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
+        self.typed(method, path, JSON, text + "\n").await
     }
 
     /// A create's form body.
@@ -79,8 +81,10 @@ impl Context<'_> {
         if let Some(Value::Object(more)) = parameters {
             bag.extend(more);
         }
-        let mut body =
-            serde_json::json!({"name": name, "team": "data", "tags": ["a", "b"], "eventID": EVENT, "user": USER});
+        let mut body = serde_json::json!({
+            "name": name, "team": "data", "description": "cache & queue", "tags": ["a", "b"], "eventID": EVENT,
+            "user": USER,
+        });
         if let Some(plan) = &self.options.plan {
             body["plan"] = plan.clone().into();
         }
@@ -119,8 +123,12 @@ impl Context<'_> {
     }
 
     pub(super) async fn bind_job(&self, name: &str, job: &str) -> Got {
-        let body = format!("job-name={job}&{ACTING}");
+        let body = format!("job-name={job}&job-pool-name=pool1&job-cluster-name=c1&{ACTING}");
         self.form("PUT", &format!("/resources/{name}/binds/jobs/{job}"), &body).await
+    }
+
+    pub(super) async fn unbind_job(&self, name: &str, job: &str) -> Got {
+        self.form("DELETE", &format!("/resources/{name}/binds/jobs/{job}"), ACTING).await
     }
 
     pub(super) async fn until_ready(&self, name: &str) -> Got {
@@ -135,6 +143,20 @@ impl Context<'_> {
         self.create(&name, "").await?.must_be_2xx()?;
         self.until_ready(&name).await?;
         Ok(name)
+    }
+
+    /// Insists that a create that was asked for in another way came to the same: its answer, the status, the info.
+    pub(super) async fn must_be_as_any_other(&self, name: &str, created: &Answer) -> Check {
+        created.must_be_2xx()?;
+        let other = self.fresh();
+        let usual = self.create(&other, "").await?;
+        created.must(created.status == usual.status, &format!("status {}, as usual", usual.status))?;
+        let (status, usual) = (self.until_ready(name).await?, self.until_ready(&other).await?);
+        status.must(status.status == usual.status, &format!("status {}, as usual", usual.status))?;
+        let (info, usual) = (self.info(name).await?, self.info(&other).await?);
+        // Values may have the instance's name in them.
+        let same = info.status == usual.status && items(&info).keys().eq(items(&usual).keys());
+        info.must(same, "the info that other instances have")
     }
 
     /// An instance that is ready and stays as it is.
