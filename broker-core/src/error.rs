@@ -64,6 +64,9 @@ pub enum BrokerError {
     /// refused it by [`BadRequest`](Self::BadRequest).
     #[error("{0}")]
     ChangeRefused(String),
+    /// It takes longer than its caller waits, and goes on; the caller can't be told of its end.
+    #[error("{0}")]
+    GoesOn(String),
     /// Another operation on the instance is running.
     #[error("instance \"{instance}\" is busy: {operation} is running, try again when it has ended")]
     Busy {

@@ -159,6 +159,22 @@ async fn slow_work_goes_on_under_an_operation() {
     platform.get(GUID).await.is(200);
 }
 
+#[tokio::test] // SPEC O-3
+async fn work_that_is_not_waited_for_asks_for_a_platform_that_accepts_that_it_goes_on() {
+    let fake = FakeBroker::new();
+    let impatient = |server: BrokerServer| server.answer_within(Duration::from_millis(50));
+    let broker = TestBroker::start_with(fake.clone(), None, impatient).await;
+    let platform = Platform::of(&broker).await;
+    fake.next("provision", Misdeed::Hang);
+
+    let refused = platform.provision(GUID, "").await.is(422).value();
+
+    assert_eq!(refused["error"], "AsyncRequired");
+    fake.release();
+    eventually("it is there", async || platform.provision(GUID, "").await.status == 200).await;
+    assert_eq!(fake.instances(), 1);
+}
+
 #[tokio::test] // SPEC O-7
 async fn a_create_that_fails_later_says_so_until_it_is_deleted() {
     let fake = FakeBroker::new();

@@ -2,7 +2,7 @@
 
 use broker_core::{
     BrokerServer,
-    testing::{Answer, FakeBroker, Misdeed, Target, TestBroker, Variables, conformance},
+    testing::{Answer, FakeBroker, Misdeed, TestBroker},
 };
 
 const PATHS: [(&str, &str); 11] = [
@@ -270,20 +270,6 @@ async fn a_failure_says_something_and_no_secret() {
     failed.is(500).says("the service failed, its operator finds the cause in the broker's log");
     fake.set_down(true);
     broker.create("cache").await.is(503).says("the service is unavailable at the moment, try again later");
-}
-
-#[tokio::test] // A1 to A114
-async fn a_broker_on_the_framework_conforms() {
-    let fake = FakeBroker::new();
-    let broker = TestBroker::start(fake.clone()).await;
-    let url = broker.url();
-    let target = Target::new(&url, "small");
-
-    let report = conformance(&target, async |env: &Variables| !env.is_empty() && fake.opens(env)).await;
-
-    report.is_clean();
-    assert!(report.count() > 90, "only {} cases ran", report.count());
-    assert_eq!((fake.instances(), fake.accounts().len()), (0, 0), "something was left behind");
 }
 
 #[tokio::test] // SPEC

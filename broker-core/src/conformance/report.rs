@@ -1,6 +1,6 @@
 //! What came of a run.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Case, Level};
 
@@ -59,6 +59,13 @@ impl Report {
     #[must_use]
     pub fn count(&self) -> usize {
         self.outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::Skipped(_))).count()
+    }
+
+    /// The numbers of the cases that were skipped: a test that names them hears when one is skipped that was not before.
+    #[must_use]
+    pub fn skipped(&self) -> BTreeSet<&'static str> {
+        let skipped = self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Skipped(_)));
+        skipped.map(|outcome| outcome.case.id).collect()
     }
 
     /// How many passed, failed and were skipped.

@@ -58,7 +58,7 @@ pub(super) fn status(error: &BrokerError) -> StatusCode {
         BrokerError::BadRequest(_) | BrokerError::UnknownPlan { .. } | BrokerError::ChangeRefused(_) => {
             StatusCode::BAD_REQUEST
         }
-        BrokerError::NotReady(_) => StatusCode::PRECONDITION_FAILED,
+        BrokerError::NotReady(_) | BrokerError::GoesOn(_) => StatusCode::PRECONDITION_FAILED,
         BrokerError::Conflict(_) | BrokerError::AlreadyExists(_) | BrokerError::Busy { .. } => StatusCode::CONFLICT,
         BrokerError::UnknownInstance(_) | BrokerError::InvalidName(_) | BrokerError::NotBound { .. } => {
             StatusCode::NOT_FOUND

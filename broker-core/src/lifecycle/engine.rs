@@ -713,7 +713,7 @@ impl BrokerError {
     /// Whether trying again may help without anybody changing anything.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::NotReady(_) | Self::Unavailable(_) | Self::Busy { .. } | Self::Store(_) => true,
+            Self::NotReady(_) | Self::GoesOn(_) | Self::Unavailable(_) | Self::Busy { .. } | Self::Store(_) => true,
             Self::BadRequest(_)
             | Self::Conflict(_)
             | Self::Failed(_)

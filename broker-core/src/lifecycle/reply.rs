@@ -91,7 +91,7 @@ impl<T> Reply<Outcome<T>> {
         } else {
             let kind = operation.kind.as_str();
             let sentence = format!("the {kind} takes long and goes on, try again in a moment to get its result");
-            Err(BrokerError::NotReady(sentence))
+            Err(BrokerError::GoesOn(sentence))
         })
     }
 }

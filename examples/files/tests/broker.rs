@@ -43,7 +43,7 @@ async fn conforms(plan: &str) {
     let report = conformance(&broker.target(plan), async |env: &Variables| opens(env)).await;
 
     report.is_clean();
-    assert!(report.count() > 90, "only {} cases ran", report.count());
+    assert!(report.count() > 250, "these were skipped: {:?}", report.skipped());
     assert_eq!(leftovers(root.path()), [""; 0], "something was left behind");
 }
 

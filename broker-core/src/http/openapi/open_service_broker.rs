@@ -23,7 +23,11 @@ fn change(method: &'static str, path: &'static str, name: &'static str, summary:
         .parameter("header", "X-Broker-API-Originating-Identity", false, "Goes into the operation log")
         .parameter("query", "accepts_incomplete", false, "`true`: the caller can wait for the rest")
         .json(202, "It goes on: last_operation tells when it is done", named("Accepted"))
-        .json(422, "Something else is running (`ConcurrencyError`), or it takes another way", named("Refusal"))
+        .json(
+            422,
+            "Something else is running (`ConcurrencyError`), or it takes long (`AsyncRequired`), or another way",
+            named("Refusal"),
+        )
         .json(500, "It failed, and trying again won't help", named("Refusal"))
 }
 

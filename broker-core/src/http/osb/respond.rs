@@ -54,6 +54,7 @@ impl From<BrokerError> for Refusal {
         let sentence = respond::one_line(&error.to_string());
         match error {
             BrokerError::Busy { .. } | BrokerError::NotReady(_) => Self::coded("ConcurrencyError", sentence),
+            BrokerError::GoesOn(_) => Self::coded("AsyncRequired", sentence),
             BrokerError::ChangeRefused(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, sentence),
             _ => Self::new(respond::status(&error), sentence),
         }

@@ -81,7 +81,7 @@ impl Osb {
             };
             let told = PlatformError::new(format!("{status}: {}", body["description"].as_str().unwrap_or_default()));
             Ok(match status.as_u16() {
-                422 if body["error"] == "ConcurrencyError" => None,
+                422 if matches!(body["error"].as_str(), Some("ConcurrencyError" | "AsyncRequired")) => None,
                 202 => Some(Reply::GoesOn(body["operation"].as_str().unwrap_or_default().to_owned())),
                 200 | 201 if body.is_object() => Some(Reply::Ended(Meaning::Done(body))),
                 410 => Some(Reply::Ended(Meaning::Done(json!({})))),

@@ -18,7 +18,7 @@ async fn a_shell_script_keeps_the_contract() {
     .await;
 
     report.is_clean();
-    assert!(report.count() > 90, "only {} cases ran", report.count());
+    assert!(report.count() > 250, "these were skipped: {:?}", report.skipped());
     assert_eq!(below(&folder.path().join("sites")), [""; 0], "something was left behind");
     let (log, secrets) = (broker.log(), secrets.into_inner().unwrap());
     assert!(log.contains("bind: user "), "what operations say is in the log");
@@ -36,7 +36,7 @@ async fn a_python_script_keeps_the_contract() {
     .await;
 
     report.is_clean();
-    assert!(report.count() > 90, "only {} cases ran", report.count());
+    assert!(report.count() > 250, "these were skipped: {:?}", report.skipped());
     assert_eq!(tokens(folder.path(), "SELECT count(*), (SELECT count(*) FROM apis) FROM tokens", ""), "0 0");
 }
 
