@@ -57,6 +57,13 @@ pub async fn addresses_of(host: &str, bind: &[IpAddr]) -> Result<Vec<IpAddr>, Ho
     if addresses.is_empty() { Err(HostError::UnknownHost(host.to_owned())) } else { Ok(addresses) }
 }
 
+/// The host under which apps reach a server that is there for the broker: what is this machine for it is not for them.
+#[must_use]
+pub fn seen_by_apps(host: &str, advertised: &str) -> String {
+    let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    if loopback { advertised.to_owned() } else { host.to_owned() }
+}
+
 /// Whether a server could listen on the port now, at each of the addresses.
 pub(crate) fn is_free(addresses: &[IpAddr], port: u16) -> Result<bool, HostError> {
     for address in addresses {
@@ -90,6 +97,14 @@ mod tests {
         assert!(addresses_of("localhost", &[]).await.unwrap().iter().all(IpAddr::is_loopback));
         let refusal = addresses_of("nowhere.invalid", &[]).await.unwrap_err().to_string();
         assert!(refusal.contains("nowhere.invalid"), "{refusal}");
+    }
+
+    #[test]
+    fn apps_reach_a_server_on_this_machine_under_the_advertised_host() {
+        for here in ["127.0.0.1", "localhost", "::1"] {
+            assert_eq!(seen_by_apps(here, "172.17.0.1"), "172.17.0.1");
+        }
+        assert_eq!(seen_by_apps("cache.example", "172.17.0.1"), "cache.example");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
     PlanName, Result, Secret, Tenant, Update, cli::Findings,
 };
-use broker_hosting::{Containers, Host, Hosting, Member, Recent, RunAs, ServerId, Site, addresses_of};
+use broker_hosting::{Containers, Host, Hosting, InUse, Member, Recent, RunAs, ServerId, Site, addresses_of};
 use redis::{ConnectionInfo, ErrorKind, ServerErrorKind};
 use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
@@ -79,7 +79,7 @@ impl RedisBroker {
             host: Arc::clone(&host),
             installed: installed.clone(),
             advertise_host: config.advertise_host.clone(),
-            open: Mutex::default(),
+            in_use: InUse::default(),
         };
         Ok(Self {
             offers,
@@ -322,8 +322,8 @@ impl Broker for RedisBroker {
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
         let mut servers = Vec::new();
-        for (id, server) in self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            servers.push(("shared", id.to_string(), Arc::clone(&server.tenants)));
+        for (id, server) in self.shared.in_use.all() {
+            servers.push(("shared", id.to_string(), server.tenants));
         }
         for (id, tenants) in self.dedicated.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             servers.push(("dedicated", id.to_string(), Arc::clone(tenants)));
