@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppName, BindingId, JobName, OpaqueId, Parameters, Secret, Whereabouts, instance::Names};
+use crate::{Actor, AppName, BindingId, JobName, OpaqueId, Parameters, Secret, Whereabouts, instance::Names};
 
 /// Who uses an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct Binding {
     /// Where the consumer is, as its platform says.
     #[serde(default)]
     pub whereabouts: Whereabouts,
+    /// Who asked for what is done with it now: the bind, the unbind, the rotation (SPEC L-13).
+    #[serde(skip)]
+    pub asked_by: Actor,
 }
 
 impl Binding {
@@ -60,7 +63,14 @@ impl Binding {
             secret: Secret::generate(),
             parameters: Parameters::new(),
             whereabouts: Whereabouts::default(),
+            asked_by: Actor::default(),
         }
+    }
+
+    /// As an author gets it who is to do what somebody asked for.
+    #[cfg(feature = "server")]
+    pub(crate) fn asked_for_by(&self, actor: &Actor) -> Self {
+        Self { asked_by: actor.clone(), ..self.clone() }
     }
 }
 
@@ -72,6 +82,7 @@ impl fmt::Debug for Binding {
             .field("secret", &self.secret)
             .field("parameters", &Names(&self.parameters))
             .field("whereabouts", &self.whereabouts)
+            .field("asked_by", &self.asked_by)
             .finish()
     }
 }

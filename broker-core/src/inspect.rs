@@ -162,7 +162,8 @@ impl From<Operation> for OperationView {
 mod tests {
     use super::*;
     use crate::{
-        lifecycle::records::{Actor, OperationKind},
+        Actor,
+        lifecycle::records::OperationKind,
         store::{Write, contract},
     };
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceName, OpaqueId, PlanName, Pool, Secret};
+use crate::{Actor, InstanceName, OpaqueId, PlanName, Pool, Secret};
 
 /// Parameters as the user gave them: a JSON object. Form encoding has only strings in it.
 pub type Parameters = serde_json::Map<String, serde_json::Value>;
@@ -53,6 +53,14 @@ pub struct Instance {
     /// bind of an app. None for every other service.
     #[serde(default)]
     pub pool: Option<Pool>,
+    /// What an Open Service Broker platform says of where it belongs, as it came with its create or its last update:
+    /// `platform`, and what that platform has, such as `organization_guid`, `space_name`, `namespace`, `clusterid` or
+    /// `instance_annotations` (SPEC O-15). Empty for tsuru.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub context: Parameters,
+    /// Who asked for what is done with it now: its create, its update, its removal (SPEC L-13).
+    #[serde(skip)]
+    pub asked_by: Actor,
     /// How often it became something else: variables of a binding that are older may lead nowhere (SPEC B-21).
     #[serde(default)]
     pub(crate) changes: u64,
@@ -75,6 +83,8 @@ impl Instance {
             progress: Progress::default(),
             maintenance: None,
             pool: None,
+            context: Parameters::new(),
+            asked_by: Actor::default(),
             changes: 0,
         }
     }
@@ -173,6 +183,8 @@ impl fmt::Debug for Instance {
             .field("notes", &Names(&self.notes))
             .field("maintenance", &self.maintenance)
             .field("pool", &self.pool)
+            .field("context", &Names(&self.context))
+            .field("asked_by", &self.asked_by)
             .finish()
     }
 }

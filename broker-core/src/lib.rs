@@ -14,6 +14,7 @@
 //! The rules of the wire are in `SPEC.md`; documentation cites them by number, as in (SPEC I-2).
 
 #[cfg(feature = "server")]
+mod actor;
 mod author;
 #[cfg(feature = "server")]
 mod author_metrics;
@@ -69,6 +70,7 @@ mod whereabouts;
 )]
 mod wire;
 
+pub use actor::Actor;
 /// The version of axum that [`Routes`] takes handlers of.
 #[cfg(feature = "server")]
 pub use axum;
@@ -80,7 +82,10 @@ pub use error::{BoxError, BrokerError, Result};
 #[cfg(feature = "server")]
 pub(crate) use http::Credentials;
 #[cfg(feature = "server")]
-pub use http::{BoundServer, BrokerServer, CredentialsError, Reload, ServeError, Tls, TlsError};
+pub use http::{
+    BoundServer, BrokerServer, CredentialsError, InvalidRequestIdHeader, Reload, RequestIdHeader, ServeError, Tls,
+    TlsError,
+};
 #[cfg(feature = "server")]
 pub use inspect::{InspectError, Inspection, InstanceView, OperationView};
 pub use instance::{Instance, Notes, Parameters, Update};

@@ -5,7 +5,10 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+
+use tokio::time::{Instant, sleep};
 
 use crate::{
     BoxError, Inspection, SealingKey,
@@ -14,6 +17,10 @@ use crate::{
 };
 #[cfg(feature = "postgres")]
 use crate::{Secret, store::PostgresStore, store::reseal_postgres::Resealing};
+
+/// How long a folder may still look used by a broker that is gone: a program that it was just starting has what was
+/// open in the broker until the kernel has loaded it.
+const LET_GO_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where a broker's records are kept: instances, bindings, what authors noted down.
 ///
@@ -38,7 +45,7 @@ impl State {
     /// # Errors
     /// When the folder can't be used, another process uses it, or the key does not fit the records.
     pub async fn open(folder: &Path) -> Result<Self, StateError> {
-        let lock = prepare(folder)?;
+        let lock = prepare(folder).await?;
         let key_file = folder.join("state.key");
         let key = SealingKey::load_or_create(&key_file).map_err(|cause| StateError::file(&key_file, cause))?;
         let database = folder.join("state.db");
@@ -75,7 +82,7 @@ impl State {
         for path in [&database, &key_file] {
             fs::metadata(path).map_err(|cause| StateError::file(path, cause))?;
         }
-        let lock = prepare(folder)?;
+        let lock = prepare(folder).await?;
         let rotation = tokio::task::spawn_blocking(move || {
             let ring = SealingKey::begin_rotation(&key_file).map_err(|cause| StateError::file(&key_file, cause))?;
             store::reseal(&database, &ring)
@@ -159,14 +166,18 @@ impl fmt::Debug for State {
 }
 
 /// Makes the folder and takes its lock, which the kernel takes back when the process ends.
-fn prepare(folder: &Path) -> Result<fs::File, StateError> {
+async fn prepare(folder: &Path) -> Result<fs::File, StateError> {
     private_folder(folder).map_err(|cause| StateError::file(folder, cause))?;
     let path = folder.join("state.lock");
     let lock = private_file(&path)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(StateError::InUse(folder.to_owned())),
-        Err(fs::TryLockError::Error(cause)) => Err(StateError::file(&path, cause)),
+    let deadline = Instant::now() + LET_GO_WITHIN;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => sleep(Duration::from_millis(10)).await,
+            Err(fs::TryLockError::WouldBlock) => return Err(StateError::InUse(folder.to_owned())),
+            Err(fs::TryLockError::Error(cause)) => return Err(StateError::file(&path, cause)),
+        }
     }
 }
 
@@ -235,6 +246,20 @@ mod tests {
         assert_eq!(mode(folder.parent().unwrap()) & 0o001, mode_of_new_folder(place.path()) & 0o001);
         fs::write(place.path().join("file"), "").unwrap();
         assert!(private_folder(&place.path().join("file")).is_err());
+    }
+
+    #[tokio::test] // SPEC S-2
+    async fn records_that_are_let_go_a_moment_late_open_all_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let ending = State::open(place.path()).await.unwrap();
+        let late = tokio::spawn(async move {
+            sleep(Duration::from_millis(100)).await;
+            drop(ending);
+        });
+
+        State::open(place.path()).await.unwrap();
+
+        assert!(late.is_finished());
     }
 
     #[tokio::test] // SPEC S-2, S-7

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Pool;
+use crate::{Parameters, Pool};
 
 /// Where a consumer runs and is reached, as far as its platform says: what a service needs that opens firewalls, or
 /// stands in front of apps (SPEC B-22). As of the last bind; hosts come and go later without one.
@@ -22,4 +22,8 @@ pub struct Whereabouts {
     pub app_guid: Option<String>,
     /// The address whose requests are to go through the service. For Open Service Broker.
     pub route: Option<String>,
+    /// What else its platform says of where it is, as [`Instance::context`](crate::Instance::context) has it of the
+    /// instance. For Open Service Broker.
+    #[serde(skip_serializing_if = "Parameters::is_empty")]
+    pub context: Parameters,
 }

@@ -1,6 +1,9 @@
 //! The tsuru dialect from outside: authentication, encodings, statuses (contract 10.1).
 
-use broker_core::testing::{Answer, FakeBroker, Misdeed, Target, TestBroker, Variables, conformance};
+use broker_core::{
+    BrokerServer,
+    testing::{Answer, FakeBroker, Misdeed, Target, TestBroker, Variables, conformance},
+};
 
 const PATHS: [(&str, &str); 11] = [
     ("GET", "/resources/plans"),
@@ -96,6 +99,27 @@ async fn health_is_open_and_request_ids_come_back() {
     assert_eq!(named.headers["x-request-id"], "abc-1");
     let unnamed = broker.ask("GET", "/resources/plans").await;
     assert_eq!(unnamed.headers["x-request-id"].len(), 36);
+}
+
+#[tokio::test] // SPEC T-3
+async fn a_request_is_named_by_whichever_header_its_platform_sends() {
+    let own = |server: BrokerServer| server.request_id_header("X-Trace-Me".parse().unwrap());
+    let (usual, told) = (broker().await, TestBroker::start_with(FakeBroker::new(), None, own).await);
+
+    for header in ["X-Request-ID", "X-Correlation-ID", "X-CorrelationID", "X-ForRequest-ID", "X-Vcap-Request-Id"] {
+        for (broker, path) in [(&usual, "/resources/plans"), (&told, "/v2/catalog"), (&usual, "/nowhere")] {
+            let answer = Answer::to(broker.request("GET", path).header(header, "abc-1")).await;
+            assert_eq!(answer.headers[header], "abc-1", "{path}");
+            let others = answer.headers.values().filter(|value| *value == "abc-1").count();
+            assert!(others == 1 && (header == "X-Request-ID" || !answer.headers.contains_key("x-request-id")));
+        }
+    }
+    let ask =
+        |broker: &TestBroker| broker.anonymous("GET", "/healthz").header("X-Trace-Me", "t").header("X-Request-ID", "r");
+    let (by_usual, by_own) = (Answer::to(ask(&usual)).await, Answer::to(ask(&told)).await);
+    assert!(by_usual.headers["x-request-id"] == "r" && !by_usual.headers.contains_key("x-trace-me"));
+    assert!(by_own.headers["x-trace-me"] == "t" && !by_own.headers.contains_key("x-request-id"));
+    assert_eq!(told.ask("GET", "/resources/plans").await.headers["x-trace-me"].len(), 36);
 }
 
 #[tokio::test] // A18 to A22

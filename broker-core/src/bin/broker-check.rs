@@ -22,9 +22,10 @@ use tokio::{process::Command, time::timeout};
 
 /// Check whether a broker keeps tsuru's service API or the Open Service Broker API: numbered cases, run over HTTP.
 ///
-/// Which of the two a broker speaks is found out, unless --dialect says it. Instances that the cases make are named conf-..., and are removed in the end, also after a failure
-/// or Ctrl-C. The exit status is 0 when no MUST case failed (with --strict: no case at all), 1 when one
-/// did, 2 when the command line is wrong or the broker can't be reached.
+/// Which of the two a broker speaks is found out, unless --dialect says it. Instances that the cases make are named
+/// conf-..., and are removed in the end, also after a failure or Ctrl-C. The exit status is 0 when no MUST case failed
+/// (with --strict: no case at all) and all that was made is removed, 1 when a case failed or something is left behind, 2
+/// when the command line is wrong or the broker can't be reached, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "broker-check", version)]
 struct Arguments {
@@ -196,7 +197,7 @@ fn of_dialects(cases: &[Case], dialects: Option<Vec<Dialect>>) -> Vec<Case> {
 
 fn exit_code(report: &Report, strict: bool) -> ExitCode {
     let failed = report.failed(if strict { None } else { Some(Level::Must) });
-    ExitCode::from(u8::from(failed > 0))
+    ExitCode::from(u8::from(failed > 0 || !report.left_behind.is_empty()))
 }
 
 fn selection(arguments: &Arguments) -> Selection {

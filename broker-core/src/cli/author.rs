@@ -4,12 +4,12 @@ use std::{fmt, pin::Pin, process::ExitCode, rc::Rc};
 
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 
-use super::{About, check::Findings, program};
+use super::{About, findings::Findings, program};
 use crate::{Broker, Catalog};
 
 type Later<T> = Pin<Box<dyn Future<Output = T>>>;
 type CatalogOf<C> = Box<dyn FnOnce(Rc<C>) -> Later<anyhow::Result<Catalog>>>;
-type CheckOf<C> = Box<dyn FnOnce(Rc<C>, Findings) -> Later<Findings>>;
+pub(super) type CheckOf<C> = Box<dyn FnOnce(Rc<C>, Findings) -> Later<Findings>>;
 type CommandsOf<X> = Box<dyn FnOnce(X) -> Later<anyhow::Result<()>>>;
 
 /// The command line of a broker's binary, with what its author adds to it.
@@ -51,6 +51,11 @@ type CommandsOf<X> = Box<dyn FnOnce(X) -> Later<anyhow::Result<()>>>;
 ///             "" => findings.problem("word", "--word is empty, say something kind"),
 ///             word => findings.found("word", word),
 ///         })
+///         .doctor(async |config: &Config, findings: &mut Findings| {
+///             if config.word.len() > 80 {
+///                 findings.warning("word", "who shall read all that? choose a shorter one");
+///             }
+///         })
 ///         .commands(async |Commands::Count { records }| {
 ///             println!("{}", records.inspect(ABOUT).await?.instances(None, usize::MAX).await?.len());
 ///             Ok(())
@@ -64,6 +69,7 @@ pub struct Cli<C: clap::Args, X: Subcommand = NoCommands> {
     pub(super) about: About,
     pub(super) catalog: Option<CatalogOf<C>>,
     pub(super) check: Option<CheckOf<C>>,
+    pub(super) doctor: Option<CheckOf<C>>,
     pub(super) commands: CommandsOf<X>,
 }
 
@@ -71,7 +77,7 @@ impl<C: clap::Args> Cli<C> {
     /// The framework's subcommands alone.
     pub fn new(about: About) -> Self {
         let commands: CommandsOf<NoCommands> = Box::new(|none| match none {});
-        Self { about, catalog: None, check: None, commands }
+        Self { about, catalog: None, check: None, doctor: None, commands }
     }
 
     /// Adds subcommands of the author's own. Their settings come from flags, the environment and the file, like all
@@ -81,7 +87,7 @@ impl<C: clap::Args> Cli<C> {
         run: impl AsyncFnOnce(X) -> anyhow::Result<()> + 'static,
     ) -> Cli<C, X> {
         let commands: CommandsOf<X> = Box::new(move |command| Box::pin(async move { run(command).await }));
-        Cli { about: self.about, catalog: self.catalog, check: self.check, commands }
+        Cli { about: self.about, catalog: self.catalog, check: self.check, doctor: self.doctor, commands }
     }
 }
 
@@ -95,14 +101,26 @@ impl<C: clap::Args + 'static, X: Subcommand> Cli<C, X> {
 
     /// What `check` looks at beside the framework's own settings: servers, programs, folders. It changes nothing.
     pub fn check(mut self, check: impl for<'a, 'b> AsyncFnOnce(&'a C, &'b mut Findings) + 'static) -> Self {
-        self.check = Some(Box::new(move |config, mut findings| {
-            Box::pin(async move {
-                check(&config, &mut findings).await;
-                findings
-            })
-        }));
+        self.check = Some(boxed(check));
         self
     }
+
+    /// Gives the binary the subcommand `doctor`, which begins with what `check` looks at. This is what it looks at
+    /// beside that: whether servers let the broker do its work, and what is set up in a way that its operator will
+    /// regret. It changes nothing, and no call of it takes long.
+    pub fn doctor(mut self, doctor: impl for<'a, 'b> AsyncFnOnce(&'a C, &'b mut Findings) + 'static) -> Self {
+        self.doctor = Some(boxed(doctor));
+        self
+    }
+}
+
+fn boxed<C: 'static>(check: impl for<'a, 'b> AsyncFnOnce(&'a C, &'b mut Findings) + 'static) -> CheckOf<C> {
+    Box::new(move |config, mut findings| {
+        Box::pin(async move {
+            check(&config, &mut findings).await;
+            findings
+        })
+    })
 }
 
 impl<C: clap::Args, X: Subcommand> Cli<C, X> {

@@ -1,84 +1,48 @@
 //! `check`: whether `serve` would work, found out without changing anything (SPEC X-4).
 
-use std::{fmt::Display, io::Write as _, net::SocketAddr, path::Path, rc::Rc};
+use std::{net::SocketAddr, path::Path, rc::Rc};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use super::{
     About, Cli,
+    author::CheckOf,
+    findings::Findings,
     login::{Guests, Login, Password},
     openapi::offer_of_started,
     records::{Place, Records},
     serve::{Serve, Settings},
-    show::{output, plain},
 };
 use crate::{Broker, Catalog, Credentials, Secret, ServeError, State, lifecycle::Schemas};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Check<C: clap::Args> {
+    /// An object a line, with `level`, `what` and `text`
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     serve: Serve<C>,
 }
 
-/// What a check found: a line each, good or wrong.
-#[derive(Debug, Default)]
-pub struct Findings(Vec<Finding>);
-
-#[derive(Debug)]
-struct Finding {
-    what: String,
-    text: String,
-    is_problem: bool,
-}
-
-impl Findings {
-    /// Something that works, in a few words: `findings.found("server", "Redis 8.0 at 10.0.0.9")`.
-    pub fn found(&mut self, what: impl Display, text: impl Display) {
-        self.add(what.to_string(), text.to_string(), false);
-    }
-
-    /// Something that keeps the broker from working, in a sentence that says what to do. Never put a secret into it.
-    pub fn problem(&mut self, what: impl Display, sentence: impl Display) {
-        self.add(what.to_string(), sentence.to_string(), true);
-    }
-
-    /// The one or the other.
-    pub fn add_result(&mut self, what: impl Display, outcome: anyhow::Result<impl Display>) {
-        match outcome {
-            Ok(text) => self.found(what, text),
-            Err(problem) => self.problem(what, format!("{problem:#}")),
-        }
-    }
-
-    fn add(&mut self, what: String, text: String, is_problem: bool) {
-        self.0.push(Finding { what: plain(&what), text: plain(&text), is_problem });
-    }
-
-    /// The table on standard output, the problems on standard error; whether there were none.
-    fn print(&self) -> anyhow::Result<bool> {
-        let width = self.0.iter().map(|finding| finding.what.chars().count()).max().unwrap_or_default();
-        let mut out = output();
-        for Finding { what, text, is_problem } in &self.0 {
-            let (mark, text) = if *is_problem { ("WRONG", "see below") } else { ("ok   ", text.as_str()) };
-            writeln!(out, "{mark}  {what:<width$}  {text}").context("cannot print")?;
-        }
-        out.flush().context("cannot print")?;
-        drop(out);
-        let problems = self.0.iter().filter(|finding| finding.is_problem);
-        let number = problems.map(|problem| eprintln!("error: {}: {}", problem.what, problem.text)).count();
-        Ok(number == 0)
-    }
-}
-
 impl<C: clap::Args> Check<C> {
-    /// Whether all is well.
     pub(super) async fn run<B: Broker, X: clap::Subcommand>(
         self,
         cli: Cli<C, X>,
         start: impl AsyncFnOnce(C) -> anyhow::Result<B>,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<()> {
+        self.examine(cli, None, start).await
+    }
+
+    /// Prints what it looks at, then what the doctor does. What started the broker has no configuration left for a
+    /// doctor, who is asked before that and heard after it.
+    pub(super) async fn examine<B: Broker, X: clap::Subcommand>(
+        self,
+        cli: Cli<C, X>,
+        doctor: Option<CheckOf<C>>,
+        start: impl AsyncFnOnce(C) -> anyhow::Result<B>,
+    ) -> anyhow::Result<()> {
         let Serve { settings, config } = self.serve;
         let (about, config) = (cli.about, Rc::new(config));
         let mut findings = Findings::default();
@@ -86,6 +50,10 @@ impl<C: clap::Args> Check<C> {
         if let Some(check) = cli.check {
             findings = check(config.clone(), findings).await;
         }
+        let further = match doctor {
+            Some(doctor) => doctor(config.clone(), Findings::default()).await,
+            None => Findings::default(),
+        };
         let catalog = match cli.catalog {
             Some(catalog) => catalog(config).await,
             None => {
@@ -94,7 +62,8 @@ impl<C: clap::Args> Check<C> {
             }
         };
         findings.add_result("catalog", catalog.and_then(|catalog| offered(about, &catalog)));
-        findings.print()
+        findings.append(further);
+        findings.print(self.json)
     }
 }
 

@@ -3,7 +3,8 @@
 //! | Subcommand | |
 //! |---|---|
 //! | `serve` | serves the broker until it is told to stop |
-//! | `check` | says whether the configuration works, without changing anything |
+//! | `check` | says whether `serve` would start, without changing anything |
+//! | `doctor` | says whether the broker could do its work, where the [author](Cli::doctor) looks at that |
 //! | `manifest` | prints what registers the broker at a platform |
 //! | `instances`, `operations` | show the records, also while the broker runs |
 //! | `rotate-key` | seals the records with a new key |
@@ -44,7 +45,9 @@
 mod author;
 mod check;
 mod completions;
+mod doctor;
 mod file;
+mod findings;
 mod instances;
 mod logging;
 mod login;
@@ -60,7 +63,7 @@ mod show;
 mod timing;
 
 pub use author::{Cli, NoCommands};
-pub use check::Findings;
+pub use findings::Findings;
 pub use records::Records;
 
 use std::process::ExitCode;

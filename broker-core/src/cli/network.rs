@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{BrokerServer, Tls};
+use crate::{BrokerServer, RequestIdHeader, Tls};
 
 /// The address, for whoever names it.
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,10 @@ pub(super) struct Network {
     #[arg(long, env = "BROKER_HEAD_WITHIN", value_name = "SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(1..))]
     head_within: u64,
+    /// Header that the platform names its requests by, before X-Request-Id, X-Correlation-ID, X-CorrelationID,
+    /// X-ForRequest-ID and X-Vcap-Request-Id; the name is in the log and in the answer
+    #[arg(long, env = "BROKER_REQUEST_ID_HEADER", value_name = "NAME")]
+    request_id_header: Option<RequestIdHeader>,
 }
 
 impl Network {
@@ -67,6 +71,10 @@ impl Network {
             .max_connections(number(self.max_connections))
             .max_requests(number(self.max_requests))
             .head_within(Duration::from_secs(self.head_within));
+        let server = match &self.request_id_header {
+            Some(header) => server.request_id_header(header.clone()),
+            None => server,
+        };
         Ok(match self.tls()? {
             Some(tls) => server.tls(tls),
             None => server,

@@ -5,7 +5,7 @@ use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 
 use super::{
-    About, Cli, check::Check, completions::Completions, file, instances::Instances, manifest::Manifest,
+    About, Cli, check::Check, completions::Completions, doctor::Doctor, file, instances::Instances, manifest::Manifest,
     openapi::OpenApi, operations::Operations, rotate_key::RotateKey, serve::Serve,
 };
 use crate::Broker;
@@ -30,7 +30,7 @@ pub(super) enum Command<C: clap::Args, X: clap::Subcommand> {
     /// Serve the broker until it is told to stop
     #[command(after_help = SETTINGS)]
     Serve(Box<Serve<C>>),
-    /// Say whether the configuration works, without changing anything
+    /// Say whether `serve` would start, without changing anything
     #[command(after_help = SETTINGS)]
     Check(Box<Check<C>>),
     /// Print the manifest that registers this broker: `... manifest | tsuru service create -`
@@ -49,6 +49,9 @@ pub(super) enum Command<C: clap::Args, X: clap::Subcommand> {
     Completions(Completions),
     #[command(flatten)]
     Author(X),
+    /// The last, so that an author without one may have an own subcommand of its name.
+    #[command(flatten)]
+    Doctor(Doctor<C>),
 }
 
 /// Does what the process's arguments say.
@@ -60,7 +63,7 @@ where
 {
     let about = cli.about;
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let command = match parse::<C, X>(about, &arguments) {
+    let command = match parse(&cli, &arguments) {
         Ok(program) => program.command,
         Err(Wrong::Usage(usage)) => usage.exit(),
         Err(Wrong::File(refusal)) => {
@@ -70,17 +73,14 @@ where
     };
     let outcome = match command {
         Command::Serve(serve) => serve.run(about, start).await,
-        Command::Check(check) => match check.run(cli, start).await {
-            Ok(true) => Ok(()),
-            Ok(false) => return ExitCode::FAILURE,
-            Err(failure) => Err(failure),
-        },
+        Command::Check(check) => check.run(cli, start).await,
+        Command::Doctor(doctor) => doctor.run(cli, start).await,
         Command::Manifest(manifest) => manifest.run(about),
         Command::Instances(instances) => instances.run(about).await,
         Command::Operations(operations) => operations.run(about).await,
         Command::RotateKey(rotate) => rotate.run(about).await,
         Command::OpenApi(openapi) => openapi.run(cli, start).await,
-        Command::Completions(completions) => completions.run(command_of::<C, X>(about)),
+        Command::Completions(completions) => completions.run(command_of(&cli)),
         Command::Author(command) => (cli.commands)(command).await,
     };
     match outcome {
@@ -101,23 +101,25 @@ fn is_closed_pipe(failure: &anyhow::Error) -> bool {
 
 /// Why there is nothing to be done.
 #[derive(Debug)]
-pub(super) enum Wrong {
+enum Wrong {
     Usage(clap::Error),
     File(file::Refusal),
 }
 
-pub(super) fn command_of<C: clap::Args, X: clap::Subcommand>(about: About) -> clap::Command {
-    Program::<C, X>::command().name(format!("{}-broker", about.service)).version(about.version).about(about.about)
+fn command_of<C: clap::Args, X: clap::Subcommand>(cli: &Cli<C, X>) -> clap::Command {
+    let About { service, version, about } = cli.about;
+    let command = Program::<C, X>::command().name(format!("{service}-broker")).version(version).about(about);
+    if cli.doctor.is_some() { Doctor::<C>::added_to(command, SETTINGS) } else { command }
 }
 
 /// Reads the arguments twice: once for the file they name, then with the file's values as defaults, so that every
 /// setting is defined in one place.
-pub(super) fn parse<C, X>(about: About, arguments: &[OsString]) -> Result<Program<C, X>, Wrong>
+fn parse<C, X>(cli: &Cli<C, X>, arguments: &[OsString]) -> Result<Program<C, X>, Wrong>
 where
     C: clap::Args,
     X: clap::Subcommand,
 {
-    let command = command_of::<C, X>(about);
+    let command = command_of(cli);
     let command = match file_in(&command, arguments).map_err(Wrong::Usage)? {
         Some(file) => file::apply(command, &file).map_err(Wrong::File)?,
         None => command,

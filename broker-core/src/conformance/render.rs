@@ -68,12 +68,14 @@ impl Report {
         format!("{report:#}\n")
     }
 
+    /// The clean-up is a test of its own, after those of the cases.
     fn junit(&self) -> String {
         let (_, failed, skipped) = self.counts();
         let mut text = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"broker-check\" tests=\"{}\" failures=\"{failed}\" \
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"broker-check\" tests=\"{}\" failures=\"{}\" \
              skipped=\"{skipped}\" time=\"{:.3}\">\n",
-            self.outcomes.len(),
+            self.outcomes.len() + 1,
+            failed + usize::from(!self.left_behind.is_empty()),
             self.took.as_secs_f64()
         );
         for outcome in &self.outcomes {
@@ -89,7 +91,12 @@ impl Report {
             };
             text += "</testcase>\n";
         }
-        text + "</testsuite>\n"
+        text += "  <testcase classname=\"Clean-up\" name=\"What the cases made is removed\">";
+        if !self.left_behind.is_empty() {
+            let left = escaped(&self.left_behind.join("\n"));
+            let _ = write!(text, "<failure message=\"expected nothing to be left behind\">{left}</failure>");
+        }
+        text + "</testcase>\n</testsuite>\n"
     }
 }
 

@@ -10,9 +10,9 @@ use super::{
     respond::Failure,
 };
 use crate::{
-    AppName, BrokerError, Cluster, Consumer, EnvVars, InstanceName, InvalidName, JobName, Parameters, Pool,
+    Actor, AppName, BrokerError, Cluster, Consumer, EnvVars, InstanceName, InvalidName, JobName, Parameters, Pool,
     Whereabouts,
-    lifecycle::{Actor, Ask, Engine, Outcome},
+    lifecycle::{Ask, Engine, Outcome},
     wire::{BindApp, BindJob, Rotate, UnbindApp, UnbindJob},
 };
 
@@ -51,7 +51,7 @@ pub(super) async fn unbind_app(
     Body(body): Body<UnbindApp>,
 ) -> Result<StatusCode, Failure> {
     engine.exists(&name).await?;
-    unbind(&engine, name, app(body.app)?, Actor { user: body.user, event: body.event }).await
+    unbind(&engine, name, app(body.app)?, Actor::new(body.user, body.event)).await
 }
 
 /// `DELETE /resources/{name}/bind`: only a unit of the past is meant; there is nothing to do for it.
@@ -73,7 +73,7 @@ pub(super) async fn bind_job(
     NamedJob(name, job): NamedJob,
     Body(body): Body<BindJob>,
 ) -> Result<Bound, Failure> {
-    let actor = Actor { user: body.user, event: body.event };
+    let actor = Actor::new(body.user, body.event);
     let at = Cluster::named(body.cluster, String::new(), Vec::new());
     let whereabouts = Whereabouts { pool: Pool::named(body.pool, String::new(), at), ..Whereabouts::default() };
     bind(&engine, name, named_alike(job, &body.job)?, None, Ask { actor, whereabouts, ..Ask::default() }).await
@@ -85,7 +85,7 @@ pub(super) async fn unbind_job(
     NamedJob(name, job): NamedJob,
     Body(body): Body<UnbindJob>,
 ) -> Result<StatusCode, Failure> {
-    unbind(&engine, name, Consumer::Job(job), Actor { user: body.user, event: body.event }).await
+    unbind(&engine, name, Consumer::Job(job), Actor::new(body.user, body.event)).await
 }
 
 /// `POST /resources/{name}/rotate`, by the platform's proxy: new credentials for the app or job that the body names
@@ -99,7 +99,7 @@ pub(super) async fn rotate(
     engine.exists(&name).await?;
     let Rotate { app: app_name, job, user, event } = body;
     let consumer = if job.is_empty() { app(app_name)? } else { named_alike(job.parse().map_err(bad_name)?, "")? };
-    let actor = Actor { user, event };
+    let actor = Actor::new(user, event);
     bound(engine.rotate(name, consumer.clone(), Ask { actor, ..Ask::default() }).await?)?;
     Ok(format!("{consumer} has new credentials: bind it again to get them, the old ones work for a while\n"))
 }
@@ -118,7 +118,7 @@ async fn bind_body(
         pool: Pool::named(body.pool, body.pool_provisioner, at),
         ..Whereabouts::default()
     };
-    let actor = Actor { user: body.user, event: body.event };
+    let actor = Actor::new(body.user, body.event);
     bind(engine, name, app(body.app)?, body.parameters, Ask { actor, pool, whereabouts, ..Ask::default() }).await
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderValue, Method, Uri},
+    http::{Method, Uri},
     response::{IntoResponse as _, Response},
 };
 use futures::{
@@ -27,7 +27,7 @@ use super::{
     limits::{self, Places},
     own::Template,
     respond::Failure,
-    trace,
+    trace::{self, RequestId, RequestIdHeader},
 };
 use crate::{BrokerError, metrics::Metrics};
 
@@ -38,6 +38,8 @@ pub(super) struct Front {
     pub(super) metrics: Arc<Metrics>,
     /// The longest a request may take.
     pub(super) limit: Duration,
+    /// The operator's own header for the names of requests.
+    pub(super) id_header: Option<RequestIdHeader>,
 }
 
 /// The front as a layer of a router.
@@ -73,7 +75,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (front, asked) = (self.front.clone(), Asked::by(&request));
+        let (front, asked) = (self.front.clone(), Asked::by(&request, self.front.id_header.as_ref()));
         let answer = match front.refusal(&request) {
             Some(refusal) => Either::Left(ready(Ok(refusal))),
             None => Either::Right(self.endpoint.call(request)),
@@ -87,19 +89,19 @@ struct Asked {
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
-    id: HeaderValue,
+    id: RequestId,
     span: Span,
     begun: Instant,
 }
 
 impl Asked {
-    fn by(request: &Request) -> Self {
-        let id = trace::id_of(request.headers());
+    fn by(request: &Request, id_header: Option<&RequestIdHeader>) -> Self {
+        let id = RequestId::of(request.headers(), id_header);
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
-            span: trace::span(&id, request.headers()),
+            span: trace::span(&id.value, request.headers()),
             id,
             begun: Instant::now(),
         }
@@ -130,7 +132,7 @@ impl Front {
                 info!("{method} {} answered {status} in {} ms", uri.path(), took.as_millis());
             }
         });
-        answer.headers_mut().insert(trace::REQUEST_ID, id);
+        answer.headers_mut().insert(id.header, id.value);
         let own = answer.extensions_mut().remove::<Template>();
         let route = own.as_ref().map(|own| &*own.0).or(route.as_ref().map(MatchedPath::as_str)).unwrap_or("none");
         self.metrics.request(route, method.as_str(), status, took);

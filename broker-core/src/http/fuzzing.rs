@@ -17,7 +17,7 @@ use super::{
     limits::Limits,
     osb,
     routes::{self, Around},
-    trace,
+    trace::RequestId,
 };
 use crate::{
     Routes, Secret,
@@ -30,8 +30,14 @@ pub(crate) fn router(engine: Arc<Engine>, username: &str, password: &str) -> Rou
     let mut guard = Guard::default();
     guard.named.accept(username, &Secret::from(password));
     let limit = Timing::default().answer_within;
-    let around =
-        Around { guard, limits: Limits::default(), limit, stopping: CancellationToken::new(), own: Routes::new() };
+    let around = Around {
+        guard,
+        limits: Limits::default(),
+        limit,
+        id_header: None,
+        stopping: CancellationToken::new(),
+        own: Routes::new(),
+    };
     let pair = STANDARD.encode(format!("{username}:{password}"));
     let header = HeaderValue::from_str(&format!("Basic {pair}")).expect("a header");
     let identify = from_fn(move |mut request: Request<Body>, next: Next| {
@@ -46,7 +52,7 @@ pub(crate) fn read_headers(request: Request<()>) {
     let mut guard = Guard::default();
     guard.named.accept("fuzz", &Secret::from("never matches: no header has a line break\n"));
     assert!(!guard.lets_in("/resources", request.headers()), "somebody was let in");
-    let id = trace::id_of(request.headers());
+    let id = RequestId::of(request.headers(), None).value;
     assert!(id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic), "an id that breaks a line of a log");
     let _ = extract::fields(request.headers(), b"a=b");
     osb::read_headers(request);

@@ -15,8 +15,8 @@ use super::{
     respond::{Failure, one_line},
 };
 use crate::{
-    BrokerError, InfoItem, InstanceName, PlanName, Pool,
-    lifecycle::{Actor, Ask, Change, Condition, Engine, NewInstance, Outcome, Wishes},
+    Actor, BrokerError, InfoItem, InstanceName, PlanName, Pool,
+    lifecycle::{Ask, Change, Condition, Engine, NewInstance, Outcome, Wishes},
     wire::{ChangeInstance, CreateInstance, RemoveInstance},
 };
 
@@ -109,7 +109,7 @@ pub(super) fn require_cluster(engine: &Engine, pool: Option<&Pool>) -> Result<()
 
 /// For this dialect, what goes on is a success: the status tells when it is done (contract 4.12).
 fn ask(user: String, event: String) -> Ask {
-    Ask { actor: Actor { user, event }, accepts_incomplete: true, ..Ask::default() }
+    Ask { actor: Actor::new(user, event), accepts_incomplete: true, ..Ask::default() }
 }
 
 /// A new instance's name: what breaks the rule is a bad request here, in a path it is just unknown.

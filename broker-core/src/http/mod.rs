@@ -28,3 +28,4 @@ pub(crate) use extract::LARGEST as LARGEST_BODY;
 pub use reload::Reload;
 pub use server::{BoundServer, BrokerServer, ServeError};
 pub use tls::{Tls, TlsError};
+pub use trace::{InvalidRequestIdHeader, RequestIdHeader};

@@ -16,9 +16,9 @@ use tracing::info;
 
 use super::{extract::whole_in_time, respond::Failure};
 use crate::{
-    BrokerError, Caller, InstanceName, Routes, Tenant,
+    Actor, BrokerError, Caller, InstanceName, Routes, Tenant,
     author::{discreet_here, discreetly, secrets_of},
-    lifecycle::{Actor, Ask, Engine},
+    lifecycle::{Ask, Engine},
     routes::{Operation, Place, changes_something},
 };
 
@@ -123,10 +123,7 @@ async fn on_instance(State((engine, largest)): Around, request: Request, next: N
         return Ok(engine.ask_author(answer_of(next, request, tenant)).await?);
     }
     let what: String = format!("{} {}", request.method(), request.uri().path()).chars().take(256).collect();
-    let actor = Actor {
-        user: caller.user().unwrap_or_default().to_owned(),
-        event: caller.event().unwrap_or_default().to_owned(),
-    };
+    let actor = Actor::new(caller.user().unwrap_or_default(), caller.event().unwrap_or_default());
     info!(instance.name = %name, user = actor.user, event = actor.event, "asked for `{what}` on instance `{name}`");
     let answer = engine.run_call(name, what, Ask { actor, ..Ask::default() }, async move |tenant| {
         let answer = answer_of(next, request, tenant).await;

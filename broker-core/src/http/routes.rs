@@ -20,6 +20,7 @@ use super::{
     osb,
     own::{self, Own},
     plans::{self, PlanList},
+    trace::RequestIdHeader,
 };
 use crate::{Routes, lifecycle::Engine};
 
@@ -29,6 +30,8 @@ pub(super) struct Around {
     pub(super) limits: Limits,
     /// The longest a request may take.
     pub(super) limit: Duration,
+    /// The operator's own header for the names of requests.
+    pub(super) id_header: Option<RequestIdHeader>,
     pub(super) stopping: CancellationToken,
     /// The author's own operations.
     pub(super) own: Routes,
@@ -38,7 +41,7 @@ pub(super) struct Around {
 pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     let metrics = engine.metrics.clone();
     let places = Places::new(around.limits, metrics.clone());
-    let front = Front { guard: around.guard, places, metrics, limit: around.limit };
+    let front = Front { guard: around.guard, places, metrics, limit: around.limit, id_header: around.id_header };
     let document = Arc::new(openapi::document(engine.catalog(), &around.own));
     let own = Own::new(around.own, &engine);
     let plans = PlanList::of(engine.catalog());
@@ -89,7 +92,7 @@ mod tests {
         guard.named.accept("fake", &Secret::from("s3cret"));
         let (limits, limit) = (Limits::default(), Duration::from_secs(10));
         let stopping = CancellationToken::new();
-        router(engine, Around { guard, limits, limit, stopping, own: Routes::new() })
+        router(engine, Around { guard, limits, limit, id_header: None, stopping, own: Routes::new() })
     }
 
     /// Which methods a path takes, as its refusal of one that no path takes has them.

@@ -19,6 +19,7 @@ use super::{
     reload::{Current, Reload, Watched, keep_current},
     routes::{self, Around},
     tls::{Tls, TlsError},
+    trace::RequestIdHeader,
 };
 use crate::{
     Broker, Catalog, Routes, Secret, State,
@@ -68,6 +69,7 @@ pub struct BrokerServer {
     operator_credentials_file: Option<PathBuf>,
     tls: Option<Tls>,
     limits: Limits,
+    id_header: Option<RequestIdHeader>,
     timing: Timing,
     reload: Reload,
 }
@@ -83,6 +85,7 @@ impl BrokerServer {
             operator_credentials_file: None,
             tls: None,
             limits: Limits::default(),
+            id_header: None,
             timing: Timing::default(),
             reload: Reload::default(),
         }
@@ -145,6 +148,21 @@ impl BrokerServer {
     /// otherwise; SPEC T-5).
     pub fn head_within(mut self, duration: Duration) -> Self {
         self.limits.head_within = duration;
+        self
+    }
+
+    /// A header that names requests, beside the usual `X-Request-Id`, `X-Correlation-ID`, `X-CorrelationID`,
+    /// `X-ForRequest-ID` and `X-Vcap-Request-Id`, and before them (SPEC T-3): the one that the platform is configured
+    /// to send. Requests that come without a name get one in it.
+    ///
+    /// ```
+    /// # use broker_core::BrokerServer;
+    /// # fn named(server: BrokerServer) -> Result<BrokerServer, broker_core::InvalidRequestIdHeader> {
+    /// Ok(server.request_id_header("X-Trace-Me".parse()?))
+    /// # }
+    /// ```
+    pub fn request_id_header(mut self, header: RequestIdHeader) -> Self {
+        self.id_header = Some(header);
         self
     }
 
@@ -357,11 +375,11 @@ impl BoundServer {
     /// # Errors
     /// When the system takes the socket away.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let BrokerServer { broker, state, guard, limits, timing, reload, .. } = self.server;
+        let BrokerServer { broker, state, guard, limits, id_header, timing, reload, .. } = self.server;
         let engine = Engine::new(broker, self.catalog, self.schemas, state.store.clone(), timing);
         let (stopping, killed) = (CancellationToken::new(), CancellationToken::new());
         let limit = timing.answer_within + SLACK;
-        let around = Around { guard, limits, limit, stopping: stopping.clone(), own: self.own };
+        let around = Around { guard, limits, limit, id_header, stopping: stopping.clone(), own: self.own };
         let router = routes::router(engine.clone(), around);
         let scheme = if self.encrypted.is_some() { "https" } else { "http" };
         let connections = Connections {

@@ -1,13 +1,17 @@
 //! Encryption of the server's connections (SPEC T-7).
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject as _},
+    },
     server::WebPkiClientVerifier,
 };
 
@@ -59,31 +63,42 @@ impl Tls {
     /// TLS 1.2 or 1.3, with what the files hold now.
     pub(super) fn read(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let certificates = certificates(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|cause| TlsError::new(&self.key, "key", cause))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|cause| TlsError::in_pem(&self.key, "key", cause))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
         let config = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions);
-        let config = config.map_err(|cause| TlsError::new(&self.certificate, "certificate", cause))?;
+        let config = config.map_err(|cause| TlsError::unusable(&self.certificate, "certificate", cause))?;
         let config = match &self.client_ca {
             None => config.with_no_client_auth(),
             Some(file) => {
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(file)?), provider);
-                let verifier = verifier.build().map_err(|cause| TlsError::new(file, "authority", cause))?;
+                let verifier = verifier.build().map_err(|cause| TlsError::unusable(file, "authority", cause))?;
                 config.with_client_cert_verifier(verifier)
             }
         };
         let config = config.with_single_cert(certificates, key);
-        let mut config = config.map_err(|cause| TlsError::new(&self.certificate, "certificate for that key", cause))?;
+        let mut config = config.map_err(|cause| self.unfit(cause))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
+    }
+
+    /// Why certificate and key, each of which could be read, can't be used together.
+    fn unfit(&self, cause: rustls::Error) -> TlsError {
+        match cause {
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::Strangers { certificate: self.certificate.clone(), key: self.key.clone() }
+            }
+            rustls::Error::InvalidCertificate(_) => TlsError::unusable(&self.certificate, "certificate", cause),
+            _ => TlsError::unusable(&self.key, "key", cause),
+        }
     }
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let read = read.map_err(|cause| TlsError::new(file, "certificate", cause))?;
+    let read = read.map_err(|cause| TlsError::in_pem(file, "certificate", cause))?;
     if read.is_empty() {
-        return Err(TlsError::new(file, "certificate", "there is none in PEM"));
+        return Err(TlsError::in_pem(file, "certificate", pem::Error::NoItemsFound));
     }
     Ok(read)
 }
@@ -91,22 +106,68 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|cause| TlsError::new(file, "authority", cause))?;
+        roots.add(certificate).map_err(|cause| TlsError::unusable(file, "authority", cause))?;
     }
     Ok(roots)
 }
 
-/// Why a server's certificate, key or authorities can't be used.
+/// Why a server's certificate, key or authorities can't be used. No text of the files is in it.
 #[derive(Debug, thiserror::Error)]
-#[error("{} holds no usable {what}: {cause}", file.display())]
-pub struct TlsError {
-    file: PathBuf,
-    what: &'static str,
-    cause: BoxError,
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file can't be read.
+    #[error("cannot read the {what} in {}: {cause}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// What is wanted of it.
+        what: &'static str,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// A file holds nothing of the kind.
+    #[error("there is no {what} in {}, put one there in PEM, not encrypted", file.display())]
+    Missing {
+        /// Which file.
+        file: PathBuf,
+        /// What is wanted of it.
+        what: &'static str,
+    },
+    /// A file holds one that is damaged, or of a kind that is not known.
+    #[error("the {what} in {} cannot be used, replace it: {cause}", file.display())]
+    Unusable {
+        /// Which file.
+        file: PathBuf,
+        /// What is wanted of it.
+        what: &'static str,
+        /// What is wrong with it.
+        cause: BoxError,
+    },
+    /// The key is another certificate's.
+    #[error(
+        "the key in {} is not that of the first certificate in {}, name the two that were made together",
+        key.display(), certificate.display()
+    )]
+    Strangers {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+    },
 }
 
 impl TlsError {
-    fn new(file: &Path, what: &'static str, cause: impl Into<BoxError>) -> Self {
-        Self { file: file.to_owned(), what, cause: cause.into() }
+    fn in_pem(file: &Path, what: &'static str, cause: pem::Error) -> Self {
+        let file = file.to_owned();
+        match cause {
+            pem::Error::Io(cause) => Self::Unreadable { file, what, cause },
+            pem::Error::NoItemsFound => Self::Missing { file, what },
+            // Its text may quote the file.
+            _ => Self::Unusable { file, what, cause: "this is no PEM".into() },
+        }
+    }
+
+    fn unusable(file: &Path, what: &'static str, cause: impl Into<BoxError>) -> Self {
+        Self::Unusable { file: file.to_owned(), what, cause: cause.into() }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::records::Actor;
-use crate::{OpaqueId, Pool, Whereabouts};
+use crate::{Actor, OpaqueId, Parameters, Pool, Whereabouts};
 
 /// How an operation is asked for.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +20,8 @@ pub(crate) struct Ask {
     pub(crate) repeats: bool,
     /// The pool that the platform names, where nobody else can name one.
     pub(crate) pool: Option<Pool>,
+    /// What the platform says of where the instance is; empty where it says nothing.
+    pub(crate) context: Parameters,
     /// Where the consumer is whom a bind is for.
     pub(crate) whereabouts: Whereabouts,
 }

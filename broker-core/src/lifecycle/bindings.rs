@@ -209,7 +209,7 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<EnvVars>>,
     ) -> Result<Outcome<EnvVars>> {
-        let binding = record.binding.clone();
+        let binding = record.binding.asked_for_by(&record.operation.actor);
         let work = pin!(self.call_while(held, "bind", || self.broker.bind(instance, &binding)));
         let outcome = reply.meanwhile(work, async || self.promise(&mut record, reply).await).await;
         match outcome {
@@ -442,7 +442,8 @@ impl Engine {
         reply: &Reply<T>,
     ) -> Result<()> {
         let consumer = record.consumer().clone();
-        let bindings: Vec<Binding> = record.with_access().cloned().collect();
+        let actor = &record.operation.actor;
+        let bindings: Vec<Binding> = record.with_access().map(|binding| binding.asked_for_by(actor)).collect();
         for binding in &bindings {
             match self.call_while(held, "unbind", || self.broker.unbind(instance, binding)).await {
                 Called::Done(()) => {}
@@ -571,7 +572,7 @@ impl Engine {
     /// As [`confirm`](Self::confirm), by somebody who has the lock. One that another bind confirms at the same
     /// moment is confirmed.
     async fn confirm_held(&self, record: &mut InstanceRecord, ask: &Ask) -> Result<()> {
-        let is_elsewhere = record.follow_pool(ask);
+        let is_elsewhere = record.follow_place(ask);
         if record.confirmed && !is_elsewhere {
             return Ok(());
         }

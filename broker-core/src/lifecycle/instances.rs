@@ -152,12 +152,12 @@ impl Engine {
             _ if known.confirmed => known.repeated(wish, ask),
             InstanceState::Ready if known.instance.is_as_wished(wish) => {
                 known.confirmed = reply.is_awaited();
-                known.follow_pool(ask);
+                known.follow_place(ask);
                 self.save(&mut known).await?;
                 Ok(Way::Made)
             }
             InstanceState::Provisioning if known.instance.is_as_wished(wish) => {
-                known.follow_pool(ask);
+                known.follow_place(ask);
                 known.holder = self.holder();
                 self.save(&mut known).await?;
                 Ok(Way::Free(Box::new(known)))
@@ -183,6 +183,7 @@ impl Engine {
         let mut instance = Instance::new(name.clone(), wish.plan.clone());
         instance.follow(wish.clone());
         instance.pool.clone_from(&ask.pool);
+        instance.context.clone_from(&ask.context);
         let operation = Operation::begin(OperationKind::Create, name.clone(), None, ask.actor.clone());
         let mut record = InstanceRecord::new(instance, operation);
         record.holder = self.holder();
@@ -199,7 +200,7 @@ impl Engine {
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
         let _line = self.progress.begin(&record.operation.id);
-        let instance = self.with_progress(&record);
+        let instance = self.for_author(&record);
         let work = pin!(self.call_while(held, "provision", || self.broker.provision(&instance)));
         let outcome = reply.meanwhile(work, async || self.confirm_early(&mut record, reply).await).await;
         let name = &instance.name;
@@ -416,7 +417,7 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
-        let is_elsewhere = record.follow_pool(&ask);
+        let is_elsewhere = record.follow_place(&ask);
         if wish.plan != record.instance.plan && record.state != InstanceState::Failed {
             self.require_free_to_move(&record.instance)?;
         }
@@ -529,7 +530,7 @@ impl Engine {
         reply: &Reply<Outcome<()>>,
     ) -> Result<Outcome<()>> {
         let _line = self.progress.begin(&record.operation.id);
-        let instance = self.with_progress(&record);
+        let instance = self.for_author(&record);
         let Some(wish) = record.wish.clone() else {
             self.end_change(record, reply).await?;
             return Ok(Outcome::Done(()));
@@ -587,7 +588,7 @@ impl Engine {
     /// A change that failed half-way: the author is asked for what was there before. Returns whether that
     /// came to an end; it did not when trying again may help.
     async fn change_back(&self, record: &mut InstanceRecord, held: &Held) -> bool {
-        let (instance, before) = (&self.with_progress(record), Update::of(&record.instance));
+        let (instance, before) = (&self.for_author(record), Update::of(&record.instance));
         match self.call_while(held, "update", || self.broker.update(instance, &before)).await {
             Called::Done(notes) => {
                 record.instance.change_to(before, notes);
@@ -730,21 +731,23 @@ impl Engine {
     /// Has the author take away every access, then the instance. A server that hangs takes no access away, but may
     /// well be removed together with it: what failed before that is asked for again after it.
     async fn take_apart(&self, record: &InstanceRecord, _held: &Held) -> Result<()> {
-        let instance = &self.with_progress(record);
+        let instance = &self.for_author(record);
         let known = self.store.bindings(&instance.id).await?;
         known.iter().for_each(|known| self.backoff.forget(&known.binding.id));
-        let bindings: Vec<&Binding> = known.iter().flat_map(BindingRecord::with_access).collect();
+        let bindings = known.iter().flat_map(BindingRecord::with_access);
+        let bindings: Vec<Binding> = bindings.map(|binding| binding.asked_for_by(&record.operation.actor)).collect();
         let taken = self.take_all(instance, &bindings).await;
         self.call("deprovision", self.broker.deprovision(instance)).await?;
         if taken.is_err() { self.take_all(instance, &bindings).await } else { Ok(()) }
     }
 
-    /// The instance as an author gets it who may say how far the work is.
-    fn with_progress(&self, record: &InstanceRecord) -> Instance {
-        Instance { progress: self.progress.of(&record.operation.id), ..record.instance.clone() }
+    /// The instance as an author gets it who works on it: who asked for that is known, and how far it is can be said.
+    fn for_author(&self, record: &InstanceRecord) -> Instance {
+        let (progress, asked_by) = (self.progress.of(&record.operation.id), record.operation.actor.clone());
+        Instance { progress, asked_by, ..record.instance.clone() }
     }
 
-    pub(super) async fn take_all(&self, instance: &Instance, bindings: &[&Binding]) -> Result<()> {
+    pub(super) async fn take_all(&self, instance: &Instance, bindings: &[Binding]) -> Result<()> {
         for binding in bindings {
             self.call("unbind", self.broker.unbind(instance, binding)).await?;
         }
@@ -790,13 +793,17 @@ impl InstanceRecord {
         }
     }
 
-    /// Takes over the pool that the platform names. Returns whether that changes anything.
-    pub(super) fn follow_pool(&mut self, ask: &Ask) -> bool {
-        let is_elsewhere = ask.pool.is_some() && self.instance.pool != ask.pool;
-        if is_elsewhere {
+    /// Takes over where the platform says that the instance is. Returns whether that changes anything.
+    pub(super) fn follow_place(&mut self, ask: &Ask) -> bool {
+        let has_other_pool = ask.pool.is_some() && self.instance.pool != ask.pool;
+        if has_other_pool {
             self.instance.pool.clone_from(&ask.pool);
         }
-        is_elsewhere
+        let has_other_context = !ask.context.is_empty() && self.instance.context != ask.context;
+        if has_other_context {
+            self.instance.context.clone_from(&ask.context);
+        }
+        has_other_pool || has_other_context
     }
 
     /// The removal that a repeated one joins while somebody works on it.

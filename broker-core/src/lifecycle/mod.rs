@@ -32,5 +32,5 @@ pub(crate) use engine::{AT_ONCE, Engine, Timing};
 pub(crate) use instances::{Change, NewInstance, Wishes};
 pub(crate) use look::{BindingView, Condition, Ends, InstanceView};
 pub(crate) use parameters::Schemas;
-pub(crate) use records::{Actor, Operation, OperationKind};
+pub(crate) use records::{Operation, OperationKind};
 pub(crate) use states::{BindingState, InstanceState};

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Binding, Consumer, EnvVars, Instance, InstanceName, OpaqueId, Update,
+    Actor, Binding, Consumer, EnvVars, Instance, InstanceName, OpaqueId, Update,
     lifecycle::states::{BindingEvent, BindingState, InstanceEvent, InstanceState},
     line::one_line,
 };
@@ -228,17 +228,6 @@ impl OperationKind {
             Self::Call => "call",
         }
     }
-}
-
-/// Who asked for an operation, as the platform says. All may be empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Actor {
-    /// The user: an e-mail address, or whatever the platform calls its users.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) user: String,
-    /// The platform's event or request identity.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) event: String,
 }
 
 impl Operation {

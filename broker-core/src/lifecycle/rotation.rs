@@ -86,7 +86,10 @@ impl Engine {
         held: &Held,
         reply: &Reply<Outcome<EnvVars>>,
     ) -> Result<Outcome<EnvVars>> {
-        let Some(next) = record.next.clone() else { return Ok(Outcome::Done(record.env.unwrap_or_default())) };
+        let asked_by = &record.operation.actor;
+        let Some(next) = record.next.as_ref().map(|next| next.asked_for_by(asked_by)) else {
+            return Ok(Outcome::Done(record.env.unwrap_or_default()));
+        };
         let operation = record.operation.clone();
         let given = reply
             .meanwhile(pin!(self.call_while(held, "bind", || self.broker.bind(instance, &next))), async || {

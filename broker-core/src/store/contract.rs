@@ -8,10 +8,10 @@ use futures::future::join_all;
 
 use super::{Limit, Place, Store, StoreError, Write};
 use crate::{
-    Binding, Consumer, Instance, OpaqueId,
+    Actor, Binding, Consumer, Instance, OpaqueId,
     lifecycle::{
         AT_ONCE,
-        records::{Actor, BindingRecord, InstanceRecord, Operation, OperationKind},
+        records::{BindingRecord, InstanceRecord, Operation, OperationKind},
         states::InstanceEvent,
     },
 };

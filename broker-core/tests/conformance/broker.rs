@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) const USERNAME: &str = "scripted";
 pub(crate) const PASSWORD: &str = "s3cret-of-the-script";
 const PLANS: [&str; 2] = ["small", "slow"];
-const PREFIX: &str = "/mounted/here";
+pub(crate) const PREFIX: &str = "/mounted/here";
 
 type Fields = Vec<(String, String)>;
 type Reply = (u16, String);
@@ -331,7 +331,6 @@ fn instances(
     let has = |key: &str| fields.iter().any(|(field, _)| field == key);
     match (method, rest) {
         ("GET", []) => info(world, instance),
-        ("GET", ["status"]) if wrong("A10") => (301, String::new()),
         ("GET", ["status"]) if wrong("A59") => (503, String::new()),
         ("GET", ["status"]) if wrong("A63") && asked % 4 == 3 => (200, "busy".to_owned()),
         ("GET", ["status"]) if instance.odd => (204, String::new()),
@@ -369,6 +368,7 @@ fn instances(
             ok()
         }
         ("POST", ["bind-app"]) => bind(world, instance, name, "app", fields, is_json, ready),
+        ("POST", ["bind"]) if wrong("A10") => (301, String::new()),
         ("POST", ["bind"]) if has("unit-host") => {
             if wrong("A83") {
                 crash()
@@ -491,12 +491,12 @@ fn unbind(world: &World, instance: &mut Instance, fields: &Fields, is_json: bool
     if wrong("A86") || (wrong("A91") && hostless) || (wrong("A92") && is_json) {
         return crash();
     }
-    if wrong("A74") {
-        instance.bound.clear();
-    }
     instance.updates += u32::from(wrong("A89"));
     let key = format!("app {app}");
     let known = if wrong("A93") { instance.bound.get(&key).cloned() } else { instance.bound.remove(&key) };
+    if wrong("A74") {
+        instance.bound.clear();
+    }
     match known {
         Some(_) => (200, String::new()),
         None if wrong("A87") => crash(),

@@ -34,8 +34,11 @@ enum Commands {
     },
 }
 
+/// A broker whose author thought of no doctor.
+pub(crate) const HAS_NO_DOCTOR: &str = "FAKE_HAS_NO_DOCTOR";
+
 pub(crate) async fn run() -> ExitCode {
-    Cli::<Config>::new(ABOUT)
+    let cli = Cli::<Config>::new(ABOUT)
         .check(async |config: &Config, findings: &mut Findings| match config.servers {
             0 => findings.problem("servers", "there are none, set --servers to at least 1"),
             number => findings.found("servers", number),
@@ -43,9 +46,17 @@ pub(crate) async fn run() -> ExitCode {
         .commands(async |Commands::Count { records }| {
             println!("{}", records.inspect(ABOUT).await?.instances(None, 100).await?.len());
             Ok(())
-        })
-        .run(async |config: Config| Ok(Fake { token: config.token.unwrap_or_else(Secret::generate) }))
-        .await
+        });
+    let cli = if std::env::var_os(HAS_NO_DOCTOR).is_some() { cli } else { cli.doctor(look) };
+    cli.run(async |config: Config| Ok(Fake { token: config.token.unwrap_or_else(Secret::generate) })).await
+}
+
+async fn look(config: &Config, findings: &mut Findings) {
+    match config.servers {
+        0..8 => findings.found("rooms", "enough"),
+        8..64 => findings.warning("rooms", "they will be full\nsoon, rent more"),
+        _ => findings.problem("rooms", "there are not so many, set --servers to less than 64"),
+    }
 }
 
 struct Fake {

@@ -6,6 +6,7 @@ mod running;
 mod secrets;
 mod settings;
 mod subcommands;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -28,10 +29,19 @@ fn main() -> ExitCode {
         settings::a_flag_wins_over_the_environment_and_that_over_the_file,
         settings::what_is_wrong_in_the_file_is_named_by_line_and_key,
         settings::help_lists_every_setting_under_a_heading,
+        settings::requests_are_named_by_the_header_that_the_operator_sets,
         subcommands::check_says_what_works_and_what_does_not_and_changes_nothing,
+        subcommands::check_tells_programs_what_it_found_an_object_a_line,
+        subcommands::doctor_goes_on_where_check_ends_and_warnings_are_no_errors,
+        subcommands::a_broker_has_a_doctor_when_its_author_thought_of_one,
         subcommands::records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not,
         subcommands::credentials_are_read_again_on_a_hangup,
         subcommands::an_author_adds_subcommands_and_checks,
+        tls::connections_are_encrypted_and_nothing_else,
+        tls::with_authorities_only_clients_they_vouch_for_are_served,
+        tls::a_new_certificate_is_served_on_a_hangup_or_by_itself_and_connections_go_on,
+        tls::files_that_cannot_be_used_change_nothing_and_are_logged,
+        tls::a_key_that_does_not_fit_keeps_serve_from_starting,
         secrets::no_output_and_no_file_shows_a_secret,
     ];
     if std::env::args().any(|argument| argument == "--list") {

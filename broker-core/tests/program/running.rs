@@ -101,13 +101,18 @@ impl Running {
         path: &str,
         body: Option<&str>,
     ) -> (u16, String) {
-        let request = self.http.request(method.parse().expect("a method"), format!("{}{path}", self.url));
-        let mut request = request.basic_auth(user, Some(password)).header("X-Broker-API-Version", "2.17");
+        let request = self.request(method, path).basic_auth(user, Some(password));
+        let mut request = request.header("X-Broker-API-Version", "2.17");
         if let Some(body) = body {
             request = request.header("content-type", kind).body(body.to_owned());
         }
         let answer = request.timeout(Duration::from_secs(20)).send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    /// A request without credentials, to be completed.
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method.parse().expect("a method"), format!("{}{path}", self.url))
     }
 
     /// As the platform asks.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::running::{program, run};
+use crate::running::{Running, program, run};
 
 // SPEC X-1
 pub(crate) async fn a_flag_wins_over_the_environment_and_that_over_the_file() {
@@ -51,6 +51,7 @@ pub(crate) async fn what_is_wrong_in_the_file_is_named_by_line_and_key() {
         ("listen = [\"a\"]", 1, "`listen` is wrong: it is a list"),
         ("[network]\nlisten = \"x\"", 1, "there is no setting `network`"),
         ("max-requests = 1\nmax_requests = 2", 2, "is there twice"),
+        ("request-id-header = \"Authorization\"", 1, "the header `authorization` means something else"),
         ("servers = 70000", 1, "`servers` is wrong: 70000 is not in"),
         ("token = 12345", 1, "`token` is wrong: a text is wanted"),
     ] {
@@ -75,13 +76,32 @@ pub(crate) async fn help_lists_every_setting_under_a_heading() {
     for heading in ["Network:", "Records:", "Who may call:", "Timing:", "Log:", "The service:"] {
         assert!(help.contains(heading), "{heading} is missing: {help}");
     }
-    for flag in
-        ["--listen", "--tls-client-ca", "--operator-credentials-file", "--give-up-after", "--log-level", "--token"]
-    {
+    for flag in [
+        "--listen",
+        "--tls-client-ca",
+        "--request-id-header",
+        "--operator-credentials-file",
+        "--give-up-after",
+        "--log-level",
+        "--token",
+    ] {
         assert!(help.contains(flag), "{flag} is missing: {help}");
     }
     assert!(help.contains("BROKER_MAX_REQUESTS") && help.contains("TOML") && !help.contains("planted"), "{help}");
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&["completions", shell], &data).ok().contains("max-requests"), "{shell}");
     }
+}
+
+// SPEC T-3
+pub(crate) async fn requests_are_named_by_the_header_that_the_operator_sets() {
+    let place = tempfile::tempdir().unwrap();
+    let broker = Running::start(&["--request-id-header", "X-Trace-Me"], &place.path().join("data")).await;
+
+    let answer = broker.request("GET", "/nowhere").header("X-Trace-Me", "abc-1").send().await.unwrap();
+
+    assert_eq!(answer.headers()["x-trace-me"], "abc-1");
+    let log = broker.output();
+    assert!(log.lines().any(|line| line.contains("abc-1") && line.contains("GET /nowhere answered 401")), "{log}");
+    broker.stop();
 }

@@ -3,9 +3,12 @@
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
 
 use broker_core::testing::eventually;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::running::{Running, run};
+use crate::{
+    broker::HAS_NO_DOCTOR,
+    running::{Ended, Running, program, run},
+};
 
 // SPEC X-4
 pub(crate) async fn check_says_what_works_and_what_does_not_and_changes_nothing() {
@@ -23,14 +26,73 @@ pub(crate) async fn check_says_what_works_and_what_does_not_and_changes_nothing(
     fs::set_permissions(&list, fs::Permissions::from_mode(0o644)).unwrap();
     let tls = ["--tls-cert", "none.crt", "--tls-key", "none.key"];
     let wrong = ["check", "--listen", &address, "--credentials-file", list.to_str().unwrap(), "--servers", "0"];
-    let said = run(&[&wrong[..], &tls].concat(), &data).fails(1);
+    let ended = run(&[&wrong[..], &tls].concat(), &data);
+    let said = ended.out.clone();
+    assert_eq!(ended.fails(1), "error: 4 things keep the broker from working, see above\n");
 
-    assert_eq!(said.lines().count(), 4, "{said}");
-    for problem in ["listen: cannot listen on", "credentials: ", "tls: none.crt", "servers: there are none"] {
-        assert!(said.contains(problem), "{problem} is missing: {said}");
+    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error ")).collect();
+    for problem in [
+        ["listen ", "cannot listen on"],
+        ["credentials ", ""],
+        ["tls ", "cannot read the certificate in none.crt"],
+        ["servers ", "there are"],
+    ] {
+        let is_told = errors.iter().any(|line| problem.iter().all(|part| line.contains(part)));
+        assert!(is_told && errors.len() == 4, "{problem:?} is missing: {said}");
     }
     assert_eq!(said.matches("No such file").count(), 1, "a cause is told twice: {said}");
     assert!(!data.exists() && !said.contains("planted"));
+}
+
+// SPEC X-4
+pub(crate) async fn check_tells_programs_what_it_found_an_object_a_line() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+
+    let ended = run(&["check", "--listen", "127.0.0.1:0", "--servers", "0", "--json"], &data);
+
+    let said = objects(&ended.out);
+    assert!(ended.fails(1).starts_with("error: one thing keeps the broker from working"));
+    let of = |what: &str| said.iter().find(|one| one["what"] == what).unwrap();
+    assert_eq!(of("catalog"), &json!({ "level": "ok", "what": "catalog", "text": "fake: small" }));
+    let none = json!({ "level": "error", "what": "servers", "text": "there are none, set --servers to at least 1" });
+    assert_eq!(of("servers"), &none);
+}
+
+// SPEC X-6
+pub(crate) async fn doctor_goes_on_where_check_ends_and_warnings_are_no_errors() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let doctor = |servers| run(&["doctor", "--listen", "127.0.0.1:0", "--servers", servers], &data);
+    let check = run(&["check", "--listen", "127.0.0.1:0", "--servers", "8"], &data).ok();
+
+    let warned = doctor("8").ok();
+    assert_eq!(warned, format!("{check}warning  rooms     they will be full soon, rent more\n"));
+    assert!(doctor("1").ok().ends_with("\nok       rooms     enough\n"));
+    let ended = doctor("64");
+    assert!(ended.out.ends_with("\nerror    rooms     there are not so many, set --servers to less than 64\n"));
+    assert_eq!(ended.fails(1), "error: one thing keeps the broker from working, see above\n");
+    let json = run(&["doctor", "--listen", "127.0.0.1:0", "--servers", "8", "--json"], &data).ok();
+    assert_eq!(objects(&json).last().unwrap()["level"], "warning");
+    assert!(!data.exists());
+}
+
+// SPEC X-6
+pub(crate) async fn a_broker_has_a_doctor_when_its_author_thought_of_one() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let without =
+        |arguments: &[&str]| -> Ended { program(arguments, &data).env(HAS_NO_DOCTOR, "yes").output().unwrap().into() };
+
+    assert!(run(&["--help"], &data).ok().contains("doctor"));
+    assert!(run(&["completions", "bash"], &data).ok().contains("doctor"));
+    assert!(!without(&["--help"]).ok().contains("doctor"));
+    assert!(!without(&["completions", "bash"]).ok().contains("doctor"));
+    assert!(without(&["doctor"]).fails(2).contains("unrecognized subcommand 'doctor'"));
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 // SPEC X-5, S-8, S-9

@@ -9,13 +9,18 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::{
+    fs::Access,
+    process::{Pid, Resource, Rlimit, prlimit},
+};
 
 use crate::{Limits, ServerId};
 
 /// Below this name are all groups of all brokers.
 const FAMILY: &str = "broker-hosting";
 const PERIOD: u64 = 100_000;
+/// What version 1 has a tree each for.
+const V1: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// What this machine lets us use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,20 +37,26 @@ pub(crate) enum Means {
 type Setting = (&'static str, &'static str, String);
 
 impl Means {
-    /// Looks what can be used below `root`, which is `/sys/fs/cgroup`.
+    /// Takes into use what can be used below `root`, which is `/sys/fs/cgroup`.
     pub(crate) fn find(root: &Path) -> Self {
+        let found = Self::look(root);
+        let made = match &found {
+            Self::V2 { base } => delegate(root, base),
+            Self::V1 { root } => V1.iter().try_for_each(|kind| fs::create_dir_all(root.join(kind).join(FAMILY))),
+            Self::Rlimits { .. } => Ok(()),
+        };
+        made.map_or_else(|why| Self::Rlimits { why: why.to_string() }, |()| found)
+    }
+
+    /// Looks what can be used, and changes nothing.
+    pub(crate) fn look(root: &Path) -> Self {
+        let can_write = |folder: PathBuf| rustix::fs::access(folder, Access::WRITE_OK).map_err(io::Error::from);
         let found = if root.join("cgroup.controllers").exists() {
-            delegated(root).map(|base| Self::V2 { base })
+            delegated(root).and_then(|home| can_write(home.clone()).map(|()| Self::V2 { base: home.join(FAMILY) }))
+        } else if root.join("memory/cgroup.procs").exists() {
+            V1.iter().try_for_each(|kind| can_write(root.join(kind))).map(|()| Self::V1 { root: root.into() })
         } else {
-            let made = |kind: &str| fs::create_dir_all(root.join(kind).join(FAMILY));
-            if root.join("memory/cgroup.procs").exists() {
-                ["memory", "cpu", "pids"]
-                    .iter()
-                    .try_for_each(|kind| made(kind))
-                    .map(|()| Self::V1 { root: root.into() })
-            } else {
-                Err(io::Error::other("no control groups are mounted"))
-            }
+            Err(io::Error::other("no control groups are mounted"))
         };
         found.unwrap_or_else(|why| Self::Rlimits { why: why.to_string() })
     }
@@ -113,9 +124,7 @@ impl Means {
         let name = format!("{group}.{id}");
         match self {
             Self::V2 { base } => vec![base.join(name)],
-            Self::V1 { root } => {
-                ["memory", "cpu", "pids"].iter().map(|c| root.join(c).join(FAMILY).join(&name)).collect()
-            }
+            Self::V1 { root } => V1.iter().map(|kind| root.join(kind).join(FAMILY).join(&name)).collect(),
             Self::Rlimits { .. } => Vec::new(),
         }
     }
@@ -160,7 +169,7 @@ impl Means {
     }
 }
 
-/// The folder for our groups: below the group that was handed to us.
+/// The group that was handed to us, whose folder ours is made in.
 fn delegated(root: &Path) -> io::Result<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup")?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
@@ -173,16 +182,23 @@ fn delegated(root: &Path) -> io::Result<PathBuf> {
         if !is_ours {
             return Err(io::Error::other(format!("the group {} was not delegated to the broker", home.display())));
         }
+    }
+    Ok(home)
+}
+
+/// Makes the folder for our groups.
+fn delegate(root: &Path, base: &Path) -> io::Result<()> {
+    let home = base.parent().unwrap_or(root);
+    if home != root {
         // A group with groups below it holds no process of its own.
         fs::create_dir_all(home.join("broker"))?;
         fs::write(home.join("broker/cgroup.procs"), std::process::id().to_string())?;
     }
-    let base = home.join(FAMILY);
-    fs::create_dir_all(&base)?;
-    for folder in [&home, &base] {
+    fs::create_dir_all(base)?;
+    for folder in [home, base] {
         fs::write(folder.join("cgroup.subtree_control"), "+memory +cpu +pids")?;
     }
-    Ok(base)
+    Ok(())
 }
 
 fn rlimit(process: Pid, resource: Resource, value: u64) -> io::Result<()> {
@@ -200,8 +216,23 @@ mod tests {
 
         let means = Means::find(nothing.path());
 
-        assert!(!means.are_whole());
+        assert!(!means.are_whole() && Means::look(nothing.path()) == means);
         assert!(means.explain().contains("CPU and processes are not limited"), "{}", means.explain());
+    }
+
+    #[test] // SPEC H-11
+    fn a_look_makes_no_group() {
+        let mounted = tempfile::tempdir().unwrap();
+        for kind in V1 {
+            fs::create_dir(mounted.path().join(kind)).unwrap();
+        }
+        fs::write(mounted.path().join("memory/cgroup.procs"), "").unwrap();
+        let ours = mounted.path().join("cpu").join(FAMILY);
+
+        let look = Means::look(mounted.path());
+        assert!(look.are_whole() && !ours.exists());
+        assert_eq!(Means::find(mounted.path()), look);
+        assert!(ours.exists());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::{
-    Containers, Finding, HostError, Place, Ports, Program, RunAs, ServerId, Usage,
+    Containers, HostError, Place, Ports, Program, RunAs, ServerId, Usage,
     cgroup::Means,
     engine::Engine,
     error::At as _,
@@ -212,35 +212,6 @@ impl Host {
         Ok(servers)
     }
 
-    /// What an operator should know before the first server runs: how limits are enforced, whom servers run as,
-    /// whether the engine answers.
-    pub async fn doctor(&self) -> Vec<Finding> {
-        let mut findings = vec![
-            Finding { about: "limits", good: self.means.are_whole(), says: self.means.explain() },
-            self.examine_user(),
-        ];
-        if let Err(missing) = ports::is_free(&self.hosting.addresses, 0) {
-            findings.push(Finding { about: "addresses", good: false, says: missing.to_string() });
-        }
-        if let Some(engine) = &self.engine {
-            let answer = engine.version().await;
-            let good = answer.is_ok();
-            let says = answer.map_or_else(|away| away.to_string(), |version| format!("Docker {version} answers"));
-            findings.push(Finding { about: "engine", good, says });
-        }
-        findings
-    }
-
-    fn examine_user(&self) -> Finding {
-        let is_root = rustix::process::geteuid().is_root();
-        let says = match &self.owner {
-            Some(owner) => format!("servers run as user {}", owner.uid),
-            None if is_root => "servers run as root: install the server's package or name a user".to_owned(),
-            None => "servers run as the broker's own user: what can read its files can read the broker's".to_owned(),
-        };
-        Finding { about: "user", good: self.owner.is_some() || !is_root, says }
-    }
-
     /// Whether the server has a folder here: it was made and not removed.
     #[must_use]
     pub fn knows(&self, id: &ServerId) -> bool {
@@ -402,7 +373,7 @@ impl std::fmt::Debug for Host {
 }
 
 /// All addresses to listen at: the machine's own among them, and none twice.
-fn listen_at(others: &[IpAddr]) -> Vec<IpAddr> {
+pub(crate) fn listen_at(others: &[IpAddr]) -> Vec<IpAddr> {
     if let Some(all) = others.iter().find(|address| address.is_unspecified()) {
         return vec![*all];
     }

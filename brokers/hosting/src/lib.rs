@@ -12,6 +12,7 @@
 mod cgroup;
 mod contained;
 mod container;
+mod doctor;
 mod engine;
 mod error;
 
@@ -34,13 +35,14 @@ mod user;
 mod vessel;
 
 pub use container::{Container, Containers, Image};
+pub use doctor::{look_at_advertised, look_at_memory};
 pub use error::HostError;
 pub use files::kept_secret;
 pub use fleet::{Census, Fleet, FleetError, InUse, Member, Placement, PlanServers, Site};
 pub use host::{Host, Hosting, Running};
-pub use limits::{Finding, Limits, Usage};
+pub use limits::{Limits, Usage};
 pub use place::{Place, ServerId};
-pub use ports::{Ports, addresses_of, seen_by_apps};
+pub use ports::{Ports, addresses_of, is_this_machine, seen_by_apps};
 pub use program::{Program, find_program};
 pub use recent::Recent;
 pub use size::Size;

@@ -1,11 +1,9 @@
 //! What a server may use at most.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// What a server may use at most; nothing said is no limit. How each limit is enforced,
-/// [`Host::doctor`](crate::Host::doctor) tells (SPEC H-6).
+/// [`Hosting::doctor`](crate::Hosting::doctor) tells (SPEC H-6).
 ///
 /// ```
 /// # use broker_hosting::Limits;
@@ -36,21 +34,4 @@ pub struct Usage {
     pub processes: u64,
     /// Bytes on disk, in the server's folder. The one figure that a stopped server has too.
     pub disk: u64,
-}
-
-/// One thing that an operator should know before the first server runs: the answer of a `doctor`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What was looked at: `limits`, `user`, `addresses`, `engine`.
-    pub about: &'static str,
-    /// Whether all is as it should be.
-    pub good: bool,
-    /// What was found, in a sentence; what to do, when it is not good.
-    pub says: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", if self.good { "ok  " } else { "LOOK" }, self.about, self.says)
-    }
 }

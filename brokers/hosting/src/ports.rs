@@ -1,6 +1,6 @@
 //! Ports for servers.
 
-use std::{fmt, io, net::IpAddr, ops::RangeInclusive, str::FromStr};
+use std::{fmt, io, net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use crate::HostError;
 
@@ -14,7 +14,14 @@ use crate::HostError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports(RangeInclusive<u16>);
 
+/// How long it may take to look a name up.
+const LOOKED_UP_WITHIN: Duration = Duration::from_secs(5);
+
 impl Ports {
+    pub(crate) fn range(&self) -> &RangeInclusive<u16> {
+        &self.0
+    }
+
     /// All ports, first those after `last` and then from the start.
     pub(crate) fn after(&self, last: u16) -> impl Iterator<Item = u16> + '_ {
         let later = self.0.clone().filter(move |port| *port > last);
@@ -49,19 +56,29 @@ pub async fn addresses_of(host: &str, bind: &[IpAddr]) -> Result<Vec<IpAddr>, Ho
     if !bind.is_empty() {
         return Ok(bind.to_vec());
     }
-    if let Ok(address) = host.trim_matches(['[', ']']).parse() {
-        return Ok(vec![address]);
-    }
-    let found = tokio::net::lookup_host((host, 0)).await;
-    let addresses: Vec<_> = found.into_iter().flatten().map(|address| address.ip()).collect();
+    let addresses = look_up(host).await;
     if addresses.is_empty() { Err(HostError::UnknownHost(host.to_owned())) } else { Ok(addresses) }
+}
+
+/// Whether a host is this machine itself, as the broker names it.
+#[must_use]
+pub fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// The host under which apps reach a server that is there for the broker: what is this machine for it is not for them.
 #[must_use]
 pub fn seen_by_apps(host: &str, advertised: &str) -> String {
-    let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    if loopback { advertised.to_owned() } else { host.to_owned() }
+    if is_this_machine(host) { advertised.to_owned() } else { host.to_owned() }
+}
+
+/// The addresses that a host is or stands for; none when nobody says so in time.
+pub(crate) async fn look_up(host: &str) -> Vec<IpAddr> {
+    if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+        return vec![address];
+    }
+    let found = tokio::time::timeout(LOOKED_UP_WITHIN, tokio::net::lookup_host((host, 0))).await;
+    found.into_iter().flatten().flatten().map(|address| address.ip()).collect()
 }
 
 /// Whether a server could listen on the port now, at each of the addresses.

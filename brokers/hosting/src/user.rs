@@ -49,27 +49,32 @@ pub(crate) fn in_container(owner: Option<&Owner>) -> String {
 
 /// The user to change to before a server starts; none when it runs as the current user.
 pub(crate) fn choose(run_as: &RunAs, root: &Path) -> Result<Option<Owner>, HostError> {
+    match (wanted(run_as, root), run_as) {
+        (Err(why @ HostError::Unreachable { .. }), RunAs::Packaged(_)) => {
+            warn!("servers run as root: {why}");
+            Ok(None)
+        }
+        (wanted, _) => wanted,
+    }
+}
+
+/// The same, with the reason where it can't be the user of the package.
+pub(crate) fn wanted(run_as: &RunAs, root: &Path) -> Result<Option<Owner>, HostError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    match run_as {
-        RunAs::Named(name) if name == "root" => Ok(None),
-        RunAs::Named(name) => {
-            let owner = find(name).at("/etc/passwd")?.ok_or_else(|| HostError::NoUser(name.clone()))?;
-            enter(&owner, name, root)?;
-            Ok(Some(owner))
-        }
-        RunAs::Packaged(name) => match find(name).at("/etc/passwd")? {
-            None => Ok(None),
-            Some(owner) => match enter(&owner, name, root) {
-                Ok(()) => Ok(Some(owner)),
-                Err(why) => {
-                    warn!("servers run as root: {why}");
-                    Ok(None)
-                }
-            },
-        },
-    }
+    let name = match run_as {
+        RunAs::Named(name) if name == "root" => return Ok(None),
+        RunAs::Named(name) => name.as_str(),
+        RunAs::Packaged(name) => name,
+    };
+    let owner = match (find(name).at("/etc/passwd")?, run_as) {
+        (Some(owner), _) => owner,
+        (None, RunAs::Packaged(_)) => return Ok(None),
+        (None, RunAs::Named(_)) => return Err(HostError::NoUser(name.to_owned())),
+    };
+    enter(&owner, name, root)?;
+    Ok(Some(owner))
 }
 
 /// Only the file is asked: packages make their users there.
@@ -85,7 +90,11 @@ fn find(name: &str) -> io::Result<Option<Owner>> {
 /// Whether each folder above the servers' lets the user through.
 fn enter(owner: &Owner, user: &str, root: &Path) -> Result<(), HostError> {
     for folder in root.ancestors().skip(1) {
-        let found = fs::metadata(folder).at(folder)?;
+        let found = match fs::metadata(folder) {
+            // Made with the servers' folder, and open then.
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => continue,
+            found => found.at(folder)?,
+        };
         let execute = match (found.uid() == owner.uid, found.gid() == owner.gid) {
             (true, _) => 0o100,
             (false, true) => 0o010,

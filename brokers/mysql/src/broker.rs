@@ -77,14 +77,22 @@ impl MysqlBroker {
             Err(problem) => return findings.problem("plans", format!("{problem:#}")),
         };
         for (server, url) in given(&plans) {
-            findings.add_result(format!("shared server {server}"), examine(&url).await);
+            let what = format!("shared server {server}");
+            match examine(&url).await {
+                Ok((address, doubts)) if doubts.is_empty() => findings.found(what, address),
+                Ok((_, doubts)) => doubts.iter().for_each(|doubt| findings.warning(&what, doubt)),
+                Err(problem) => findings.problem(what, format!("{problem:#}")),
+            }
         }
-        if plans.start_servers() {
+        if plans.starts_servers() {
             findings.add_result("mariadbd", Installed::find(config).map(|_| &config.mariadbd));
         }
         match Copier::find(config) {
             Ok(_) => findings.found("mariadb-dump", &config.mariadb_dump),
-            Err(missing) => findings.found("mariadb-dump", format!("no moves between plans: {missing:#}")),
+            Err(missing) if config.backups.backups.is_some() => {
+                findings.problem("mariadb-dump", format!("there can be no backups: {missing:#}"));
+            }
+            Err(missing) => findings.warning("mariadb-dump", format!("no moves between plans: {missing:#}")),
         }
         let addresses = addresses_of(&config.advertise_host, &config.bind).await;
         let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);

@@ -1,4 +1,4 @@
-//! On which of the shared servers an instance is (SPEC M-13).
+//! On which of the shared servers an instance is (SPEC M-14).
 //!
 //! An instance with a server of its own may have a database on a shared one, too, while it moves. That server's name is
 //! written into the folder of its own one before anything is made there, and stays until it is removed there: no crash

@@ -373,7 +373,7 @@ impl Link {
         within(async { Ok(self.connection().await?.exec_first(select, params).await?) }).await
     }
 
-    async fn all<T>(&self, select: &str, params: impl Into<Params> + Send) -> Result<Vec<T>, Fault>
+    pub(crate) async fn all<T>(&self, select: &str, params: impl Into<Params> + Send) -> Result<Vec<T>, Fault>
     where
         T: mysql_async::prelude::FromRow + Send + 'static,
     {

@@ -12,6 +12,7 @@ async fn main() -> ExitCode {
     Cli::<Config>::new(ABOUT)
         .catalog(async |config: &Config| MysqlBroker::offer(config))
         .check(async |config: &Config, findings: &mut Findings| MysqlBroker::check(config, findings).await)
+        .doctor(async |config: &Config, findings: &mut Findings| MysqlBroker::doctor(config, findings).await)
         .run(async |config: Config| MysqlBroker::start(config).await)
         .await
 }

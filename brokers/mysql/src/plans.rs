@@ -5,7 +5,7 @@ mod file;
 use std::{collections::HashSet, sync::Arc};
 
 use broker_core::{Catalog, Plan, PlanName};
-use broker_hosting::{Fleet, Limits as ServerLimits, Member, Site};
+use broker_hosting::{Fleet, Limits as ServerLimits, Member, ServerId, Site};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) struct Offer {
     pub(crate) name: PlanName,
     description: String,
     pub(crate) kind: Kind,
-    at_most: Option<u32>,
+    pub(crate) at_most: Option<u32>,
     at_most_per_team: Option<u32>,
     /// What each binding may use.
     pub(crate) limits: Limits,
@@ -89,7 +89,7 @@ impl Plans {
             );
         }
         anyhow::ensure!(
-            !(config.require_tls && plans.start_servers()),
+            !(config.require_tls && plans.starts_servers()),
             "the broker's own server has no TLS: leave --require-tls out, or give a server that has it with \
              --shared-url, and have no dedicated plans"
         );
@@ -118,10 +118,20 @@ impl Plans {
         self.fleets().iter().flat_map(|fleet| fleet.members().to_vec()).collect()
     }
 
-    /// Whether the broker starts servers for its plans.
-    pub(crate) fn start_servers(&self) -> bool {
+    /// The plans whose instances may be on a shared server.
+    pub(crate) fn on(&self, server: &ServerId) -> Vec<&Offer> {
+        let has = |fleet: &Fleet| fleet.members().iter().any(|member| member.id == *server);
+        self.offers.iter().filter(|offer| matches!(&offer.kind, Kind::Shared(fleet) if has(fleet))).collect()
+    }
+
+    /// Whether the broker starts any server itself.
+    pub(crate) fn starts_servers(&self) -> bool {
         self.offers.iter().any(|offer| !offer.kind.is_shared())
             || self.servers().iter().any(|member| matches!(member.site, Site::Own))
+    }
+
+    pub(crate) fn all(&self) -> &[Offer] {
+        &self.offers
     }
 
     pub(crate) fn find(&self, name: &PlanName) -> Option<&Offer> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -71,9 +72,11 @@ pub(crate) enum Server {
 impl Servers {
     pub(crate) async fn start(config: &Config, plans: &Plans) -> anyhow::Result<Self> {
         for examined in join_all(given(plans).iter().map(|(_, url)| examine(url))).await {
-            examined?;
+            for doubt in examined?.1 {
+                warn!("{doubt}");
+            }
         }
-        let own = if plans.start_servers() { Some(Arc::new(Own::start(config).await?)) } else { None };
+        let own = if plans.starts_servers() { Some(Arc::new(Own::start(config).await?)) } else { None };
         let fleets = plans.fleets().into_iter().cloned().collect();
         let (config, usual) = (config.clone(), Arc::clone(plans.usual()));
         let servers = Self { config, usual, fleets, in_use: InUse::default(), own };
@@ -239,19 +242,8 @@ pub(crate) struct Own {
 impl Own {
     async fn start(config: &Config) -> anyhow::Result<Self> {
         let installed = Installed::find(config)?;
-        let containers = Containers {
-            engine: config.docker.clone(),
-            build_network: config.build_network.clone(),
-            ..Containers::new("mysql")
-        };
-        let hosting = Hosting {
-            root: config.servers_dir.clone(),
-            ports: config.ports.clone(),
-            addresses: addresses_of(&config.advertise_host, &config.bind).await?,
-            run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
-            containers: Some(containers),
-        };
-        let host = Host::open(hosting).await?;
+        let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
+        let host = Host::open(hosting(config, addresses)).await?;
         Ok(Self { host, installed, advertise_host: config.advertise_host.clone(), links: Mutex::default() })
     }
 
@@ -268,6 +260,22 @@ impl Own {
     }
 }
 
+/// Where and how the broker's own servers run.
+pub(crate) fn hosting(config: &Config, addresses: Vec<IpAddr>) -> Hosting {
+    let containers = Containers {
+        engine: config.docker.clone(),
+        build_network: config.build_network.clone(),
+        ..Containers::new("mysql")
+    };
+    Hosting {
+        root: config.servers_dir.clone(),
+        ports: config.ports.clone(),
+        addresses,
+        run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("mysql")),
+        containers: Some(containers),
+    }
+}
+
 /// The servers of shared plans that are given by URL.
 pub(crate) fn given(plans: &Plans) -> Vec<(ServerId, Secret)> {
     let of = |member: Member| match member.site {
@@ -277,9 +285,9 @@ pub(crate) fn given(plans: &Plans) -> Vec<(ServerId, Secret)> {
     plans.servers().into_iter().filter_map(of).collect()
 }
 
-/// Looks whether the broker can work on a server given by URL, and returns its address. One that does not answer may
-/// only be down for now.
-pub(crate) async fn examine(url: &Secret) -> anyhow::Result<String> {
+/// Looks whether the broker can work on a server given by URL. Returns its address, and what is doubtful and lets it
+/// start.
+pub(crate) async fn examine(url: &Secret) -> anyhow::Result<(String, Vec<String>)> {
     let opts = link::at_url(url)?;
     let (server, link) = (format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()), Link::new(opts));
     let asked = match link.dialect().await {
@@ -300,12 +308,11 @@ pub(crate) async fn examine(url: &Secret) -> anyhow::Result<String> {
             });
         }
         Err(down) => {
-            warn!("the server {server} does not answer, calls will fail until it does: {down}");
-            return Ok(server);
+            let doubt = format!("the server {server} does not answer, calls will fail until it does: {down}");
+            return Ok((server, vec![doubt]));
         }
     }
-    for weakness in link.weaknesses().await? {
-        warn!("on the server {server} {weakness}");
-    }
-    Ok(server)
+    let weaknesses = link.weaknesses().await?;
+    let doubts = weaknesses.into_iter().map(|weakness| format!("on the server {server} {weakness}")).collect();
+    Ok((server, doubts))
 }

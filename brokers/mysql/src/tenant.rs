@@ -194,7 +194,7 @@ impl Account {
 }
 
 impl Access {
-    fn privileges(self) -> &'static str {
+    pub(crate) fn privileges(self) -> &'static str {
         match self {
             Self::Full => PRIVILEGES,
             Self::ReadOnly => "SELECT, SHOW VIEW",

@@ -2,32 +2,32 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
-    PlanName, Result, Secret, Tenant, Update, cli::Findings,
+    PlanName, Result, Tenant, Update,
 };
-use broker_hosting::{Containers, Host, Hosting, InUse, Member, Recent, RunAs, ServerId, Site, addresses_of};
-use redis::{ConnectionInfo, ErrorKind, ServerErrorKind};
-use secrecy::ExposeSecret as _;
+use broker_hosting::{Containers, Host, Hosting, InUse, Recent, RunAs, ServerId, addresses_of};
+use redis::ServerErrorKind;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::{
     Config, Size,
     account::Account,
+    check::{at, examine, given_servers},
     fleet::{Shared, SharedServers},
-    link::{self, Link, failure},
+    link::{Link, failure},
     metrics,
     plans::{self, Kind, Offer},
     server::{Installed, RedisServer},
     settings::{Backend, Settings, keeps_prefix},
-    tenants::{OLDEST, Tenants},
+    tenants::Tenants,
 };
 
 /// How long a question about an instance may take.
@@ -63,18 +63,12 @@ impl RedisBroker {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let (offers, installed) = offers(&config).await?;
         for member in given_servers(&offers) {
-            let Site::Given(url) = &member.site else { continue };
-            examine(&link::at_url(&Secret::from(url.expose_secret()))?).await?;
+            for doubt in examine(&at(&member)?).await? {
+                warn!("{doubt}");
+            }
         }
-        let contained = offers.iter().any(|offer| offer.starts() == Some(Backend::Container));
-        let hosting = Hosting {
-            root: config.servers_dir.clone(),
-            ports: config.ports.clone(),
-            addresses: addresses_of(&config.advertise_host, &config.bind).await?,
-            run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("redis")),
-            containers: contained.then(|| containers(&config)),
-        };
-        let host = Arc::new(Host::open(hosting).await?);
+        let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
+        let host = Arc::new(Host::open(hosting(&config, &offers, addresses)).await?);
         let shared = SharedServers {
             host: Arc::clone(&host),
             installed: installed.clone(),
@@ -98,32 +92,6 @@ impl RedisBroker {
     /// When the configuration can't work.
     pub async fn offer(config: &Config) -> anyhow::Result<Catalog> {
         Ok(catalog(&offers(config).await?.0))
-    }
-
-    /// Looks at the programs and the servers that the configuration names; nothing is started or changed.
-    pub async fn check(config: &Config, findings: &mut Findings) {
-        let offers = match offers(config).await {
-            Ok((offers, _)) => offers,
-            Err(problem) => return findings.problem("plans", format!("{problem:#}")),
-        };
-        let names: Vec<_> = offers.iter().map(|offer| offer.plan.name.as_str()).collect();
-        findings.found("plans", names.join(", "));
-        match Installed::find(&config.redis_server).await {
-            Ok(_) => findings.found("redis-server", &config.redis_server),
-            Err(missing) => findings.found("redis-server", format!("none, and no plan needs it: {missing:#}")),
-        }
-        for member in given_servers(&offers) {
-            let Site::Given(url) = &member.site else { continue };
-            let info = link::at_url(&Secret::from(url.expose_secret()));
-            let examined = match &info {
-                Ok(info) => examine(info).await.map(|()| info.addr().to_string()),
-                Err(wrong) => Err(anyhow::anyhow!("{wrong:#}")),
-            };
-            findings.add_result(format!("shared server {}", member.id), examined);
-        }
-        let addresses = addresses_of(&config.advertise_host, &config.bind).await;
-        let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
-        findings.add_result("advertise-host", addresses);
     }
 
     pub(crate) fn find(&self, plan: &PlanName) -> Result<&Offer> {
@@ -173,7 +141,7 @@ impl RedisBroker {
 }
 
 /// What can be offered with what is installed.
-async fn offers(config: &Config) -> anyhow::Result<(Vec<Offer>, Option<Installed>)> {
+pub(crate) async fn offers(config: &Config) -> anyhow::Result<(Vec<Offer>, Option<Installed>)> {
     let mut offers = plans::read(config)?;
     let installed = Installed::find(&config.redis_server).await;
     let is_missing = |offer: &Offer| offer.starts() == Some(Backend::Process);
@@ -189,19 +157,20 @@ async fn offers(config: &Config) -> anyhow::Result<(Vec<Offer>, Option<Installed
     }
 }
 
-fn given_servers(offers: &[Offer]) -> Vec<Member> {
-    let servers = offers.iter().filter_map(|offer| match &offer.kind {
-        Kind::Shared { servers, .. } => Some(servers.members()),
-        Kind::Dedicated { .. } => None,
-    });
-    servers.flat_map(|members| members.to_vec()).filter(|member| matches!(member.site, Site::Given(_))).collect()
-}
-
-fn containers(config: &Config) -> Containers {
-    Containers {
+/// Where and how the broker's own servers run.
+pub(crate) fn hosting(config: &Config, offers: &[Offer], addresses: Vec<IpAddr>) -> Hosting {
+    let is_contained = offers.iter().any(|offer| offer.starts() == Some(Backend::Container));
+    let containers = Containers {
         engine: config.docker_engine.clone(),
         build_network: config.docker_build_network.clone(),
         ..Containers::new("redis-broker")
+    };
+    Hosting {
+        root: config.servers_dir.clone(),
+        ports: config.ports.clone(),
+        addresses,
+        run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("redis")),
+        containers: is_contained.then_some(containers),
     }
 }
 
@@ -381,43 +350,6 @@ async fn usage(link: &Link, is_shared: bool) -> Vec<InfoItem> {
     }
     items.extend(figures.get("redis_version").map(|version| InfoItem::new("Version", version.as_str())));
     items
-}
-
-/// Looks whether tenants can be kept apart on a server given by URL.
-async fn examine(info: &ConnectionInfo) -> anyhow::Result<()> {
-    let server = info.addr();
-    let link = Link::new(info.clone())?;
-    let asked = match link.accounts().await {
-        Ok(_) => link.about().await,
-        Err(refused) => Err(refused),
-    };
-    let about = match asked {
-        Ok(about) => about,
-        Err(refused) if refused.kind() == ErrorKind::AuthenticationFailed || refused.code() == Some("NOAUTH") => {
-            return Err(refused)
-                .with_context(|| format!("the shared server {server} refuses the user and password of its URL"));
-        }
-        Err(refused) if refused.kind() == ServerErrorKind::NoPerm.into() => {
-            return Err(refused).with_context(|| {
-                format!("the user in the URL of the shared server {server} may not manage its accounts: give an administrator's")
-            });
-        }
-        Err(down) => {
-            warn!("the shared server {server} does not answer, calls that need it will fail until it does: {down}");
-            return Ok(());
-        }
-    };
-    let (major, minor) = about.dialect.version;
-    anyhow::ensure!(
-        about.dialect.version >= OLDEST,
-        "the shared server {server} is version {major}.{minor}, and 7.0 is the oldest that keeps tenants apart"
-    );
-    if about.dialect.many_databases {
-        warn!(
-            "the shared server {server} has several databases: its tenants get no SELECT and COPY, `databases 1` would allow them"
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -97,8 +97,7 @@ impl Link {
         let server = self.info("server").await?;
         let version = server.get("redis_version").and_then(|version| version_of(version)).unwrap_or((0, 0));
         let run = server.get("run_id").cloned().unwrap_or_default();
-        let asked: RedisResult<HashMap<String, String>> = self.ask(cmd("CONFIG").arg("GET").arg("databases")).await;
-        let databases = match asked {
+        let databases = match self.config(&["databases"]).await {
             Ok(settings) => settings.get("databases").and_then(|number| number.parse::<u32>().ok()),
             Err(refused) if refused.kind() == ServerErrorKind::NoPerm.into() || refused.code() == Some("ERR") => None,
             Err(other) => return Err(other),
@@ -111,6 +110,23 @@ impl Link {
         let text: String = self.ask(cmd("INFO").arg(section)).await?;
         let pairs = text.lines().filter_map(|line| line.split_once(':'));
         Ok(pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+    }
+
+    /// Settings of the server, by their names.
+    pub(crate) async fn config(&self, names: &[&str]) -> RedisResult<HashMap<String, String>> {
+        self.ask(cmd("CONFIG").arg("GET").arg(names)).await
+    }
+
+    /// An account by its name, as the server tells it.
+    pub(crate) async fn account(&self, user: &str) -> RedisResult<Option<HashMap<String, redis::Value>>> {
+        self.ask(cmd("ACL").arg("GETUSER").arg(user)).await
+    }
+
+    /// Whether a user may run a command, which is not run.
+    pub(crate) async fn may(&self, user: &str, command: &str) -> RedisResult<bool> {
+        let words: Vec<_> = command.split(' ').collect();
+        let answer: String = self.ask(cmd("ACL").arg("DRYRUN").arg(user).arg(words)).await?;
+        Ok(answer == "OK")
     }
 
     /// Makes accounts be as they should, whatever they were.
@@ -174,11 +190,7 @@ impl Link {
     /// Makes a server that runs have these settings; says whether one was changed.
     pub(crate) async fn conform(&self, settings: &Settings) -> RedisResult<bool> {
         let wanted = settings.live();
-        let mut ask = cmd("CONFIG").arg("GET").to_owned();
-        wanted.iter().for_each(|(name, _)| {
-            ask.arg(*name);
-        });
-        let found: HashMap<String, String> = self.ask(&ask).await?;
+        let found = self.config(&wanted.each_ref().map(|(name, _)| *name)).await?;
         let mut change = cmd("CONFIG").arg("SET").to_owned();
         let mut is_other = false;
         for (name, value) in wanted.iter().filter(|(name, value)| found.get(*name) != Some(value)) {

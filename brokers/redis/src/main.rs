@@ -12,6 +12,7 @@ async fn main() -> ExitCode {
     Cli::<Config>::new(ABOUT)
         .catalog(async |config: &Config| RedisBroker::offer(config).await)
         .check(async |config: &Config, findings: &mut Findings| RedisBroker::check(config, findings).await)
+        .doctor(async |config: &Config, findings: &mut Findings| RedisBroker::doctor(config, findings).await)
         .run(async |config: Config| RedisBroker::start(config).await)
         .await
 }

@@ -21,6 +21,8 @@ pub(crate) const SHARED: &str = "shared";
 pub(crate) struct Offer {
     pub(crate) plan: Plan,
     pub(crate) kind: Kind,
+    /// How many instances there are at most.
+    pub(crate) at_most: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,11 @@ fn without_file(config: &Config) -> anyhow::Result<Vec<Offer>> {
     let servers = Fleet::of(vec![Member { id, site, capacity: u64::MAX, draining: false }]);
     Ok(vec![
         offer_dedicated(DEDICATED, None, dedicated, choices),
-        Offer { plan: plan(SHARED, SHARED_DESCRIPTION), kind: Kind::Shared { servers, settings: shared } },
+        Offer {
+            plan: plan(SHARED, SHARED_DESCRIPTION),
+            kind: Kind::Shared { servers, settings: shared },
+            at_most: None,
+        },
     ])
 }
 
@@ -80,7 +86,7 @@ fn offer_dedicated(name: &str, description: Option<String>, settings: Settings, 
     let (memory, kept) = (settings.maxmemory, settings.persistence_in_words());
     let usual = || format!("A Redis server of its own with {memory} of memory and all commands, {kept}");
     let plan = plan(name, &description.unwrap_or_else(usual)).schema(schema(&choices));
-    Offer { plan, kind: Kind::Dedicated { settings, choices } }
+    Offer { plan, kind: Kind::Dedicated { settings, choices }, at_most: None }
 }
 
 fn plan(name: &str, description: &str) -> Plan {
@@ -157,7 +163,7 @@ impl Entry {
     fn offer(self, folder: &Path, maxmemory: Size) -> anyhow::Result<Offer> {
         let settings = self.settings(maxmemory)?;
         let (at_most, per_team) = (self.at_most, self.at_most_per_team);
-        let Offer { mut plan, kind } = match self.kind {
+        let Offer { mut plan, kind, .. } = match self.kind {
             KindName::Dedicated => self.dedicated(settings)?,
             KindName::Shared => self.shared(folder, settings)?,
         };
@@ -167,7 +173,7 @@ impl Entry {
         if let Some(instances) = per_team {
             plan = plan.at_most_per_team(instances);
         }
-        Ok(Offer { plan, kind })
+        Ok(Offer { plan, kind, at_most })
     }
 
     fn settings(&self, maxmemory: Size) -> anyhow::Result<Settings> {
@@ -224,7 +230,7 @@ impl Entry {
         let id: ServerId = name.parse().map_err(anyhow::Error::msg)?;
         let servers = self.servers().fleet(folder, &id, Site::Own).map_err(anyhow::Error::msg)?;
         let description = self.description.as_deref().unwrap_or(SHARED_DESCRIPTION);
-        Ok(Offer { plan: plan(name, description), kind: Kind::Shared { servers, settings } })
+        Ok(Offer { plan: plan(name, description), kind: Kind::Shared { servers, settings }, at_most: None })
     }
 }
 

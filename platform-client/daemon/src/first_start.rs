@@ -5,6 +5,8 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -29,6 +31,10 @@ pub(crate) fn empty_private_folder(path: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// How long a folder may still look used by a daemon that is gone: a program that it was just starting has what was
+/// open in the daemon until the kernel has loaded it.
+const LET_GO_WITHIN: Duration = Duration::from_secs(1);
+
 /// Takes a folder for this process alone, for as long as the answer lives: two daemons on one folder
 /// would undo each other's operations (SPEC P-11).
 pub(crate) fn take_folder(path: &Path) -> anyhow::Result<fs::File> {
@@ -40,15 +46,19 @@ pub(crate) fn take_folder(path: &Path) -> anyhow::Result<fs::File> {
         .mode(0o600)
         .open(&lock)
         .with_context(|| format!("cannot write {}", lock.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            anyhow::bail!(
+    let deadline = Instant::now() + LET_GO_WITHIN;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => sleep(Duration::from_millis(10)),
+            Err(fs::TryLockError::WouldBlock) => anyhow::bail!(
                 "another tsurud runs on {}: stop it first, or choose another folder with --data",
                 path.display()
-            )
+            ),
+            Err(fs::TryLockError::Error(reason)) => {
+                return Err(reason).with_context(|| format!("cannot lock {}", lock.display()));
+            }
         }
-        Err(fs::TryLockError::Error(reason)) => Err(reason).with_context(|| format!("cannot lock {}", lock.display())),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     BrokerError, InstanceName, OpaqueId, Plan,
-    lifecycle::{Change, Engine, InstanceState, InstanceView, NewInstance, OperationKind, Outcome, Wishes},
+    lifecycle::{Ask, Change, Engine, InstanceState, InstanceView, NewInstance, OperationKind, Outcome, Wishes},
 };
 
 /// `PUT /v2/service_instances/{instance}` (SPEC O-3, O-4)
@@ -41,7 +41,7 @@ pub(super) async fn provision(
         tags: Vec::new(),
         parameters: body.parameters.unwrap_or_default(),
     };
-    let ask = caller.ask();
+    let ask = Ask { context: body.context.unwrap_or_default(), ..caller.ask() };
     info!(instance.name = %name, user = ask.actor.user, "asked to create instance `{name}`");
     Ok(match engine.create(NewInstance { name: name.clone(), plan: Some(plan), wishes }, ask).await? {
         Outcome::Done(()) => done(StatusCode::CREATED, with_dashboard(&engine, &name).await?),
@@ -104,7 +104,7 @@ pub(super) async fn update(
     let mut parameters = present.parameters;
     parameters.extend(body.parameters.unwrap_or_default());
     let wishes = Wishes { team, description, tags: present.tags, parameters };
-    let ask = caller.ask();
+    let ask = Ask { context: body.context.unwrap_or_default(), ..caller.ask() };
     info!(instance.name = %name, user = ask.actor.user, "asked to update instance `{name}`");
     Ok(match engine.update(Change { name: name.clone(), plan, upgrades, wishes }, ask).await? {
         Outcome::Done(()) | Outcome::Already(()) => done(StatusCode::OK, with_dashboard(&engine, &name).await?),

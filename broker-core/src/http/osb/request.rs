@@ -9,11 +9,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{super::extract, QUICK, REQUEST_IDENTITY, catalog, respond::Refusal};
-use crate::{
-    Catalog, InstanceName, Parameters, Plan, Whereabouts,
-    lifecycle::{Actor, Ask},
-    wire,
-};
+use crate::{Actor, Catalog, InstanceName, Parameters, Plan, Whereabouts, lifecycle::Ask, wire};
 
 const OURS: &str = "this broker speaks version 2.17";
 const VERSION: &str = "x-broker-api-version";
@@ -186,6 +182,8 @@ pub(super) struct BindingBody {
     #[serde(default)]
     pub(super) parameters: Option<Parameters>,
     #[serde(default)]
+    context: Option<Parameters>,
+    #[serde(default)]
     pub(super) predecessor_binding_id: Option<String>,
     #[serde(default)]
     app_guid: Option<String>,
@@ -209,7 +207,8 @@ impl BindingBody {
         let named = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let app_guid = resource.and_then(|resource| named(&resource.app_guid)).or_else(|| named(&self.app_guid));
         let route = resource.and_then(|resource| named(&resource.route));
-        Whereabouts { app_guid, route, ..Whereabouts::default() }
+        let context = self.context.clone().unwrap_or_default();
+        Whereabouts { app_guid, route, context, ..Whereabouts::default() }
     }
 }
 

@@ -234,7 +234,7 @@ pub(super) fn last_operation(world: &World, inner: &mut Inner, asked: &Asked, id
     }
     let mut body = told(known.work.as_ref());
     match (world.wrong.as_str(), &known.work) {
-        ("O104", Some(_)) => body["state"] = "working".into(),
+        ("O104", Some(_)) => body["state"] = "succeeded".into(),
         ("O105", None) => body["state"] = "failed".into(),
         ("O106", None) if known.updates == 0 => {
             if let Some(known) = inner.instances.get_mut(id) {

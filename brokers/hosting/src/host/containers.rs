@@ -45,7 +45,11 @@ impl Host {
         let found = contained.look().await?.filter(|seen| seen.runs);
         let record = Record::read(&self.record_path(id))?.filter(|record| record.contained);
         if let (Some(seen), Some(record)) = (found, record) {
-            return self.settle(&contained, program, record, seen).await;
+            match self.settle(&contained, program, record, seen).await {
+                // It was dying already: it is made anew, as if it had been found dead.
+                Err(HostError::Ended { .. }) => {}
+                settled => return settled,
+            }
         }
         let folder = self.folder(id);
         files::folder(&folder, 0o711).at(&folder)?;

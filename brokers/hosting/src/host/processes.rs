@@ -78,7 +78,7 @@ impl Host {
     }
 
     /// Takes over a server that runs already. None when what holds the lock is only the rest of a
-    /// preparation, which is ended.
+    /// preparation, which is ended, or a server that is dying.
     async fn adopt(&self, id: &ServerId, program: &dyn Program) -> Result<Option<Running>, HostError> {
         let record = Record::read(&self.record_path(id))?;
         let writers = process::writers(&self.folder(id).join("log")).at(self.folder(id))?;
@@ -94,7 +94,10 @@ impl Host {
             return Ok(None);
         };
         self.limit(id, &process, &program.limits())?;
-        self.wait(id, program, record.port, &process).await?;
+        match self.wait(id, program, record.port, &process).await {
+            Err(HostError::Ended { .. }) => return Ok(None),
+            waited => waited?,
+        }
         let record = Record { known: true, process: Some(process.clone()), ..record };
         record.write(&self.record_path(id))?;
         info!(server.id = %id, server.port = record.port, "server `{id}` runs on port {}", record.port);

@@ -24,6 +24,7 @@ macro_rules! contract {
 contract! {
     a_server_that_runs_is_left_alone,
     a_killed_server_comes_back_on_its_port_with_its_data,
+    a_server_that_dies_while_it_is_looked_at_comes_back,
     the_next_broker_takes_over_the_server_that_runs,
     a_taken_port_is_skipped,
     a_known_server_whose_port_was_taken_says_so_instead_of_moving,
@@ -61,6 +62,22 @@ async fn a_killed_server_comes_back_on_its_port_with_its_data(plain: Make) {
 
     kill_and_wait(&before).await;
     let after = host.ensure(&id("a"), &plain("")).await.unwrap();
+
+    assert_eq!(after.port, before.port);
+    assert_ne!(after.pid(), before.pid());
+    assert_eq!(say(after.port, "GET k").await.unwrap(), "$1 v");
+}
+
+// SPEC H-3
+async fn a_server_that_dies_while_it_is_looked_at_comes_back(plain: Make) {
+    let grounds = Grounds::new();
+    let host = grounds.open().await;
+    let before = host.ensure(&id("a"), &plain("")).await.unwrap();
+    assert_eq!(say(before.port, "SET k v").await.unwrap(), "+OK");
+
+    drop(host);
+    let victim = Some(before.pid().to_string()).into();
+    let after = grounds.open().await.ensure(&id("a"), &Plain { victim, ..plain("") }).await.unwrap();
 
     assert_eq!(after.port, before.port);
     assert_ne!(after.pid(), before.pid());
@@ -241,6 +258,4 @@ async fn without_an_engine_containers_are_refused_and_processes_run() {
     host.ensure(&id("b"), &Plain::new("")).await.unwrap();
 
     assert!(matches!(refusal, HostError::EngineAway { .. }), "{refusal}");
-    let findings = host.doctor().await;
-    assert!(findings.iter().any(|finding| finding.about == "engine" && !finding.good), "{findings:?}");
 }

@@ -3,5 +3,6 @@
 
 mod backends;
 mod containers;
+mod doctor;
 mod servers;
 mod support;

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
 };
 
 use async_trait::async_trait;
@@ -25,12 +26,14 @@ pub(crate) struct Plain {
     pub(crate) settings: &'static str,
     pub(crate) limits: Limits,
     pub(crate) is_contained: bool,
+    /// A process that the first look at the server kills.
+    pub(crate) victim: Mutex<Option<String>>,
 }
 
 impl Plain {
     pub(crate) fn new(settings: &'static str) -> Self {
         let executable = find_program("redis-server").expect("redis-server is installed");
-        Self { executable, settings, limits: Limits::default(), is_contained: false }
+        Self { executable, settings, limits: Limits::default(), is_contained: false, victim: Mutex::default() }
     }
 
     pub(crate) fn in_container(settings: &'static str) -> Self {
@@ -66,6 +69,10 @@ impl Program for Plain {
     }
 
     async fn ready(&self, place: &Place) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if let Some(victim) = self.victim.lock().unwrap().take() {
+            kill(&victim);
+            return Err("it was killed".into());
+        }
         let answer = say(place.port, "PING").await?;
         if answer == "+PONG" { Ok(()) } else { Err(answer.into()) }
     }

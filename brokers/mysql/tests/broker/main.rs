@@ -5,6 +5,7 @@ mod backups;
 mod conformance;
 mod containers;
 mod dedicated;
+mod doctor;
 mod isolation;
 mod moves;
 mod read_only;

@@ -3,6 +3,7 @@
 mod accounts;
 mod conformance;
 mod crash;
+mod doctor;
 mod fleet;
 mod isolation;
 mod moves;

@@ -26,7 +26,7 @@ async fn broker(grounds: &Grounds) -> (RedisBroker, Given) {
     (grounds.broker_of(PLANS).await, given)
 }
 
-fn to(instance: &Instance, plan: &str) -> Update {
+pub(crate) fn to(instance: &Instance, plan: &str) -> Update {
     let mut to = Update::of(instance);
     to.plan = plan.parse().unwrap();
     to

@@ -1,0 +1,59 @@
+//! `doctor`: whether the broker could do its work, and what its operator will regret (SPEC X-6).
+
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand, error::ErrorKind};
+
+use super::{Cli, check::Check};
+use crate::Broker;
+
+const NAME: &str = "doctor";
+const ABOUT: &str = "Say whether the broker could do its work and what is set up badly, without changing anything";
+/// Beside `check`, after `serve`.
+const PLACE_IN_HELP: usize = 1;
+
+/// A subcommand that is there only when its author looks at something.
+#[derive(Debug)]
+pub(super) struct Doctor<C: Args>(Box<Check<C>>);
+
+impl<C: Args> Doctor<C> {
+    pub(super) fn added_to(command: Command, settings: &'static str) -> Command {
+        let doctor = Command::new(NAME).about(ABOUT).after_help(settings).display_order(PLACE_IN_HELP);
+        command.subcommand(Check::<C>::augment_args(doctor))
+    }
+
+    pub(super) async fn run<B: Broker, X: Subcommand>(
+        self,
+        mut cli: Cli<C, X>,
+        start: impl AsyncFnOnce(C) -> anyhow::Result<B>,
+    ) -> anyhow::Result<()> {
+        let doctor = cli.doctor.take();
+        self.0.examine(cli, doctor, start).await
+    }
+}
+
+impl<C: Args> FromArgMatches for Doctor<C> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand() {
+            Some((NAME, ours)) => Ok(Self(Box::new(Check::from_arg_matches(ours)?))),
+            _ => Err(clap::Error::new(ErrorKind::InvalidSubcommand)),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<C: Args> Subcommand for Doctor<C> {
+    fn augment_subcommands(command: Command) -> Command {
+        command
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        command
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        name == NAME
+    }
+}

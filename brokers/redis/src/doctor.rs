@@ -1,0 +1,231 @@
+//! `doctor`: whether the broker could do its work, and what its operator will regret (SPEC K-13).
+
+use std::{collections::HashMap, time::Duration};
+
+use broker_core::{OpaqueId, cli::Findings};
+use broker_hosting::{addresses_of, is_this_machine, look_at_advertised, look_at_memory};
+use redis::{ConnectionAddr, ConnectionInfo, FromRedisValue as _, RedisResult, ServerErrorKind};
+use tokio::time::timeout;
+
+use crate::{
+    Config, RedisBroker,
+    broker::{hosting, offers},
+    check::{at, given_servers},
+    link::Link,
+    plans::{Kind, Offer},
+};
+
+/// How long all questions to one server may take.
+const ASK_WITHIN: Duration = Duration::from_secs(30);
+const SETTINGS: [&str; 3] = ["appendonly", "save", "aclfile"];
+
+impl RedisBroker {
+    /// Looks whether the broker could do its work beyond what [`check`](Self::check) looks at, and what of it the
+    /// operator will regret: rights and settings of given servers, room and limits of own ones. Nothing is started
+    /// or changed.
+    pub async fn doctor(config: &Config, findings: &mut Findings) {
+        // Why there are none, `check` says, and so it does of a URL and a host.
+        let Ok((offers, _)) = offers(config).await else { return };
+        let starts_some = offers.iter().any(|offer| offer.starts().is_some());
+        let mut is_advertised = starts_some;
+        for member in given_servers(&offers) {
+            let Ok(info) = at(&member) else { continue };
+            let what = format!("shared server {}", member.id);
+            is_advertised |= look_at_way(&info, &what, findings);
+            match timeout(ASK_WITHIN, look_at_server(&info, &what, findings)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => findings.problem(what, format!("nothing more can be said of it: {cause:#}")),
+                Err(_) => findings.problem(what, "it takes too long to answer: look what it is busy with"),
+            }
+        }
+        if starts_some {
+            let addresses = addresses_of(&config.advertise_host, &config.bind).await.unwrap_or_default();
+            hosting(config, &offers, addresses).doctor(findings).await;
+            look_at_promises(&offers, findings);
+        }
+        if is_advertised {
+            look_at_advertised(&config.advertise_host, findings).await;
+        }
+    }
+}
+
+/// How the server is reached; whether that is on this machine.
+fn look_at_way(info: &ConnectionInfo, what: &str, findings: &mut Findings) -> bool {
+    let ConnectionAddr::Tcp(host, _) = info.addr() else { return false };
+    let is_here = is_this_machine(host);
+    if !is_here {
+        let sentence = "passwords and data go to it without TLS: keep the network between it, the broker and the apps \
+                        to yourself";
+        findings.warning(what, sentence);
+    }
+    is_here
+}
+
+async fn look_at_server(info: &ConnectionInfo, what: &str, findings: &mut Findings) -> anyhow::Result<()> {
+    let link = Link::new(info.clone())?;
+    let server = link.info("server").await?;
+    let of = |name: &str| server.get(name).map_or("", String::as_str);
+    findings.found(what, format!("version {}", of("redis_version")));
+    if of("redis_mode") == "cluster" {
+        let sentence = "it is one of a cluster, whose other servers know nothing of the accounts: give one that is not";
+        findings.problem(what, sentence);
+    }
+    let replication = link.info("replication").await?;
+    if replication.get("role").is_some_and(|role| role == "slave") {
+        findings.problem(what, "it is a replica and takes no writes: give the URL of its primary");
+    }
+    look_at_rights(&link, info.redis_settings().username().unwrap_or("default"), what, findings).await?;
+    look_at_default_user(&link, what, findings).await?;
+    look_at_memory_of(&link.info("memory").await?, what, findings);
+    look_at_settings(link.config(&SETTINGS).await, what, findings)?;
+    Ok(())
+}
+
+/// What the broker says to given servers, with keys of a tenant where there are some.
+fn commands(tenant: &OpaqueId) -> Vec<String> {
+    let key = format!("{tenant}:key");
+    vec![
+        "PING".to_owned(),
+        "INFO server".to_owned(),
+        "ACL USERS".to_owned(),
+        format!("ACL GETUSER {tenant}"),
+        format!("ACL SETUSER {tenant} reset"),
+        format!("ACL DELUSER {tenant}"),
+        format!("SCAN 0 MATCH {tenant}:* COUNT 1000"),
+        format!("UNLINK {key}"),
+        // Moves between shared and dedicated plans.
+        format!("DUMP {key}"),
+        format!("PTTL {key}"),
+        format!("EXISTS {key}"),
+        format!("RESTORE {key} 0 value REPLACE"),
+    ]
+}
+
+async fn look_at_rights(link: &Link, user: &str, what: &str, findings: &mut Findings) -> anyhow::Result<()> {
+    let mut denied = Vec::new();
+    for command in commands(&OpaqueId::generate()) {
+        match link.may(user, &command).await {
+            Ok(true) => {}
+            Ok(false) => denied.push(name_of(&command)),
+            Err(refused) if refused.kind() == ServerErrorKind::NoPerm.into() => {
+                let sentence = "whether its user has all rights that the broker needs cannot be seen: allow it \
+                                `+acl|dryrun`";
+                findings.warning(what, sentence);
+                return Ok(());
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
+    if denied.is_empty() {
+        findings.found(what, format!("the user \"{user}\" may do all that the broker does"));
+    } else {
+        let denied = denied.join(", ");
+        findings.problem(
+            what,
+            format!("the user \"{user}\" may not use {denied} on all keys: allow that, or give an administrator's"),
+        );
+    }
+    Ok(())
+}
+
+fn name_of(command: &str) -> String {
+    let words = if command.starts_with("ACL ") { 2 } else { 1 };
+    command.split(' ').take(words).collect::<Vec<_>>().join(" ")
+}
+
+async fn look_at_default_user(link: &Link, what: &str, findings: &mut Findings) -> anyhow::Result<()> {
+    let flags = link.account("default").await?.unwrap_or_default();
+    let flags = flags.get("flags").map(Vec::<String>::from_redis_value_ref).transpose()?.unwrap_or_default();
+    let has = |flag: &str| flags.iter().any(|one| one == flag);
+    if has("on") && has("nopass") {
+        let sentence = "who reaches it is its user \"default\" without a password, and so reaches every tenant: set \
+                        `requirepass`";
+        findings.warning(what, sentence);
+    }
+    Ok(())
+}
+
+fn look_at_memory_of(memory: &HashMap<String, String>, what: &str, findings: &mut Findings) {
+    match memory.get("maxmemory").map(String::as_str) {
+        Some("0") => {
+            let sentence =
+                "it has no `maxmemory`: tenants may fill the machine, whose kernel then ends the server; set it";
+            findings.warning(what, sentence);
+        }
+        Some(_) => {
+            let limit = memory.get("maxmemory_human").map_or("limited", String::as_str);
+            findings.found(what, format!("memory for data: {limit}"));
+        }
+        None => {}
+    }
+    match memory.get("maxmemory_policy").map(String::as_str) {
+        None | Some("noeviction") => {}
+        Some(policy) => findings.warning(
+            what,
+            format!(
+                "its `maxmemory-policy` is {policy}: when it is full, a tenant's writes push out another's keys; set \
+                 `noeviction`"
+            ),
+        ),
+    }
+}
+
+fn look_at_settings(
+    asked: RedisResult<HashMap<String, String>>,
+    what: &str,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let settings = match asked {
+        Ok(settings) => settings,
+        Err(refused) if refused.kind() == ServerErrorKind::NoPerm.into() || refused.code() == Some("ERR") => {
+            findings.found(what, "its settings cannot be read: whether it keeps data on disk is not known");
+            return Ok(());
+        }
+        Err(other) => return Err(other.into()),
+    };
+    let is = |name: &str, value: &str| settings.get(name).is_some_and(|found| found == value);
+    if is("appendonly", "no") && is("save", "") {
+        findings.warning(
+            what,
+            "it keeps nothing on disk, and tenants lose their data when it restarts: set `appendonly yes`",
+        );
+    } else if is("appendonly", "no") {
+        findings.warning(
+            what,
+            "it writes data to disk from time to time only, and tenants lose the rest when it ends: set `appendonly yes`",
+        );
+    } else {
+        findings.found(what, "data is written to disk");
+    }
+    if is("aclfile", "") {
+        findings.found(what, "it forgets accounts when it restarts: the broker gives them back within seconds");
+    }
+    Ok(())
+}
+
+/// Whether the broker's own servers have the memory that their plans promise.
+fn look_at_promises(offers: &[Offer], findings: &mut Findings) {
+    let mut promised: u64 = 0;
+    for offer in offers {
+        let (servers, settings) = match &offer.kind {
+            Kind::Dedicated { settings, .. } => (offer.at_most, settings),
+            Kind::Shared { servers, settings } => {
+                let members = servers.members();
+                let own = members.iter().filter(|member| matches!(member.site, broker_hosting::Site::Own)).count();
+                (u32::try_from(own).ok(), settings)
+            }
+        };
+        let each = settings.limits.memory.unwrap_or(settings.maxmemory.0);
+        match servers {
+            Some(servers) => promised = promised.saturating_add(each.saturating_mul(servers.into())),
+            None => findings.warning(
+                "memory",
+                format!(
+                    "the plan \"{}\" has no `at-most`, and its servers may want more than this machine has: set it",
+                    offer.plan.name
+                ),
+            ),
+        }
+    }
+    look_at_memory(promised, findings);
+}
