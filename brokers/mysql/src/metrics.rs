@@ -9,20 +9,25 @@ use tokio::time::timeout;
 
 use crate::{
     link::{Fault, Link},
-    servers::Servers,
+    servers::{Server, Servers},
 };
 
 /// How long a server may take to say what it does: all of them together have three seconds.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 
-/// The figures of servers, by their names. One that is down is `server_up 0`, and has no others.
+/// The figures of servers, by their names. One that is down is `server_up 0`, and has no others; one that nobody needed
+/// yet has none.
 pub(crate) async fn of(servers: &Servers, members: &[Member]) -> Vec<Metric> {
     join_all(members.iter().map(|member| of_server(servers, member))).await.concat()
 }
 
 async fn of_server(servers: &Servers, member: &Member) -> Vec<Metric> {
+    let server = servers.at(member);
+    if server.as_ref().is_ok_and(Server::was_never_made) {
+        return Vec::new();
+    }
     let ask = async {
-        let link = servers.at(member).ok()?.if_up().await.ok()??;
+        let link = server.ok()?.if_up().await.ok()??;
         figures(&link).await.ok()
     };
     let figures = timeout(ASK_WITHIN, ask).await.ok().flatten();
