@@ -125,6 +125,12 @@ impl MysqlBroker {
         }
     }
 
+    /// Whether an instance was never made, and if it was begun, with a server of its own.
+    pub(crate) fn is_half_made_dedicated(&self, instance: &Instance) -> bool {
+        let kind = self.plans.find(&instance.plan).map(|offer| &offer.kind);
+        instance.notes.is_empty() && kind.is_some_and(|kind| !kind.is_shared())
+    }
+
     /// What a binding may do and use.
     fn terms(&self, instance: &Instance, binding: &Binding) -> (Access, Limits) {
         let is_read_only = binding.parameters.get(READ_ONLY).is_some_and(|wish| wish == true);
@@ -222,12 +228,10 @@ impl Broker for MysqlBroker {
     /// Removes both places: a move may have been under way.
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         self.remember_gone([&instance.id]).await;
+        self.keep_last_backup(instance).await?;
         self.servers.forget(instance, None).await?;
         self.servers.remove_dedicated(instance).await?;
-        // One that was half-made on such a plan was nowhere else.
-        let kind = self.plans.find(&instance.plan).map(|offer| &offer.kind);
-        let is_only_dedicated = instance.notes.is_empty() && kind.is_some_and(|kind| !kind.is_shared());
-        if is_only_dedicated || is_dedicated(instance) {
+        if self.is_half_made_dedicated(instance) || is_dedicated(instance) {
             return Ok(());
         }
         self.servers.erase(instance, self.fleet(instance)).await

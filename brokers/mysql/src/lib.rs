@@ -27,6 +27,6 @@ mod server;
 mod servers;
 mod tenant;
 
-pub use backups::BackupConfig;
+pub use backups::{BackupConfig, ReadBackup};
 pub use broker::MysqlBroker;
 pub use config::Config;

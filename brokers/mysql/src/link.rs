@@ -113,6 +113,16 @@ impl Link {
         Ok(found.is_some())
     }
 
+    /// Whether a database has nothing in it, or is not there.
+    pub(crate) async fn is_empty(&self, database: &Database) -> Result<bool, Fault> {
+        const ASK: &str = "SELECT \
+            EXISTS(SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = :db) OR \
+            EXISTS(SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db) OR \
+            EXISTS(SELECT 1 FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :db)";
+        let has_some: Option<bool> = self.first(ASK, params! { "db" => database.as_str() }).await?;
+        Ok(!has_some.unwrap_or_default())
+    }
+
     /// Which server it is, asked once.
     pub(crate) async fn dialect(&self) -> Result<Dialect, Fault> {
         let ask = async || {

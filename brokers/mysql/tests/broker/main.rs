@@ -11,5 +11,6 @@ mod fleet;
 mod isolation;
 mod moves;
 mod read_only;
+mod removals;
 mod servers;
 mod support;
