@@ -48,10 +48,10 @@ pub struct BackupConfig {
     /// How many backups of an instance are kept
     #[arg(long, env = "MYSQL_BROKER_BACKUPS_KEPT", value_name = "NUMBER", default_value_t = 7)]
     pub backups_kept: usize,
-    /// Back an instance up before it is removed; what cannot be backed up is not removed
+    /// Make a last backup of an instance before it is removed; what cannot be backed up is not removed
     #[arg(long, env = "MYSQL_BROKER_BACKUP_BEFORE_REMOVAL", requires = "backups")]
     pub backup_before_removal: bool,
-    /// Days after such a backup in which all of that instance are kept [default: for ever]
+    /// Days that the backups of a removed instance are kept after its last one [default: for ever]
     #[arg(long, env = "MYSQL_BROKER_LAST_BACKUPS_KEPT", value_name = "DAYS", requires = "backups",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub last_backups_kept: Option<u32>,
