@@ -72,11 +72,9 @@ impl MysqlBroker {
 
     /// Looks at the programs and the servers that the configuration names; nothing is started or changed.
     pub async fn check(config: &Config, findings: &mut Findings) {
-        let plans = match Plans::of(config) {
-            Ok(plans) => plans,
-            Err(problem) => return findings.problem("plans", format!("{problem:#}")),
-        };
-        for (server, url) in given(&plans) {
+        // What is wrong with the plans the catalog says.
+        let plans = Plans::of(config).ok();
+        for (server, url) in plans.iter().flat_map(given) {
             let what = format!("shared server {server}");
             match examine(&url).await {
                 Ok((address, doubts)) if doubts.is_empty() => findings.found(what, address),
@@ -84,7 +82,7 @@ impl MysqlBroker {
                 Err(problem) => findings.problem(what, format!("{problem:#}")),
             }
         }
-        if plans.starts_servers() {
+        if plans.is_some_and(|plans| plans.starts_servers()) {
             findings.add_result("mariadbd", Installed::find(config).map(|_| &config.mariadbd));
         }
         match Copier::find(config) {

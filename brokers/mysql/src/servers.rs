@@ -71,8 +71,10 @@ pub(crate) enum Server {
 
 impl Servers {
     pub(crate) async fn start(config: &Config, plans: &Plans) -> anyhow::Result<Self> {
-        for examined in join_all(given(plans).iter().map(|(_, url)| examine(url))).await {
-            for doubt in examined?.1 {
+        let given = given(plans);
+        let examined = join_all(given.iter().map(|(_, url)| examine(url))).await;
+        for ((id, _), examined) in given.iter().zip(examined) {
+            for doubt in examined.with_context(|| format!("the server \"{id}\" cannot be used"))?.1 {
                 warn!("{doubt}");
             }
         }
