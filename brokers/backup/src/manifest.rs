@@ -19,14 +19,17 @@ pub struct About {
     pub server: String,
     /// How the data is written, as `rdb` or `sql`.
     pub format: String,
+    /// Whether it is the last one of its instance, which was about to be removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_last: bool,
 }
 
 impl About {
-    /// A backup of an instance; server and format are unknown.
+    /// A backup of an instance that stays; server and format are unknown.
     #[must_use]
     pub fn new(service: &str, instance: &str, plan: &str) -> Self {
         let [service, instance, plan] = [service, instance, plan].map(str::to_owned);
-        Self { service, instance, plan, server: String::new(), format: String::new() }
+        Self { service, instance, plan, server: String::new(), format: String::new(), is_last: false }
     }
 
     /// The same, with the server that wrote the data.
@@ -39,6 +42,12 @@ impl About {
     #[must_use]
     pub fn format(self, format: &str) -> Self {
         Self { format: format.to_owned(), ..self }
+    }
+
+    /// The same, as the last one of an instance that is about to be removed.
+    #[must_use]
+    pub fn last(self) -> Self {
+        Self { is_last: true, ..self }
     }
 }
 

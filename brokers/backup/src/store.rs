@@ -1,6 +1,6 @@
 //! Where backups are: a folder, or a bucket.
 
-use std::{io, path::Path as FilePath, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, path::Path as FilePath, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
@@ -145,7 +145,10 @@ impl Backups {
     /// # Errors
     /// When the place can't be used, or a manifest there can't be read.
     pub async fn list(&self, service: &str, instance: &str) -> Result<Vec<Manifest>, BackupError> {
-        let folder = Path::from(format!("{}/{}", check(service)?, check(instance)?));
+        self.listed(Path::from(format!("{}/{}", check(service)?, check(instance)?))).await
+    }
+
+    async fn listed(&self, folder: Path) -> Result<Vec<Manifest>, BackupError> {
         let found: Vec<_> = self.store.list(Some(&folder)).try_collect().await?;
         let manifests = found.into_iter().map(|object| object.location).filter(|path| path.extension() == Some("json"));
         let read = futures::stream::iter(manifests).map(|path| async move { self.manifest(&path).await }).buffered(8);
@@ -236,6 +239,29 @@ impl Backups {
         Ok(expired)
     }
 
+    /// Removes all backups of instances whose last one is older than `age`, and returns them. An instance without a
+    /// last one keeps what it has (SPEC Z-6).
+    ///
+    /// # Errors
+    /// When the place can't be used; a repeat goes on where this ended.
+    pub async fn forget(
+        &self,
+        service: &str,
+        age: chrono::Duration,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Manifest>, BackupError> {
+        let mut all = self.listed(Path::from(check(service)?)).await?;
+        let is_due = |backup: &&Manifest| backup.about.is_last && now - backup.ended >= age;
+        let gone: HashSet<String> = all.iter().filter(is_due).map(|backup| backup.about.instance.clone()).collect();
+        all.retain(|backup| gone.contains(&backup.about.instance));
+        // By the last one the others are found again, should this be cut off.
+        all.sort_by_key(|backup| backup.about.is_last);
+        for backup in &all {
+            self.remove(backup).await?;
+        }
+        Ok(all)
+    }
+
     /// Removes data of a service that no manifest names and that is older than `age`: what a crash left of a
     /// backup or of a removal. `age` has to be longer than any backup takes. Returns how many there were.
     ///
@@ -243,7 +269,7 @@ impl Backups {
     /// When the place can't be used.
     pub async fn sweep(&self, service: &str, age: Duration) -> Result<usize, BackupError> {
         let found: Vec<_> = self.store.list(Some(&Path::from(check(service)?))).try_collect().await?;
-        let whole: std::collections::HashSet<String> = found
+        let whole: HashSet<String> = found
             .iter()
             .filter_map(|object| Some(object.location.as_ref().strip_suffix(".json")?.to_owned()))
             .collect();

@@ -148,6 +148,7 @@ contract! {
     a_sealed_backup_opens_with_its_key_alone,
     a_removed_backup_is_gone_and_removing_it_again_is_fine,
     retention_keeps_the_newest,
+    backups_of_a_removed_instance_go_some_time_after_its_last_one,
     data_without_a_manifest_is_not_listed_and_is_swept,
 }
 
@@ -257,6 +258,26 @@ async fn retention_keeps_the_newest(place: Place) {
 
     assert_eq!(removed.len(), 2);
     assert_eq!(place.backups.list("redis", "6f1c").await.unwrap(), made[2..]);
+}
+
+// SPEC Z-6
+async fn backups_of_a_removed_instance_go_some_time_after_its_last_one(place: Place) {
+    let backups = &place.backups;
+    let of = |instance: &str| About::new("redis", instance, "small");
+    let earlier = backups.write(&of("gone"), &b"1"[..]).await.unwrap();
+    let last = backups.write(&of("gone").last(), &b"2"[..]).await.unwrap();
+    let stays = backups.write(&of("stays"), &b"3"[..]).await.unwrap();
+    let days = chrono::Duration::days;
+
+    let early = backups.forget("redis", days(7), last.ended + days(6)).await.unwrap();
+    assert_eq!(early, []);
+    assert_eq!(backups.list("redis", "gone").await.unwrap(), [earlier.clone(), last.clone()]);
+    let forgotten = backups.forget("redis", days(7), last.ended + days(7)).await.unwrap();
+
+    assert_eq!(forgotten, [earlier, last]);
+    assert_eq!(backups.list("redis", "gone").await.unwrap(), []);
+    assert_eq!(backups.list("redis", "stays").await.unwrap(), [stays], "it has no last one");
+    assert_eq!(place.objects().len(), 2);
 }
 
 // SPEC Z-1

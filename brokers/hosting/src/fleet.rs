@@ -4,6 +4,9 @@
 //! how many a server has is asked of the server. So replicas of a broker need not know each other; within one
 //! process no two placements take the same last room (SPEC H-10).
 
+mod file;
+mod in_use;
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -14,14 +17,16 @@ use std::{
 use async_trait::async_trait;
 use futures::future::join_all;
 use secrecy::SecretString;
-use serde::Deserialize;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::ServerId;
 
-/// How long a server may take to say how many tenants it has.
-const COUNT_WITHIN: Duration = Duration::from_secs(5);
+pub use file::PlanServers;
+pub use in_use::InUse;
+
+/// How long a server may take to say what it has.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
 
 /// A server that takes tenants.
 #[derive(Clone, Debug)]
@@ -45,11 +50,15 @@ pub enum Site {
     Given(SecretString),
 }
 
-/// How many tenants servers have: asked of the server itself, so that other replicas' tenants count too.
+/// What servers have: asked of the servers themselves, so that other replicas' tenants count too. A server that
+/// answers with an error is left out of a placement.
 #[async_trait]
-pub trait Counts: Send + Sync {
-    /// The tenants of one server; an error leaves it out of this placement.
-    async fn tenants(&self, member: &Member) -> Result<u64, Box<dyn std::error::Error + Send + Sync>>;
+pub trait Census: Send + Sync {
+    /// How many tenants a server has.
+    async fn count(&self, member: &Member) -> Result<u64, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Whether an instance is on a server already, since it was placed there before and nobody remembers.
+    async fn has(&self, member: &Member, instance: &str) -> Result<bool, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// Why there is no place.
@@ -71,6 +80,9 @@ pub enum FleetError {
         /// What the first of them said.
         cause: String,
     },
+    /// The server that an instance remembers was taken out of the file.
+    #[error("the server \"{0}\" is not among its plan's servers any more: put it back, as draining")]
+    Gone(String),
     /// The file of servers can't be used.
     #[error("the servers in {} cannot be used: {cause}", path.display())]
     File {
@@ -127,6 +139,12 @@ struct Room {
 pub struct Placement {
     /// The server to make the instance on; its `id` is what is to be remembered.
     pub member: Member,
+    _room: Option<Taken>,
+}
+
+/// Room that goes with its value.
+#[derive(Debug)]
+struct Taken {
     instance: String,
     rooms: Arc<Mutex<Rooms>>,
 }
@@ -161,7 +179,7 @@ impl Fleet {
         if stamp.is_some() && stamp == self.known.lock().unwrap_or_else(PoisonError::into_inner).0 {
             return Ok(false);
         }
-        let members = read(file).map_err(refused)?;
+        let members = file::read(file).map_err(refused)?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (stamp, members.into());
         Ok(true)
     }
@@ -175,40 +193,91 @@ impl Fleet {
         Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
 
-    /// The server that an instance remembers; none when it was taken out of the file, which should be done only
-    /// when it has no tenants any more.
-    #[must_use]
-    pub fn member(&self, id: &ServerId) -> Option<Member> {
-        self.members().iter().find(|member| member.id == *id).cloned()
+    /// The server that an instance remembers; the first one for an instance that remembers none, because it was made
+    /// when there was but one. That one may have had a name of its own before there was a file, and is the first
+    /// one of the file now: `formerly` has such names.
+    ///
+    /// # Errors
+    /// When it was taken out of the file, which should be done only when it has no tenants any more.
+    pub fn home(&self, remembered: Option<&str>, formerly: &[&str]) -> Result<Member, FleetError> {
+        let members = self.members();
+        let first = || members.first().cloned();
+        let Some(name) = remembered else { return first().ok_or(FleetError::NoServer) };
+        if let Some(member) = members.iter().find(|member| member.id.as_str() == name) {
+            return Ok(member.clone());
+        }
+        let was_the_only_one = self.file.is_some() && formerly.contains(&name);
+        was_the_only_one.then(first).flatten().ok_or_else(|| FleetError::Gone(name.to_owned()))
     }
 
-    /// Takes room for an instance on the server that is used least, measured by what it takes. Asked again for an
-    /// instance whose placement is held, the same server.
+    /// The server that has an instance already; else room for it on the one that is used least, measured by what it
+    /// takes. Asked again for an instance whose placement is held, the same server.
     ///
     /// # Errors
     /// When no server has room, or none answers.
-    pub async fn place(&self, instance: &str, counts: &dyn Counts) -> Result<Placement, FleetError> {
-        let open: Vec<_> = self.members().iter().filter(|member| !member.draining).cloned().collect();
-        if open.is_empty() {
-            return Err(FleetError::NoServer);
+    pub async fn place(&self, instance: &str, census: &dyn Census) -> Result<Placement, FleetError> {
+        let members = self.members();
+        if let [only] = &*members
+            && only.capacity == u64::MAX
+            && !only.draining
+        {
+            return Ok(Placement { member: only.clone(), _room: None });
         }
         let turn = Turn::begin(&self.rooms);
-        let asked = open.iter().map(async |member| match timeout(COUNT_WITHIN, counts.tenants(member)).await {
-            Ok(Ok(tenants)) => Ok((member, tenants)),
-            Ok(Err(cause)) => Err(format!("server \"{}\": {cause}", member.id)),
-            Err(_) => Err(format!("server \"{}\" does not answer", member.id)),
+        let asked = members.iter().map(async |member| {
+            let answer = timeout(ASK_WITHIN, ask(census, member, instance)).await;
+            let answer = answer.unwrap_or_else(|_| Err("it does not answer".into()));
+            answer.map_err(|cause| (member, format!("server \"{}\": {cause}", member.id)))
         });
         let answers = join_all(asked).await;
-        let silent = answers.iter().find_map(|answer| answer.as_ref().err().cloned());
-        let counted: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
+        // One that does not answer takes nothing now, whatever it may have.
+        let silent = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let silent = silent.filter(|(member, _)| !member.draining).map(|(_, cause)| cause.clone()).next();
+        let mut counted = Vec::new();
+        for answer in answers.into_iter().filter_map(Result::ok) {
+            match answer {
+                Answer::Home(member) => return Ok(Placement { member: member.clone(), _room: None }),
+                Answer::Draining => {}
+                Answer::Tenants(member, count) => counted.push((member, count)),
+            }
+        }
+        let open = members.iter().filter(|member| !member.draining).count();
+        if open == 0 {
+            return Err(FleetError::NoServer);
+        }
         match (turn.take(instance, &counted), silent) {
             (Some(member), _) => {
-                Ok(Placement { member, instance: instance.to_owned(), rooms: Arc::clone(&self.rooms) })
+                let room = Taken { instance: instance.to_owned(), rooms: Arc::clone(&self.rooms) };
+                Ok(Placement { member, _room: Some(room) })
             }
             (None, Some(cause)) => Err(FleetError::Unreachable { cause }),
-            (None, None) => Err(FleetError::Full { servers: open.len() }),
+            (None, None) => Err(FleetError::Full { servers: open }),
         }
     }
+}
+
+/// What a server says when an instance is placed.
+enum Answer<'a> {
+    /// It has the instance.
+    Home(&'a Member),
+    /// It has not, and takes none.
+    Draining,
+    /// It has not, and so many others.
+    Tenants(&'a Member, u64),
+}
+
+async fn ask<'a>(
+    census: &dyn Census,
+    member: &'a Member,
+    instance: &str,
+) -> Result<Answer<'a>, Box<dyn std::error::Error + Send + Sync>> {
+    if census.has(member, instance).await? {
+        return Ok(Answer::Home(member));
+    }
+    if member.draining {
+        return Ok(Answer::Draining);
+    }
+    Ok(Answer::Tenants(member, census.count(member).await?))
 }
 
 /// A placement that goes on, from before servers are asked.
@@ -268,7 +337,7 @@ impl Rooms {
     }
 }
 
-impl Drop for Placement {
+impl Drop for Taken {
     fn drop(&mut self) {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.clock += 1;
@@ -281,53 +350,5 @@ impl Drop for Placement {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FleetFile {
-    #[serde(default)]
-    server: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Entry {
-    id: String,
-    url: Option<String>,
-    url_file: Option<PathBuf>,
-    capacity: u64,
-    #[serde(default)]
-    draining: bool,
-}
-
-fn read(file: &Path) -> Result<Vec<Member>, String> {
-    let text = std::fs::read_to_string(file).map_err(|cause| cause.to_string())?;
-    // Its own message shows the line, which may hold a password.
-    let parsed: FleetFile = toml::from_str(&text).map_err(|cause| {
-        let line = cause.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        format!("line {line}: {}", cause.message())
-    })?;
-    let mut members: Vec<Member> = Vec::new();
-    for entry in parsed.server {
-        let id: ServerId = entry.id.parse()?;
-        if members.iter().any(|known| known.id == id) {
-            return Err(format!("server \"{id}\" is named twice"));
-        }
-        let site = match (entry.url, entry.url_file) {
-            (Some(_), Some(_)) => return Err(format!("server \"{id}\" has both url and url-file")),
-            (Some(url), None) => Site::Given(url.into()),
-            (None, Some(path)) => Site::Given(url_in(&file.parent().unwrap_or(Path::new("")).join(path))?),
-            (None, None) => Site::Own,
-        };
-        members.push(Member { id, site, capacity: entry.capacity, draining: entry.draining });
-    }
-    Ok(members)
-}
-
-fn url_in(path: &Path) -> Result<SecretString, String> {
-    let text = std::fs::read_to_string(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
-    Ok(text.trim().to_owned().into())
-}
-
 #[cfg(test)]
-#[path = "fleet_tests.rs"]
 mod tests;

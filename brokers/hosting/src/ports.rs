@@ -60,6 +60,18 @@ pub async fn addresses_of(host: &str, bind: &[IpAddr]) -> Result<Vec<IpAddr>, Ho
     if addresses.is_empty() { Err(HostError::UnknownHost(host.to_owned())) } else { Ok(addresses) }
 }
 
+/// Whether a host is this machine itself, as the broker names it.
+#[must_use]
+pub fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// The host under which apps reach a server that is there for the broker: what is this machine for it is not for them.
+#[must_use]
+pub fn seen_by_apps(host: &str, advertised: &str) -> String {
+    if is_this_machine(host) { advertised.to_owned() } else { host.to_owned() }
+}
+
 /// The addresses that a host is or stands for; none when nobody says so in time.
 pub(crate) async fn look_up(host: &str) -> Vec<IpAddr> {
     if let Ok(address) = host.trim_matches(['[', ']']).parse() {
@@ -102,6 +114,14 @@ mod tests {
         assert!(addresses_of("localhost", &[]).await.unwrap().iter().all(IpAddr::is_loopback));
         let refusal = addresses_of("nowhere.invalid", &[]).await.unwrap_err().to_string();
         assert!(refusal.contains("nowhere.invalid"), "{refusal}");
+    }
+
+    #[test]
+    fn apps_reach_a_server_on_this_machine_under_the_advertised_host() {
+        for here in ["127.0.0.1", "localhost", "::1"] {
+            assert_eq!(seen_by_apps(here, "172.17.0.1"), "172.17.0.1");
+        }
+        assert_eq!(seen_by_apps("cache.example", "172.17.0.1"), "cache.example");
     }
 
     #[test]

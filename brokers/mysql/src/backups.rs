@@ -2,7 +2,11 @@
 //!
 //! A restore closes the database, keeps what is there as a backup of its own, and loads. While it is under way there
 //! is an empty database beside the instance's, its mark: a restore that was cut off leaves the mark, and with it the
-//! instance closed, until a restore ends well (SPEC M-11).
+//! instance closed, until a restore ends well (SPEC M-11). What is done before an instance is removed is in `last`, what
+//! operators do without a broker in `reading`.
+
+mod last;
+mod reading;
 
 use std::{
     collections::HashMap,
@@ -15,7 +19,7 @@ use anyhow::Context as _;
 use broker_backup::{About, BackupError, BackupKey, Backups, Manifest, Retention, Runner, Schedule};
 use broker_core::{BrokerError, Instance, OpaqueId, Result};
 use chrono::{DateTime, Utc};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
@@ -25,6 +29,8 @@ use crate::{
     link::{Fault, Link},
     tenant::Database,
 };
+
+pub use reading::ReadBackup;
 
 /// Where backups are, and when they are made.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,6 +48,13 @@ pub struct BackupConfig {
     /// How many backups of an instance are kept
     #[arg(long, env = "MYSQL_BROKER_BACKUPS_KEPT", value_name = "NUMBER", default_value_t = 7)]
     pub backups_kept: usize,
+    /// Make a last backup of an instance before it is removed; what cannot be backed up is not removed
+    #[arg(long, env = "MYSQL_BROKER_BACKUP_BEFORE_REMOVAL", requires = "backups")]
+    pub backup_before_removal: bool,
+    /// Days that the backups of a removed instance are kept after its last one [default: for ever]
+    #[arg(long, env = "MYSQL_BROKER_LAST_BACKUPS_KEPT", value_name = "DAYS", requires = "backups",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub last_backups_kept: Option<u32>,
 }
 
 /// How long a backup that nobody waits for may take.
@@ -59,6 +72,9 @@ pub(crate) struct Archive {
     schedule: Option<Schedule>,
     runner: Runner,
     due: Arc<Mutex<HashMap<OpaqueId, DateTime<Utc>>>>,
+    is_before_removal: bool,
+    /// Forgets removed instances as long as somebody has the archive.
+    _forgetting: Arc<JoinSet<()>>,
 }
 
 impl Archive {
@@ -70,6 +86,7 @@ impl Archive {
             backups = backups.sealed_with(BackupKey::kept(key)?);
         }
         let every = config.backup_every.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
+        let forgetting = Arc::new(last::forgetting(&backups, config.last_backups_kept));
         Ok(Some(Self {
             backups,
             copier: copier.clone(),
@@ -77,19 +94,22 @@ impl Archive {
             schedule: every.map(|every| Schedule { every, jitter: every / 4 }),
             runner: Runner::new(PARALLEL),
             due: Arc::default(),
+            is_before_removal: config.backup_before_removal,
+            _forgetting: forgetting,
         }))
     }
 
     async fn back_up(&self, instance: &Instance, link: &Link) -> Result<Manifest> {
-        let id = instance.id.as_str();
-        let made = self.runner.run(id, self.write(instance, link)).await;
+        self.make(About::new(SERVICE, instance.id.as_str(), instance.plan.as_str()), instance, link).await
+    }
+
+    async fn make(&self, about: About, instance: &Instance, link: &Link) -> Result<Manifest> {
+        let made = self.runner.run(instance.id.as_str(), self.write(about, instance, link)).await;
         made.unwrap_or_else(|| Err(BrokerError::unavailable("a backup of the instance runs already")))
     }
 
-    async fn write(&self, instance: &Instance, link: &Link) -> Result<Manifest> {
-        let about = About::new(SERVICE, instance.id.as_str(), instance.plan.as_str())
-            .server(&link.version().await?)
-            .format("sql");
+    async fn write(&self, about: About, instance: &Instance, link: &Link) -> Result<Manifest> {
+        let about = about.server(&link.version().await?).format("sql");
         let (dump, _login) = self.copier.dump(&Database::of(instance), link.opts()).map_err(BrokerError::failed)?;
         let made = self.backups.write(&about, dump).await.map_err(failure)?;
         self.backups.retain(SERVICE, instance.id.as_str(), &self.retention, Utc::now()).await.map_err(failure)?;

@@ -1,17 +1,13 @@
 //! The policy: what an instance and a binding are.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
     PlanName, Result, Routes, Secret, Tenant, Update, cli::Findings,
 };
-use broker_hosting::{Recent, Size, addresses_of};
+use broker_hosting::{Fleet, Recent, Size, addresses_of};
 use tokio::{sync::Mutex, time::timeout};
 use tracing::{info, warn};
 
@@ -19,11 +15,12 @@ use crate::{
     Config,
     backups::Archive,
     copy::Copier,
-    link::{self, Link},
-    operations,
+    link::Link,
+    look::Look,
+    metrics, operations,
     plans::{CHARACTER_SET, Dedicated, Kind, Offer, Plans, READ_ONLY},
     server::Installed,
-    servers::{Server, Servers, examine, is_dedicated, notes_of},
+    servers::{Server, Servers, examine, given, is_dedicated, on_its_own, on_shared},
     tenant::{Access, Account, Charset, Database, Limits},
 };
 
@@ -42,12 +39,10 @@ pub struct MysqlBroker {
     /// Bindings and instances that were taken away lately. The list a reconciliation works from may be older than
     /// that, and must not bring them back.
     gone: Mutex<Recent<OpaqueId>>,
-    /// The shared server as it was last seen.
-    look: Mutex<Option<Arc<Look>>>,
 }
 
 impl MysqlBroker {
-    /// A broker that is ready for calls, its own shared server running unless one is given.
+    /// A broker that is ready for calls; the shared server runs where it is the broker's own, and the only one.
     ///
     /// # Errors
     /// When the configuration can't work or the broker's own server can't be started, in one sentence for the
@@ -64,7 +59,7 @@ impl MysqlBroker {
         };
         let archive = Archive::open(&config.backups, copier.as_ref())?;
         let usual = (config.limits(), Dedicated::usual(&config));
-        Ok(Self { servers, plans, copier, archive, usual, gone: Mutex::default(), look: Mutex::default() })
+        Ok(Self { servers, plans, copier, archive, usual, gone: Mutex::default() })
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -75,21 +70,20 @@ impl MysqlBroker {
         Ok(Plans::of(config)?.catalog())
     }
 
-    /// Looks at the programs or the server that the configuration names; nothing is started or changed.
+    /// Looks at the programs and the servers that the configuration names; nothing is started or changed.
     pub async fn check(config: &Config, findings: &mut Findings) {
-        match config.shared_url().and_then(|url| url.map(|url| link::at_url(&url)).transpose()) {
-            Ok(Some(opts)) => match examine(&Link::new(opts.clone()), &opts).await {
-                Ok(doubts) if doubts.is_empty() => {
-                    findings.found("server", format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()));
-                }
-                Ok(doubts) => doubts.iter().for_each(|doubt| findings.warning("server", doubt)),
-                Err(problem) => findings.problem("server", format!("{problem:#}")),
-            },
-            Ok(None) => {
-                findings.found("server", "the broker starts one");
-                findings.add_result("mariadbd", Installed::find(config).map(|_| &config.mariadbd));
+        // What is wrong with the plans the catalog says.
+        let plans = Plans::of(config).ok();
+        for (server, url) in plans.iter().flat_map(given) {
+            let what = format!("shared server {server}");
+            match examine(&url).await {
+                Ok((address, doubts)) if doubts.is_empty() => findings.found(what, address),
+                Ok((_, doubts)) => doubts.iter().for_each(|doubt| findings.warning(&what, doubt)),
+                Err(problem) => findings.problem(what, format!("{problem:#}")),
             }
-            Err(problem) => findings.problem("server", format!("{problem:#}")),
+        }
+        if plans.is_some_and(|plans| plans.starts_servers()) {
+            findings.add_result("mariadbd", Installed::find(config).map(|_| &config.mariadbd));
         }
         match Copier::find(config) {
             Ok(_) => findings.found("mariadb-dump", &config.mariadb_dump),
@@ -109,24 +103,30 @@ impl MysqlBroker {
             .ok_or_else(|| BrokerError::bad_request(format!("the plan \"{name}\" is not offered any more")))
     }
 
+    /// The servers of an instance's plan, if it is a shared one by now.
+    pub(crate) fn fleet(&self, instance: &Instance) -> Option<&Fleet> {
+        match &self.plans.find(&instance.plan)?.kind {
+            Kind::Shared(servers) => Some(servers),
+            Kind::Dedicated(_) => None,
+        }
+    }
+
     /// The server that an instance is on. Its place is what it remembers; its plan may be gone from the file since,
     /// or mean another place by now, which an update moves it to.
     pub(crate) fn server(&self, instance: &Instance) -> Result<Server> {
         if !is_dedicated(instance) {
-            return Ok(self.servers.shared().clone());
+            return self.servers.at(&self.servers.home(instance, self.fleet(instance))?);
         }
         match self.plans.find(&instance.plan).map(|offer| &offer.kind) {
             Some(Kind::Dedicated(plan)) => self.servers.dedicated(instance, plan),
-            Some(Kind::Shared) | None => self.servers.dedicated(instance, &self.usual.1),
+            Some(Kind::Shared(_)) | None => self.servers.dedicated(instance, &self.usual.1),
         }
     }
 
-    /// The server for an instance on a plan.
-    pub(crate) fn server_for(&self, instance: &Instance, kind: &Kind) -> Result<Server> {
-        match kind {
-            Kind::Shared => Ok(self.servers.shared().clone()),
-            Kind::Dedicated(plan) => self.servers.dedicated(instance, plan),
-        }
+    /// Whether an instance was never made, and if it was begun, with a server of its own.
+    pub(crate) fn is_half_made_dedicated(&self, instance: &Instance) -> bool {
+        let kind = self.plans.find(&instance.plan).map(|offer| &offer.kind);
+        instance.notes.is_empty() && kind.is_some_and(|kind| !kind.is_shared())
     }
 
     /// What a binding may do and use.
@@ -139,22 +139,6 @@ impl MysqlBroker {
     async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
         let mut gone = self.gone.lock().await;
         ids.into_iter().for_each(|id| gone.insert(id.clone()));
-    }
-
-    /// A server as it is, or was a moment ago where it has many tenants.
-    async fn look_at(&self, instance: &Instance, link: &Link) -> Result<Arc<Look>> {
-        if is_dedicated(instance) { Ok(Arc::new(Look::at(link).await?)) } else { self.look(link).await }
-    }
-
-    /// The shared server as it is, or was a moment ago.
-    pub(crate) async fn look(&self, link: &Link) -> Result<Arc<Look>> {
-        let mut last = self.look.lock().await;
-        if let Some(look) = last.as_ref().filter(|look| look.is_fresh()) {
-            return Ok(Arc::clone(look));
-        }
-        let look = Arc::new(Look::at(link).await?);
-        *last = Some(Arc::clone(&look));
-        Ok(look)
     }
 
     /// Gives a tenant what it lost. Accounts that nobody remembers are left alone: they may be about to be.
@@ -185,31 +169,6 @@ impl MysqlBroker {
     }
 }
 
-/// For how long a look at the server is good, for each account on it.
-const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
-
-/// A server's databases and accounts at a moment.
-pub(crate) struct Look {
-    at: Instant,
-    pub(crate) databases: HashSet<String>,
-    accounts: HashSet<String>,
-}
-
-impl Look {
-    async fn at(link: &Link) -> Result<Self> {
-        let at = Instant::now();
-        // Accounts first: those that a restore closed were marked before that.
-        let accounts = link.accounts().await?;
-        Ok(Self { at, databases: link.databases().await?, accounts })
-    }
-
-    /// Tenants are looked after one by one, and a look lists everything: on a server with many of them it serves for
-    /// many tenants.
-    fn is_fresh(&self) -> bool {
-        self.at.elapsed() < LOOK_FOR_EACH * u32::try_from(self.accounts.len()).unwrap_or(u32::MAX)
-    }
-}
-
 #[async_trait]
 impl Broker for MysqlBroker {
     fn catalog(&self) -> Catalog {
@@ -219,9 +178,19 @@ impl Broker for MysqlBroker {
     async fn provision(&self, instance: &Instance) -> Result<Notes> {
         let kind = &self.plan(&instance.plan)?.kind;
         self.gone.lock().await.remove(&instance.id);
-        let link = self.server_for(instance, kind)?.up().await?;
-        link.create(&Database::of(instance), charset(instance)).await?;
-        Ok(notes_of(kind))
+        let database = Database::of(instance);
+        match kind {
+            Kind::Shared(servers) => {
+                let (placement, server) = self.servers.place(instance, servers).await?;
+                server.up().await?.create(&database, charset(instance)).await?;
+                Ok(on_shared(&placement.member.id))
+            }
+            Kind::Dedicated(plan) => {
+                let server = self.servers.dedicated(instance, plan)?;
+                server.up().await?.create(&database, charset(instance)).await?;
+                Ok(on_its_own())
+            }
+        }
     }
 
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
@@ -257,14 +226,13 @@ impl Broker for MysqlBroker {
     /// Removes both places: a move may have been under way.
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         self.remember_gone([&instance.id]).await;
+        self.keep_last_backup(instance).await?;
+        self.servers.forget(instance, None).await?;
         self.servers.remove_dedicated(instance).await?;
-        let shared = self.servers.shared();
-        let is_only_dedicated = self.plans.find(&instance.plan).is_some_and(|offer| !offer.kind.is_shared());
-        let link = if is_only_dedicated { shared.if_up().await? } else { Some(shared.up().await?) };
-        match link {
-            Some(link) => Ok(link.erase(&Database::of(instance)).await?),
-            None => Ok(()),
+        if self.is_half_made_dedicated(instance) || is_dedicated(instance) {
+            return Ok(());
         }
+        self.servers.erase(instance, self.fleet(instance)).await
     }
 
     async fn status(&self, instance: &Instance) -> Result<Health> {
@@ -299,10 +267,7 @@ impl Broker for MysqlBroker {
     }
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
-        let Some(link) = self.servers.shared().if_up().await? else {
-            return Ok(vec![Metric::gauge("server_up", SERVER_UP, 0.0).label("server", "shared")]);
-        };
-        measured(&link).await
+        Ok(metrics::of(&self.servers, &self.plans.servers()).await)
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
@@ -311,7 +276,7 @@ impl Broker for MysqlBroker {
             return Ok(());
         }
         let link = self.server(instance)?.up().await?;
-        let look = self.look_at(instance, &link).await?;
+        let look = link.look().await?;
         if look.databases.contains(Database::of(instance).mark().as_str()) {
             return Ok(());
         }
@@ -326,24 +291,6 @@ impl Broker for MysqlBroker {
     fn routes(self: Arc<Self>) -> Routes {
         operations::routes(&self)
     }
-}
-
-const SERVER_UP: &str = "Whether the server answers";
-
-/// What operators see of the shared server.
-async fn measured(link: &Link) -> Result<Vec<Metric>> {
-    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
-    let number = |value: u64| value as f64;
-    let connections = number(link.counter("THREADS_CONNECTED").await?);
-    let statements = number(link.counter("QUESTIONS").await?);
-    let databases = number(u64::try_from(link.databases().await?.len()).unwrap_or(u64::MAX));
-    let metrics = [
-        Metric::gauge("server_up", SERVER_UP, 1.0),
-        Metric::gauge("server_connections", "Connections that are open", connections),
-        Metric::gauge("server_databases", "Databases of instances", databases),
-        Metric::counter("server_statements", "Statements since the server started", statements),
-    ];
-    Ok(metrics.into_iter().map(|metric| metric.label("server", "shared")).collect())
 }
 
 /// The character set that an instance asks for.

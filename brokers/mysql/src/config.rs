@@ -22,16 +22,16 @@ pub struct Config {
     /// File whose first line is the URL of the server for the databases
     #[arg(long, env = "MYSQL_BROKER_SHARED_URL_FILE", value_name = "FILE", conflicts_with = "shared_url")]
     pub shared_url_file: Option<PathBuf>,
-    /// Host that apps reach the broker's server under, from inside their containers
+    /// Host that apps reach the broker's servers under, from inside their containers
     #[arg(long, env = "MYSQL_BROKER_ADVERTISE_HOST", value_name = "HOST", default_value = "127.0.0.1")]
     pub advertise_host: String,
-    /// Addresses that the broker's server listens at besides 127.0.0.1 [default: the advertised host's]
+    /// Addresses that the broker's servers listen at besides 127.0.0.1 [default: the advertised host's]
     #[arg(long, env = "MYSQL_BROKER_BIND", value_name = "ADDRESS", value_delimiter = ',')]
     pub bind: Vec<IpAddr>,
-    /// Program of the broker's own server, by name or path
+    /// Program of the broker's own servers, by name or path
     #[arg(long, env = "MYSQL_BROKER_MARIADBD", value_name = "PROGRAM", default_value = "mariadbd")]
     pub mariadbd: String,
-    /// Program that makes the data folder of the broker's own server, by name or path
+    /// Program that makes the data folder of one of the broker's own servers, by name or path
     #[arg(long, env = "MYSQL_BROKER_MARIADB_INSTALL_DB", value_name = "PROGRAM", default_value = "mariadb-install-db")]
     pub mariadb_install_db: String,
     /// Program that dumps a database, by name or path, for moves and backups
@@ -46,20 +46,20 @@ pub struct Config {
     /// Network in which images of servers are built [default: the engine's choice]
     #[arg(long, env = "MYSQL_BROKER_BUILD_NETWORK", value_name = "NETWORK")]
     pub build_network: Option<String>,
-    /// Folder for the broker's own server: its data, settings and log
+    /// Folder for the broker's own servers: their data, settings and logs
     #[arg(long, env = "MYSQL_BROKER_SERVERS_DIR", value_name = "DIR", default_value = "mysql-servers")]
     pub servers_dir: PathBuf,
-    /// Ports for the broker's own server
+    /// Ports for the broker's own servers
     #[arg(long, env = "MYSQL_BROKER_PORTS", value_name = "FIRST-LAST", default_value = "21000-21999")]
     pub ports: Ports,
-    /// User that the broker's own server runs as when the broker is root [default: mysql, if there is one]
+    /// User that the broker's own servers run as when the broker is root [default: mysql, if there is one]
     #[arg(long, env = "MYSQL_BROKER_RUN_AS", value_name = "USER")]
     pub run_as: Option<RunAs>,
-    /// Memory in MiB in which the broker's own server keeps data, all tenants together
+    /// Memory in MiB in which each of the broker's own shared servers keeps data, all tenants together
     #[arg(long, env = "MYSQL_BROKER_BUFFER_POOL", value_name = "MIB", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(5..))]
     pub buffer_pool: u32,
-    /// Connections to the broker's own server, all tenants together
+    /// Connections to each of the broker's own shared servers, all tenants together
     #[arg(id = "server_max_connections", long = "server-max-connections",
         env = "MYSQL_BROKER_SERVER_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 300,
         value_parser = clap::value_parser!(u32).range(10..=100_000))]

@@ -4,49 +4,50 @@ use std::{collections::HashMap, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
 use broker_core::cli::Findings;
-use broker_hosting::{Hosting, addresses_of, find_program, look_at_advertised, look_at_memory};
+use broker_hosting::{Hosting, Site, addresses_of, find_program, is_this_machine, look_at_advertised, look_at_memory};
 use mysql_async::Opts;
 use tokio::{process::Command, time::timeout};
 
 use crate::{
     Config, MysqlBroker,
     link::{self, Fault, Link},
-    plans::{Dedicated, Kind, Plans},
+    plans::{Dedicated, Kind, Offer, Plans},
     rights::{Grants, needed},
-    servers::{hosting, is_this_machine},
+    servers::{given, hosting},
     tenant::Dialect,
 };
 
-/// How long all questions to the server may take.
+/// How long all questions to one server may take.
 const ASK_WITHIN: Duration = Duration::from_secs(60);
 const VERSION_WITHIN: Duration = Duration::from_secs(5);
-const SERVER: &str = "server";
 /// The oldest that lock accounts, and have the tables that are read.
 const OLDEST_MARIADB: (u16, u16) = (10, 4);
 const OLDEST_MYSQL: (u16, u16) = (8, 0);
 
 impl MysqlBroker {
     /// Looks whether the broker could do its work beyond what [`check`](Self::check) looks at, and what of it the
-    /// operator will regret: rights and settings of a given server, programs, room and limits of own ones. Nothing is
+    /// operator will regret: rights and settings of given servers, programs, room and limits of own ones. Nothing is
     /// started or changed.
     pub async fn doctor(config: &Config, findings: &mut Findings) {
         // What is wrong with the plans the catalog says; with a URL or a host, `check`.
         let Ok(plans) = Plans::of(config) else { return };
-        let given = config.shared_url().ok().flatten().and_then(|url| link::at_url(&url).ok());
-        if let Some(opts) = &given {
-            match timeout(ASK_WITHIN, look_at_server(opts, config, &plans, findings)).await {
+        let mut is_advertised = plans.starts_servers();
+        for (id, url) in given(&plans) {
+            let Ok(opts) = link::at_url(&url) else { continue };
+            is_advertised |= is_this_machine(opts.ip_or_hostname());
+            let what = format!("shared server {id}");
+            match timeout(ASK_WITHIN, look_at_server(&opts, &what, config, &plans.on(&id), findings)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(cause)) => findings.problem(SERVER, format!("nothing more can be said of it: {cause}")),
-                Err(_) => findings.problem(SERVER, "it takes too long to answer: look what it is busy with"),
+                Ok(Err(cause)) => findings.problem(what, format!("nothing more can be said of it: {cause}")),
+                Err(_) => findings.problem(what, "it takes too long to answer: look what it is busy with"),
             }
         }
         look_at_program("mariadb-dump", &config.mariadb_dump, None, findings).await;
-        let starts_servers = plans.starts_servers(config);
-        if starts_servers {
+        if plans.starts_servers() {
             look_at_program("mariadbd", &config.mariadbd, Some(OLDEST_MARIADB), findings).await;
             look_at_own(config, &plans, findings).await;
         }
-        if starts_servers || given.is_some_and(|opts| is_this_machine(&opts)) {
+        if is_advertised {
             look_at_advertised(&config.advertise_host, findings).await;
         }
     }
@@ -56,14 +57,15 @@ async fn look_at_own(config: &Config, plans: &Plans, findings: &mut Findings) {
     let dedicated = || {
         plans.all().iter().filter_map(|offer| match &offer.kind {
             Kind::Dedicated(plan) => Some((offer, plan)),
-            Kind::Shared => None,
+            Kind::Shared(_) => None,
         })
     };
     let addresses = addresses_of(&config.advertise_host, &config.bind).await.unwrap_or_default();
     let hosting = hosting(config, addresses);
     let containers = hosting.containers.clone().filter(|_| dedicated().any(|(_, plan)| plan.is_contained));
     Hosting { containers, ..hosting }.doctor(findings).await;
-    let mut promised = if config.has_shared_url() { 0 } else { bytes(config.buffer_pool) };
+    let shared = plans.servers().iter().filter(|member| matches!(member.site, Site::Own)).count();
+    let mut promised = bytes(config.buffer_pool).saturating_mul(shared as u64);
     for (offer, plan) in dedicated() {
         match offer.at_most {
             Some(servers) => promised = memory(plan).saturating_mul(servers.into()).saturating_add(promised),
@@ -87,18 +89,22 @@ fn bytes(mebibytes: u32) -> u64 {
     u64::from(mebibytes) << 20
 }
 
-async fn look_at_server(opts: &Opts, config: &Config, plans: &Plans, findings: &mut Findings) -> Result<(), Fault> {
+async fn look_at_server(
+    opts: &Opts,
+    what: &str,
+    config: &Config,
+    offers: &[&Offer],
+    findings: &mut Findings,
+) -> Result<(), Fault> {
     let link = Link::new(opts.clone());
     let (dialect, version) = (link.dialect().await?, link.version().await?);
-    findings.add_result(SERVER, new_enough(dialect, &version).map(|()| &version));
+    findings.add_result(what, new_enough(dialect, &version).map(|()| &version));
     let grants: Vec<String> = link.all("SHOW GRANTS", ()).await?;
     let user = opts.user().unwrap_or_default();
     match Grants::read(&grants).lack(&needed(dialect)) {
-        None => findings.found(SERVER, format!("the user \"{user}\" may do all that the broker does")),
-        Some(missing) => findings.problem(
-            SERVER,
-            format!("the user \"{user}\" lacks {missing}: grant that, or give an administrator's URL"),
-        ),
+        None => findings.found(what, format!("the user \"{user}\" may do all that the broker does")),
+        Some(missing) => findings
+            .problem(what, format!("the user \"{user}\" lacks {missing}: grant that, or give an administrator's URL")),
     }
     let variables: Vec<(String, String)> = link
         .all(
@@ -108,9 +114,9 @@ async fn look_at_server(opts: &Opts, config: &Config, plans: &Plans, findings: &
         )
         .await?;
     let variables: HashMap<_, _> = variables.into_iter().collect();
-    look_at_settings(&variables, findings);
-    look_at_connections(&variables, plans, findings);
-    look_at_tls(&variables, opts, config, findings);
+    look_at_settings(&variables, what, findings);
+    look_at_connections(&variables, offers, what, findings);
+    look_at_tls(&variables, opts, config, what, findings);
     Ok(())
 }
 
@@ -139,18 +145,18 @@ fn is_on(variables: &HashMap<String, String>, name: &str) -> bool {
     variables.get(name).is_some_and(|value| matches!(value.as_str(), "ON" | "YES" | "1"))
 }
 
-fn look_at_settings(variables: &HashMap<String, String>, findings: &mut Findings) {
+fn look_at_settings(variables: &HashMap<String, String>, what: &str, findings: &mut Findings) {
     if is_on(variables, "read_only") {
-        findings.problem(SERVER, "it is read-only, and tenants cannot write: give the URL of the primary");
+        findings.problem(what, "it is read-only, and tenants cannot write: give the URL of the primary");
     }
     if is_on(variables, "event_scheduler") {
         let sentence = "events of tenants run on it, without a limit of their time: set event-scheduler=OFF";
-        findings.warning(SERVER, sentence);
+        findings.warning(what, sentence);
     }
     for name in ["sql_require_primary_key", "innodb_force_primary_key"] {
         if is_on(variables, name) {
             findings.warning(
-                SERVER,
+                what,
                 format!(
                     "{name} is on: what has a table without a primary key cannot be restored or moved there; set it off"
                 ),
@@ -159,49 +165,49 @@ fn look_at_settings(variables: &HashMap<String, String>, findings: &mut Findings
     }
     if !is_on(variables, "skip_name_resolve") {
         let sentence = "it asks DNS for the name of each client, and logins wait for that: set skip-name-resolve";
-        findings.warning(SERVER, sentence);
+        findings.warning(what, sentence);
     }
 }
 
-fn look_at_connections(variables: &HashMap<String, String>, plans: &Plans, findings: &mut Findings) {
-    let shared = plans.all().iter().filter(|offer| offer.kind.is_shared());
-    let Some(greedy) = shared.max_by_key(|offer| offer.limits.connections) else { return };
+fn look_at_connections(variables: &HashMap<String, String>, offers: &[&Offer], what: &str, findings: &mut Findings) {
+    let Some(greedy) = offers.iter().max_by_key(|offer| offer.limits.connections) else { return };
     let (of_one, plan) = (greedy.limits.connections, &greedy.name);
     let Some(all) = variables.get("max_connections").and_then(|number| number.parse::<u32>().ok()) else { return };
     if of_one >= all {
         findings.warning(
-            SERVER,
+            what,
             format!(
                 "it takes {all} connections, and one binding of the plan \"{plan}\" may have {of_one}, which shuts all \
                  others out: raise max-connections, or lower the plan's"
             ),
         );
     } else {
-        findings.found(SERVER, format!("{all} connections, at most {of_one} for a binding"));
+        findings.found(what, format!("{all} connections, at most {of_one} for a binding"));
     }
 }
 
-fn look_at_tls(variables: &HashMap<String, String>, opts: &Opts, config: &Config, findings: &mut Findings) {
+fn look_at_tls(variables: &HashMap<String, String>, opts: &Opts, config: &Config, what: &str, findings: &mut Findings) {
+    let is_here = is_this_machine(opts.ip_or_hostname());
     let has_certificate = variables.get("ssl_cert").is_some_and(|file| !file.is_empty());
     // Newer servers have no `have_ssl`.
     let offers_tls = variables.get("have_ssl").map_or(has_certificate, |have| have == "YES");
     match offers_tls {
-        true => findings.found(SERVER, "it offers TLS"),
+        true => findings.found(what, "it offers TLS"),
         false if config.require_tls => {
             let sentence = "it offers no TLS, and --require-tls refuses connections without: give it a certificate, or \
                             leave --require-tls out";
-            findings.problem(SERVER, sentence);
+            findings.problem(what, sentence);
         }
-        false if is_this_machine(opts) => findings.found(SERVER, "it offers no TLS, and is on this machine"),
+        false if is_here => findings.found(what, "it offers no TLS, and is on this machine"),
         false => findings.warning(
-            SERVER,
+            what,
             "it offers no TLS, and passwords and data go to it in clear: give it a certificate, or keep the network to \
              yourself",
         ),
     }
-    if offers_tls && opts.ssl_opts().is_none() && !is_this_machine(opts) {
+    if offers_tls && opts.ssl_opts().is_none() && !is_here {
         let sentence = "the broker's own connections to it are not encrypted: add `?require_ssl=true` to the URL";
-        findings.warning(SERVER, sentence);
+        findings.warning(what, sentence);
     }
 }
 

@@ -1,12 +1,13 @@
 //! A service broker that hands out MySQL and MariaDB databases.
 //!
-//! Plans are *shared*, a database per instance on one server, or *dedicated*, a server per instance. An account
-//! per binding on both. The shared server is given by URL, or started by the broker as the others are, through
+//! Plans are *shared*, a database per instance on one of a few servers, or *dedicated*, a server per instance. An
+//! account per binding on both. Shared servers are given by URL, or started by the broker as the others are, through
 //! `broker-hosting`.
 //!
 //! [`MysqlBroker`] is the policy, `moves` its part for instances that change plans, `backups` that for backups and
 //! restores, which `operations` offers to the platform's users. What plans there are is in
-//! `plans`, the servers in `servers`, what is said to one in `link`, the words in `tenant`, what `doctor` looks at in `doctor` and `rights`, and how the broker's own
+//! `plans`, the servers in `servers`, on which of them an instance is in `fleet`, what is said to one in `link`, the
+//! words in `tenant`, what `doctor` looks at in `doctor` and `rights`, and how the broker's own
 //! servers are set up in `server`.
 
 mod backups;
@@ -14,7 +15,10 @@ mod broker;
 mod config;
 mod copy;
 mod doctor;
+mod fleet;
 mod link;
+mod look;
+mod metrics;
 mod moves;
 mod operations;
 mod plans;
@@ -23,6 +27,6 @@ mod server;
 mod servers;
 mod tenant;
 
-pub use backups::BackupConfig;
+pub use backups::{BackupConfig, ReadBackup};
 pub use broker::MysqlBroker;
 pub use config::Config;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,6 +12,7 @@ use mysql_async::{Conn, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOp
 use tokio::{sync::OnceCell, time::timeout};
 
 use crate::{
+    look::{LastLook, Look},
     server::{MariaDb, USUAL_MODES, modes},
     tenant::{Access, Account, Charset, Database, Dialect, Limits},
 };
@@ -65,6 +67,7 @@ pub(crate) struct Link {
     opts: Opts,
     pool: Pool,
     dialect: OnceCell<Dialect>,
+    last_look: LastLook,
 }
 
 /// The URL of a server, checked. Says what is wrong with it without repeating it: it holds a password.
@@ -95,7 +98,7 @@ impl Link {
             .prefer_socket(false)
             .db_name(None::<String>)
             .setup(vec![format!("SET SESSION lock_wait_timeout={LOCK_SECONDS}")]);
-        Self { opts, pool: Pool::new(pooled), dialect: OnceCell::new() }
+        Self { opts, pool: Pool::new(pooled), dialect: OnceCell::new(), last_look: LastLook::default() }
     }
 
     /// Where the server is and who the broker is there, for programs that connect themselves.
@@ -108,6 +111,16 @@ impl Link {
         let found: Option<u8> =
             self.first("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", (database.as_str(),)).await?;
         Ok(found.is_some())
+    }
+
+    /// Whether a database has nothing in it, or is not there.
+    pub(crate) async fn is_empty(&self, database: &Database) -> Result<bool, Fault> {
+        const ASK: &str = "SELECT \
+            EXISTS(SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = :db) OR \
+            EXISTS(SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db) OR \
+            EXISTS(SELECT 1 FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :db)";
+        let has_some: Option<bool> = self.first(ASK, params! { "db" => database.as_str() }).await?;
+        Ok(!has_some.unwrap_or_default())
     }
 
     /// Which server it is, asked once.
@@ -210,6 +223,19 @@ impl Link {
         let select = "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'tb%'";
         let names: Vec<String> = self.all(select, ()).await?;
         Ok(names.into_iter().collect())
+    }
+
+    /// How many instances have a database here, without the marks of restores.
+    pub(crate) async fn count(&self) -> Result<u64, Fault> {
+        let select = "SELECT COUNT(*) FROM information_schema.SCHEMATA \
+            WHERE SCHEMA_NAME LIKE 'tb%' AND CHAR_LENGTH(SCHEMA_NAME) = ?";
+        let count: Option<u64> = self.first(select, (Database::LENGTH,)).await?;
+        Ok(count.unwrap_or_default())
+    }
+
+    /// All databases and accounts, as they are or were a moment ago.
+    pub(crate) async fn look(&self) -> Result<Arc<Look>, Fault> {
+        self.last_look.at(self).await
     }
 
     /// The size of a database in its files, in bytes. The server's own statistics lag behind.

@@ -3,9 +3,15 @@
 use std::process::ExitCode;
 
 use broker_core::cli::{About, Cli, Findings};
-use mysql_broker::{Config, MysqlBroker};
+use mysql_broker::{Config, MysqlBroker, ReadBackup};
 
 const ABOUT: About = About::new("mysql", env!("CARGO_PKG_VERSION"), "Hands out MySQL databases to apps.");
+
+#[derive(clap::Subcommand)]
+enum Commands {
+    /// Write a backup to standard output, as SQL
+    ReadBackup(ReadBackup),
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -13,6 +19,7 @@ async fn main() -> ExitCode {
         .catalog(async |config: &Config| MysqlBroker::offer(config))
         .check(async |config: &Config, findings: &mut Findings| MysqlBroker::check(config, findings).await)
         .doctor(async |config: &Config, findings: &mut Findings| MysqlBroker::doctor(config, findings).await)
+        .commands(async |Commands::ReadBackup(backup)| backup.write_to(tokio::io::stdout()).await)
         .run(async |config: Config| MysqlBroker::start(config).await)
         .await
 }

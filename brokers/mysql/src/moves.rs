@@ -7,17 +7,22 @@
 //!
 //! [`clear_old_place`]: MysqlBroker::clear_old_place
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use broker_core::{BrokerError, Instance, Notes, Result, Update};
-use tracing::info;
+use broker_hosting::{Fleet, ServerId};
+use tracing::{info, warn};
 
 use crate::{
     MysqlBroker,
     broker::charset,
+    copy::Copier,
     link::Link,
-    plans::Kind,
-    servers::{is_dedicated, notes_of},
+    plans::{Dedicated, Kind},
+    servers::{Server, is_dedicated, on_its_own, on_shared},
     tenant::Database,
 };
 
@@ -27,87 +32,138 @@ impl MysqlBroker {
         let wanted = wanted(instance, to);
         let Some(offer) = self.plans.find(&to.plan) else {
             // The plan is gone from the file, and the instance stays on it.
-            return self.stay(instance, &wanted).await;
+            self.stay(instance, &wanted, &self.server(&wanted)?).await?;
+            return Ok(wanted.notes);
         };
-        if is_dedicated(instance) == offer.kind.is_shared() {
-            self.relocate(instance, &wanted, &offer.kind).await?;
-        } else {
-            self.stay(instance, &wanted).await?;
+        match (&offer.kind, is_dedicated(instance)) {
+            (Kind::Dedicated(plan), true) => {
+                self.stay(instance, &wanted, &self.servers.dedicated(&wanted, plan)?).await?;
+                Ok(on_its_own())
+            }
+            (Kind::Dedicated(plan), false) => {
+                self.move_out(instance, &wanted, plan).await?;
+                Ok(on_its_own())
+            }
+            (Kind::Shared(servers), true) => Ok(on_shared(&self.move_in(instance, &wanted, servers).await?)),
+            (Kind::Shared(servers), false) => {
+                let home = self.servers.home(instance, self.fleet(instance))?;
+                if to.plan != instance.plan && !servers.members().iter().any(|server| server.id == home.id) {
+                    return Err(BrokerError::bad_request(
+                        "an instance does not move to the servers of another shared plan: move it to a dedicated plan first",
+                    ));
+                }
+                self.stay(instance, &wanted, &self.servers.at(&home)?).await?;
+                Ok(on_shared(&home.id))
+            }
         }
-        Ok(notes_of(&offer.kind))
     }
 
     /// Changes settings where the instance is, and takes back a move that came to nothing.
-    async fn stay(&self, instance: &Instance, wanted: &Instance) -> Result<Notes> {
-        let (database, server) = (Database::of(instance), self.server(wanted)?);
+    async fn stay(&self, instance: &Instance, wanted: &Instance, server: &Server) -> Result<()> {
+        let database = Database::of(instance);
         if is_dedicated(instance) {
             server.settle().await?;
         }
         let link = server.up().await?;
-        if self.has_two_places(instance).await? {
+        if self.has_two_places(instance)? {
             link.thaw(&database).await?;
         }
         if charset(instance) != charset(wanted) {
             link.alter(&database, charset(wanted)).await?;
         }
-        self.clear_old_place(instance).await?;
-        Ok(wanted.notes.clone())
+        self.clear_old_place(instance).await
     }
 
-    async fn relocate(&self, instance: &Instance, wanted: &Instance, kind: &Kind) -> Result<()> {
-        // Before anything is touched: a refusal changes nothing.
+    /// Moves an instance from a shared server to one of its own.
+    async fn move_out(&self, instance: &Instance, wanted: &Instance, plan: &Dedicated) -> Result<()> {
+        let (copier, old) = self.before_move(instance).await?;
+        let home = self.servers.home(instance, self.fleet(instance))?;
+        let new = self.servers.dedicated(wanted, plan)?.up().await?;
+        self.servers.remember(instance, &home.id)?;
+        make_anew(wanted, &new).await?;
+        relocate(copier, instance, wanted, (&old, &new)).await
+    }
+
+    /// Moves an instance from a server of its own to a shared one, and returns that one's name.
+    async fn move_in(&self, instance: &Instance, wanted: &Instance, servers: &Fleet) -> Result<ServerId> {
+        let (copier, old) = self.before_move(instance).await?;
+        let (placement, server) = self.servers.place(instance, servers).await?;
+        let name = placement.member.id.clone();
+        self.servers.remember(instance, &name)?;
+        let new = server.up().await?;
+        make_anew(wanted, &new).await?;
+        // From now on the server counts it.
+        drop(placement);
+        relocate(copier, instance, wanted, (&old, &new)).await?;
+        Ok(name)
+    }
+
+    /// What a move needs, before anything is touched: a refusal changes nothing.
+    async fn before_move(&self, instance: &Instance) -> Result<(&Copier, Arc<Link>)> {
         let copier = self.copier.as_ref().ok_or_else(|| {
             BrokerError::bad_request("instances of this service cannot move between these plans: create a new instance")
         })?;
-        let database = Database::of(instance);
-        let (old, new) = (self.server(instance)?.up().await?, self.server_for(wanted, kind)?);
+        let old = self.server(instance)?.up().await?;
         if self.is_half_restored(instance, &old).await? {
             return Err(BrokerError::bad_request("a restore of this instance was cut off: restore a backup first"));
         }
         instance.progress("making the new place");
-        let new = new.up().await?;
-        // What an earlier try left there is not trusted.
-        new.erase(&database).await?;
-        new.create(&database, charset(wanted)).await?;
-        let paused = Instant::now();
-        let accounts = old.freeze(&database).await?;
-        instance.progress("copying the data; the database is closed meanwhile");
-        for account in &accounts {
-            new.stand_in(account, &database).await?;
-        }
-        copier.copy(&database, old.opts(), new.opts()).await?;
-        compare(&old, &new, &database).await?;
-        report(instance, wanted, &new, paused.elapsed()).await
+        Ok((copier, old))
     }
 
     /// Whether a move was under way, which makes the new place first.
-    async fn has_two_places(&self, instance: &Instance) -> Result<bool> {
-        if !is_dedicated(instance) {
-            return self.servers.has_dedicated(instance);
-        }
-        match self.servers.shared().if_up().await? {
-            Some(link) => Ok(link.has(&Database::of(instance)).await?),
-            None => Ok(false),
-        }
+    fn has_two_places(&self, instance: &Instance) -> Result<bool> {
+        if is_dedicated(instance) { self.servers.remembers(instance) } else { self.servers.has_dedicated(instance) }
     }
 
-    /// Removes what a move left in the place that the instance is not in.
+    /// Removes what a move left in the places that the instance is not in. A server that is down keeps nobody waiting:
+    /// it is asked again with the next look.
     pub(crate) async fn clear_old_place(&self, instance: &Instance) -> Result<()> {
-        if !is_dedicated(instance) {
-            if self.servers.has_dedicated(instance)? {
-                self.servers.remove_dedicated(instance).await?;
-                info!(instance.name = %instance.name, "removed the server that `{}` had before", instance.name);
-            }
+        if !self.has_two_places(instance)? {
             return Ok(());
         }
-        let Some(link) = self.servers.shared().if_up().await? else { return Ok(()) };
-        let database = Database::of(instance);
-        if self.look(&link).await?.databases.contains(database.as_str()) && link.has(&database).await? {
-            link.erase(&database).await?;
-            info!(instance.name = %instance.name, "removed the shared database that `{}` had before", instance.name);
+        let home = match is_dedicated(instance) {
+            true => None,
+            false => Some(self.servers.home(instance, self.fleet(instance))?.id),
+        };
+        match self.servers.forget(instance, home.as_ref()).await {
+            Ok(false) => {}
+            Ok(true) => {
+                info!(instance.name = %instance.name, "removed the shared database that `{}` had before", instance.name)
+            }
+            Err(why) => {
+                let cause = &why as &dyn std::error::Error;
+                warn!(instance.name = %instance.name, error = cause, "what a move of `{}` left stays for now", instance.name);
+                return Ok(());
+            }
+        }
+        if !is_dedicated(instance) {
+            self.servers.remove_dedicated(instance).await?;
+            info!(instance.name = %instance.name, "removed the server that `{}` had before", instance.name);
         }
         Ok(())
     }
+}
+
+/// Makes an empty database in the new place: what an earlier try left there is not trusted.
+async fn make_anew(wanted: &Instance, new: &Link) -> Result<()> {
+    let database = Database::of(wanted);
+    new.erase(&database).await?;
+    Ok(new.create(&database, charset(wanted)).await?)
+}
+
+/// Copies the database to its new place, while nobody can use the old one.
+async fn relocate(copier: &Copier, instance: &Instance, wanted: &Instance, (old, new): (&Link, &Link)) -> Result<()> {
+    let database = Database::of(instance);
+    let paused = Instant::now();
+    let accounts = old.freeze(&database).await?;
+    instance.progress("copying the data; the database is closed meanwhile");
+    for account in &accounts {
+        new.stand_in(account, &database).await?;
+    }
+    copier.copy(&database, old.opts(), new.opts()).await?;
+    compare(old, new, &database).await?;
+    report(instance, wanted, new, paused.elapsed()).await
 }
 
 /// The instance as it will be.

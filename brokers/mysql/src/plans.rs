@@ -1,12 +1,12 @@
 //! The plans: those of a file, or the usual ones.
 
-use std::{fs, path::Path};
+mod file;
+
+use std::{collections::HashSet, sync::Arc};
 
 use broker_core::{Catalog, Plan, PlanName};
-use broker_hosting::{Limits as ServerLimits, Size};
-use serde::Deserialize;
+use broker_hosting::{Fleet, Limits as ServerLimits, Member, ServerId, Site};
 use serde_json::{Map, Value, json};
-use toml::Spanned;
 
 use crate::{
     Config,
@@ -15,7 +15,11 @@ use crate::{
 
 /// All plans, the default first.
 #[derive(Clone, Debug)]
-pub(crate) struct Plans(Vec<Offer>);
+pub(crate) struct Plans {
+    offers: Vec<Offer>,
+    /// The server of shared plans that name none.
+    usual: Arc<Fleet>,
+}
 
 /// One plan.
 #[derive(Clone, Debug)]
@@ -32,8 +36,8 @@ pub(crate) struct Offer {
 /// Where a plan's instances are.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// A database on the server that is shared.
-    Shared,
+    /// A database on one of the servers that are shared.
+    Shared(Arc<Fleet>),
     /// A server of its own.
     Dedicated(Dedicated),
 }
@@ -50,7 +54,7 @@ pub(crate) struct Dedicated {
 
 impl Kind {
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self, Self::Shared)
+        matches!(self, Self::Shared(_))
     }
 }
 
@@ -73,33 +77,70 @@ impl Plans {
     /// When the file can't be used, in a sentence that names the line.
     pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
         let plans = match &config.plans {
-            Some(file) => read(file, config)?,
-            None => usual(config),
+            Some(file) => file::read(file, config)?,
+            None => usual(config)?,
         };
+        let mut names = HashSet::new();
+        for member in plans.servers() {
+            anyhow::ensure!(
+                names.insert(member.id.clone()),
+                "two shared plans have a server named \"{}\": name each once, or give the plans one file of servers",
+                member.id
+            );
+        }
         anyhow::ensure!(
-            !(config.require_tls && plans.starts_servers(config)),
+            !(config.require_tls && plans.starts_servers()),
             "the broker's own server has no TLS: leave --require-tls out, or give a server that has it with \
              --shared-url, and have no dedicated plans"
         );
         Ok(plans)
     }
 
+    pub(crate) fn usual(&self) -> &Arc<Fleet> {
+        &self.usual
+    }
+
+    /// The servers of the shared plans; those that plans have in common are there once.
+    pub(crate) fn fleets(&self) -> Vec<&Arc<Fleet>> {
+        let mut fleets: Vec<&Arc<Fleet>> = Vec::new();
+        for offer in &self.offers {
+            if let Kind::Shared(fleet) = &offer.kind
+                && !fleets.iter().any(|known| Arc::ptr_eq(known, fleet))
+            {
+                fleets.push(fleet);
+            }
+        }
+        fleets
+    }
+
+    /// All servers of the shared plans.
+    pub(crate) fn servers(&self) -> Vec<Member> {
+        self.fleets().iter().flat_map(|fleet| fleet.members().to_vec()).collect()
+    }
+
+    /// The plans whose instances may be on a shared server.
+    pub(crate) fn on(&self, server: &ServerId) -> Vec<&Offer> {
+        let has = |fleet: &Fleet| fleet.members().iter().any(|member| member.id == *server);
+        self.offers.iter().filter(|offer| matches!(&offer.kind, Kind::Shared(fleet) if has(fleet))).collect()
+    }
+
     /// Whether the broker starts any server itself.
-    pub(crate) fn starts_servers(&self, config: &Config) -> bool {
-        !config.has_shared_url() || self.0.iter().any(|offer| !offer.kind.is_shared())
+    pub(crate) fn starts_servers(&self) -> bool {
+        self.offers.iter().any(|offer| !offer.kind.is_shared())
+            || self.servers().iter().any(|member| matches!(member.site, Site::Own))
     }
 
     pub(crate) fn all(&self) -> &[Offer] {
-        &self.0
+        &self.offers
     }
 
     pub(crate) fn find(&self, name: &PlanName) -> Option<&Offer> {
-        self.0.iter().find(|offer| offer.name == *name)
+        self.offers.iter().find(|offer| offer.name == *name)
     }
 
     pub(crate) fn catalog(&self) -> Catalog {
         let catalog = Catalog::new("mysql".parse().expect("a valid name"));
-        self.0.iter().fold(catalog, |catalog, offer| catalog.plan(offer.plan()))
+        self.offers.iter().fold(catalog, |catalog, offer| catalog.plan(offer.plan()))
     }
 }
 
@@ -151,7 +192,7 @@ fn instance_schema(kind: &Kind) -> Value {
         "description": "Modes of the server, with commas between them; changing them starts the server again",
     });
     match kind {
-        Kind::Shared => object(&[(CHARACTER_SET, character_set)]),
+        Kind::Shared(_) => object(&[(CHARACTER_SET, character_set)]),
         Kind::Dedicated(_) => object(&[(CHARACTER_SET, character_set), (SQL_MODE, sql_mode)]),
     }
 }
@@ -165,8 +206,18 @@ fn object(properties: &[(&str, Value)]) -> Value {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
+/// The name of the server of shared plans that name none.
+pub(crate) const SHARED: &str = "shared";
+
+/// That server: given, or started by the broker.
+fn usual_server(config: &Config) -> anyhow::Result<Member> {
+    let site = config.shared_url()?.map_or(Site::Own, |url| Site::Given(url.expose().to_owned().into()));
+    Ok(Member { id: SHARED.parse().map_err(anyhow::Error::msg)?, site, capacity: u64::MAX, draining: false })
+}
+
 /// The plans without a file.
-fn usual(config: &Config) -> Plans {
+fn usual(config: &Config) -> anyhow::Result<Plans> {
+    let usual = Arc::new(Fleet::of(vec![usual_server(config)?]));
     let offer = |name: &str, description: String, kind| Offer {
         name: name.parse().expect("a valid name"),
         description,
@@ -175,12 +226,12 @@ fn usual(config: &Config) -> Plans {
         at_most_per_team: None,
         limits: config.limits(),
     };
-    let mut plans = vec![offer("shared", SHARED_DESCRIPTION.to_owned(), Kind::Shared)];
+    let mut offers = vec![offer(SHARED, SHARED_DESCRIPTION.to_owned(), Kind::Shared(Arc::clone(&usual)))];
     if !config.has_shared_url() {
         let dedicated = Dedicated::usual(config);
-        plans.push(offer("dedicated", DEDICATED_DESCRIPTION.to_owned(), Kind::Dedicated(dedicated)));
+        offers.push(offer("dedicated", DEDICATED_DESCRIPTION.to_owned(), Kind::Dedicated(dedicated)));
     }
-    Plans(plans)
+    Ok(Plans { offers, usual })
 }
 
 const SHARED_DESCRIPTION: &str =
@@ -188,154 +239,5 @@ const SHARED_DESCRIPTION: &str =
 const DEDICATED_DESCRIPTION: &str = "A MariaDB server of its own with one database";
 const DEDICATED_CONNECTIONS: u32 = 100;
 
-/// The file, as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default, rename = "plan")]
-    plans: Vec<Spanned<Entry>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Entry {
-    name: Spanned<String>,
-    description: Option<String>,
-    kind: KindName,
-    at_most: Option<u32>,
-    at_most_per_team: Option<u32>,
-    connections: Option<Spanned<u32>>,
-    statement_time: Option<u32>,
-    #[serde(default)]
-    backend: Option<Backend>,
-    memory: Option<Size>,
-    cpu_milli: Option<u32>,
-    processes: Option<u32>,
-    open_files: Option<u64>,
-    buffer_pool: Option<Spanned<Size>>,
-    server_connections: Option<Spanned<u32>>,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum KindName {
-    Shared,
-    Dedicated,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum Backend {
-    Process,
-    Container,
-}
-
-/// A sentence, and the byte it is about.
-struct Wrong(usize, String);
-
-fn read(file: &Path, config: &Config) -> anyhow::Result<Plans> {
-    let name = file.display();
-    let text =
-        fs::read_to_string(file).map_err(|cause| anyhow::anyhow!("cannot read the plans from {name}: {cause}"))?;
-    parse(&text, config).map_err(|Wrong(at, sentence)| {
-        let line = 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-        anyhow::anyhow!("{name}, line {line}: {sentence}")
-    })
-}
-
-fn parse(text: &str, config: &Config) -> Result<Plans, Wrong> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        Wrong(error.span().map_or(0, |span| span.start), error.message().lines().collect::<Vec<_>>().join(", "))
-    })?;
-    let mut offers: Vec<Offer> = Vec::new();
-    for entry in file.plans {
-        let (start, entry) = (entry.span().start, entry.into_inner());
-        let at = entry.name.span().start;
-        let offer = entry.offer(start, config)?;
-        if offers.iter().any(|other| other.name == offer.name) {
-            return Err(Wrong(at, format!("there are two plans named \"{}\"", offer.name)));
-        }
-        offers.push(offer);
-    }
-    if offers.is_empty() {
-        return Err(Wrong(0, "there is no plan: write [[plan]] with a name and a kind".to_owned()));
-    }
-    Ok(Plans(offers))
-}
-
-impl Entry {
-    fn offer(self, start: usize, config: &Config) -> Result<Offer, Wrong> {
-        let at = self.name.span().start;
-        let name: PlanName = self.name.get_ref().parse().map_err(|refusal| Wrong(at, format!("{refusal}")))?;
-        let usual = config.limits();
-        let connections = match &self.connections {
-            Some(number) => at_least(number, 1, "connections")?,
-            None => usual.connections,
-        };
-        let limits =
-            Limits { connections, statement_time: self.statement_time.unwrap_or(usual.statement_time), ..usual };
-        let kind = self.kind(start, config)?;
-        let description = self.description.unwrap_or_else(|| match kind {
-            Kind::Shared => SHARED_DESCRIPTION.to_owned(),
-            Kind::Dedicated(_) => DEDICATED_DESCRIPTION.to_owned(),
-        });
-        let (at_most, at_most_per_team) = (self.at_most, self.at_most_per_team);
-        Ok(Offer { name, description, kind, at_most, at_most_per_team, limits })
-    }
-
-    fn kind(&self, start: usize, config: &Config) -> Result<Kind, Wrong> {
-        if self.kind == KindName::Shared {
-            let of_servers = [
-                ("backend", self.backend.is_some()),
-                ("memory", self.memory.is_some()),
-                ("cpu-milli", self.cpu_milli.is_some()),
-                ("processes", self.processes.is_some()),
-                ("open-files", self.open_files.is_some()),
-                ("buffer-pool", self.buffer_pool.is_some()),
-                ("server-connections", self.server_connections.is_some()),
-            ];
-            return match of_servers.iter().find(|(_, is_there)| *is_there) {
-                Some((key, _)) => Err(Wrong(
-                    start,
-                    format!("`{key}` is for servers of an instance's own, and this plan is shared: leave it out"),
-                )),
-                None => Ok(Kind::Shared),
-            };
-        }
-        let memory = self.memory.map(|size| size.0);
-        let buffer_pool = match (&self.buffer_pool, memory) {
-            (Some(size), memory) => {
-                let bytes = size.get_ref().0;
-                if bytes < 5 << 20 || memory.is_some_and(|memory| bytes >= memory) {
-                    let rule = "the buffer pool has at least 5mb, and less than the server's memory";
-                    return Err(Wrong(size.span().start, rule.to_owned()));
-                }
-                mebibytes(bytes)
-            }
-            // The rest is for connections, sorts and the program itself.
-            (None, Some(memory)) => mebibytes(memory / 2).max(5),
-            (None, None) => config.buffer_pool,
-        };
-        let max_connections = match &self.server_connections {
-            Some(number) => at_least(number, 10, "server-connections")?,
-            None => DEDICATED_CONNECTIONS,
-        };
-        let limits =
-            ServerLimits { memory, cpu_milli: self.cpu_milli, processes: self.processes, open_files: self.open_files };
-        let is_contained = self.backend == Some(Backend::Container);
-        Ok(Kind::Dedicated(Dedicated { is_contained, limits, buffer_pool, max_connections }))
-    }
-}
-
-fn at_least(number: &Spanned<u32>, least: u32, key: &str) -> Result<u32, Wrong> {
-    let value = *number.get_ref();
-    if value >= least { Ok(value) } else { Err(Wrong(number.span().start, format!("`{key}` is at least {least}"))) }
-}
-
-fn mebibytes(bytes: u64) -> u32 {
-    u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
-#[path = "plans_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! The servers: the shared one, given or the broker's own, and those of dedicated plans.
+//! The servers: those that are shared, given or the broker's own, and those of dedicated plans.
 
 use std::{
     collections::HashMap,
@@ -8,37 +8,56 @@ use std::{
 
 use anyhow::Context as _;
 use broker_core::{BrokerError, Instance, Notes, Result, Secret};
-use broker_hosting::{Containers, Host, Hosting, Limits, RunAs, ServerId, addresses_of, kept_secret};
-use mysql_async::Opts;
+use broker_hosting::{
+    Containers, Fleet, Host, Hosting, InUse, Limits, Member, RunAs, ServerId, Site, addresses_of, kept_secret,
+    seen_by_apps,
+};
+use futures::future::join_all;
+use secrecy::ExposeSecret as _;
 use tracing::warn;
 
 use crate::{
     Config,
     link::{self, Fault, Link},
-    plans::{Dedicated, Kind, Plans, SQL_MODE},
+    plans::{Dedicated, Plans, SHARED, SQL_MODE},
     server::{Installed, MariaDb},
 };
 
-const SHARED: &str = "shared";
 /// What an instance remembers of where it is. One without it was made when all were shared.
 const PLACE: &str = "place";
 const DEDICATED: &str = "dedicated";
+/// The shared server that it is on. One without it was made when there was but one.
+const SERVER: &str = "server";
 
 /// Whether an instance has a server of its own, as it remembers, whatever its plan says by now.
 pub(crate) fn is_dedicated(instance: &Instance) -> bool {
     instance.notes.get(PLACE).is_some_and(|place| place == DEDICATED)
 }
 
-/// What an instance on such a plan remembers.
-pub(crate) fn notes_of(kind: &Kind) -> Notes {
-    let place = if kind.is_shared() { SHARED } else { DEDICATED };
-    Notes::from_iter([(PLACE.to_owned(), place.into())])
+/// The shared server that an instance remembers.
+pub(crate) fn placed_on(instance: &Instance) -> Option<&str> {
+    instance.notes.get(SERVER).and_then(|server| server.as_str())
+}
+
+/// What an instance with a server of its own remembers.
+pub(crate) fn on_its_own() -> Notes {
+    Notes::from_iter([(PLACE.to_owned(), DEDICATED.into())])
+}
+
+/// What an instance on a shared server remembers.
+pub(crate) fn on_shared(server: &ServerId) -> Notes {
+    Notes::from_iter([(PLACE.to_owned(), SHARED.into()), (SERVER.to_owned(), server.as_str().into())])
 }
 
 /// All servers that the broker works with.
 pub(crate) struct Servers {
-    shared: Server,
-    own: Option<Arc<Own>>,
+    config: Config,
+    /// That of shared plans that name none.
+    pub(crate) usual: Arc<Fleet>,
+    /// Those of the shared plans.
+    pub(crate) fleets: Vec<Arc<Fleet>>,
+    in_use: InUse<Server>,
+    pub(crate) own: Option<Arc<Own>>,
 }
 
 /// One server.
@@ -52,33 +71,37 @@ pub(crate) enum Server {
 
 impl Servers {
     pub(crate) async fn start(config: &Config, plans: &Plans) -> anyhow::Result<Self> {
-        let given = match config.shared_url()? {
-            Some(url) => {
-                let opts = link::at_url(&url)?;
-                for doubt in examine(&Link::new(opts.clone()), &opts).await? {
-                    warn!("{doubt}");
-                }
-                Some(Server::given(&opts, config))
+        let given = given(plans);
+        let examined = join_all(given.iter().map(|(_, url)| examine(url))).await;
+        for ((id, _), examined) in given.iter().zip(examined) {
+            for doubt in examined.with_context(|| format!("the server \"{id}\" cannot be used"))?.1 {
+                warn!("{doubt}");
             }
-            None => None,
-        };
-        let own = if plans.starts_servers(config) { Some(Arc::new(Own::start(config).await?)) } else { None };
-        let shared = match (given, &own) {
-            (Some(given), _) => given,
-            (None, Some(own)) => Server::own_shared(own, config)?,
-            (None, None) => anyhow::bail!("there is no server for the plan `{SHARED}`"),
-        };
-        // A given server may be down for now; one of the broker's own that can't be started is the operator's to mend.
-        if let Server::Own { own, id, settings } = &shared
-            && plans.all().iter().any(|offer| offer.kind.is_shared())
-        {
-            own.host.ensure(id, &**settings).await?;
         }
-        Ok(Self { shared, own })
+        let own = if plans.starts_servers() { Some(Arc::new(Own::start(config).await?)) } else { None };
+        let fleets = plans.fleets().into_iter().cloned().collect();
+        let (config, usual) = (config.clone(), Arc::clone(plans.usual()));
+        let servers = Self { config, usual, fleets, in_use: InUse::default(), own };
+        // One that is down is waited for; the only one, of the broker's own, is the operator's to mend.
+        if let [only] = &plans.servers()[..]
+            && let Server::Own { own, id, settings } = servers.at(only)?
+        {
+            own.host.ensure(&id, &*settings).await?;
+        }
+        Ok(servers)
     }
 
-    pub(crate) fn shared(&self) -> &Server {
-        &self.shared
+    /// A shared server, as its plan's file has it now.
+    pub(crate) fn at(&self, member: &Member) -> Result<Server> {
+        let opened = self.in_use.at(member, |member| match &member.site {
+            Site::Own => {
+                anyhow::ensure!(!self.config.require_tls, "it has no TLS, and --require-tls is set");
+                let own = self.own.as_ref().context("restart the broker, it was started without servers of its own")?;
+                Server::own_shared(own, &member.id, &self.config)
+            }
+            Site::Given(url) => Server::given(&Secret::from(url.expose_secret()), &self.config),
+        });
+        opened.map_err(|why| BrokerError::failed(format!("the server \"{}\" cannot be used: {why:#}", member.id)))
     }
 
     /// The server of an instance's own, with the settings of a plan.
@@ -126,20 +149,23 @@ impl Servers {
     }
 }
 
-fn server_id(instance: &Instance) -> Result<ServerId> {
+pub(crate) fn server_id(instance: &Instance) -> Result<ServerId> {
     instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))
 }
 
 impl Server {
-    fn given(opts: &Opts, config: &Config) -> Self {
-        let host = if is_this_machine(opts) { &config.advertise_host } else { opts.ip_or_hostname() };
-        Self::Given { link: Arc::new(Link::new(opts.clone())), address: (host.to_owned(), opts.tcp_port()) }
+    fn given(url: &Secret, config: &Config) -> anyhow::Result<Self> {
+        let opts = link::at_url(url)?;
+        let address = (seen_by_apps(opts.ip_or_hostname(), &config.advertise_host), opts.tcp_port());
+        Ok(Self::Given { link: Arc::new(Link::new(opts)), address })
     }
 
-    fn own_shared(own: &Arc<Own>, config: &Config) -> anyhow::Result<Self> {
+    fn own_shared(own: &Arc<Own>, id: &ServerId, config: &Config) -> anyhow::Result<Self> {
+        // The file of the first one has its name from when there was no other.
+        let secret = if id.as_str() == SHARED { "admin-password".to_owned() } else { format!("{id}-admin-password") };
         let settings = MariaDb {
             installed: own.installed.clone(),
-            admin: Secret::from(kept_secret(&own.host.file("admin-password"))?),
+            admin: Secret::from(kept_secret(&own.host.file(&secret))?),
             buffer_pool: config.buffer_pool,
             max_connections: config.max_connections,
             is_contained: false,
@@ -147,8 +173,12 @@ impl Server {
             runs_events: false,
             sql_mode: None,
         };
-        let id = SHARED.parse().map_err(anyhow::Error::msg)?;
-        Ok(Self::Own { own: Arc::clone(own), id, settings: Box::new(settings) })
+        Ok(Self::Own { own: Arc::clone(own), id: id.clone(), settings: Box::new(settings) })
+    }
+
+    /// Whether it is the broker's own and was not started yet: then nobody has anything there.
+    pub(crate) fn was_never_made(&self) -> bool {
+        matches!(self, Self::Own { own, id, .. } if !own.host.knows(id))
     }
 
     /// The server, started when it is the broker's own and down.
@@ -205,7 +235,7 @@ impl Server {
 
 /// What the broker's own servers have in common.
 pub(crate) struct Own {
-    host: Host,
+    pub(crate) host: Host,
     installed: Installed,
     advertise_host: String,
     links: Mutex<HashMap<ServerId, (u16, Arc<Link>)>>,
@@ -248,15 +278,20 @@ pub(crate) fn hosting(config: &Config, addresses: Vec<IpAddr>) -> Hosting {
     }
 }
 
-/// Whether a given server's host is this machine itself.
-pub(crate) fn is_this_machine(opts: &Opts) -> bool {
-    let host = opts.ip_or_hostname();
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+/// The servers of shared plans that are given by URL.
+pub(crate) fn given(plans: &Plans) -> Vec<(ServerId, Secret)> {
+    let of = |member: Member| match member.site {
+        Site::Own => None,
+        Site::Given(url) => Some((member.id, Secret::from(url.expose_secret()))),
+    };
+    plans.servers().into_iter().filter_map(of).collect()
 }
 
-/// Looks whether the broker can work on a server given by URL. What is doubtful and lets it start is returned.
-pub(crate) async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<Vec<String>> {
-    let server = format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port());
+/// Looks whether the broker can work on a server given by URL. Returns its address, and what is doubtful and lets it
+/// start.
+pub(crate) async fn examine(url: &Secret) -> anyhow::Result<(String, Vec<String>)> {
+    let opts = link::at_url(url)?;
+    let (server, link) = (format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()), Link::new(opts));
     let asked = match link.dialect().await {
         Ok(_) => link.accounts().await,
         Err(fault) => Err(fault),
@@ -275,9 +310,11 @@ pub(crate) async fn examine(link: &Link, opts: &Opts) -> anyhow::Result<Vec<Stri
             });
         }
         Err(down) => {
-            return Ok(vec![format!("the server {server} does not answer, calls will fail until it does: {down}")]);
+            let doubt = format!("the server {server} does not answer, calls will fail until it does: {down}");
+            return Ok((server, vec![doubt]));
         }
     }
     let weaknesses = link.weaknesses().await?;
-    Ok(weaknesses.into_iter().map(|weakness| format!("on the server {server} {weakness}")).collect())
+    let doubts = weaknesses.into_iter().map(|weakness| format!("on the server {server} {weakness}")).collect();
+    Ok((server, doubts))
 }

@@ -11,8 +11,16 @@ use broker_core::{Binding, BrokerError, Instance, OpaqueId, Result, Secret};
 pub(crate) struct Database(String);
 
 impl Database {
+    /// The length of a name.
+    pub(crate) const LENGTH: usize = 26;
+
     pub(crate) fn of(instance: &Instance) -> Self {
-        Self(format!("tb{}", instance.id))
+        Self::with(&instance.id)
+    }
+
+    /// That of the instance with an identifier.
+    pub(crate) fn with(id: &OpaqueId) -> Self {
+        Self(format!("tb{id}"))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -223,7 +231,7 @@ mod tests {
         let instance = Instance::new("my_%_cache".replace('%', "x").parse().unwrap(), "shared".parse().unwrap());
         let (database, account) = (Database::of(&instance), Account::of(&binding()));
         for name in [database.as_str(), account.as_str()] {
-            assert_eq!(name.len(), 26);
+            assert_eq!(name.len(), Database::LENGTH);
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{name}");
         }
         assert_eq!(Account::read(account.as_str()), Some(account));

@@ -12,7 +12,7 @@ use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
     PlanName, Result, Tenant, Update,
 };
-use broker_hosting::{Containers, Host, Hosting, Recent, RunAs, ServerId, addresses_of};
+use broker_hosting::{Containers, Host, Hosting, InUse, Recent, RunAs, ServerId, addresses_of};
 use redis::ServerErrorKind;
 use tokio::time::timeout;
 use tracing::warn;
@@ -73,7 +73,7 @@ impl RedisBroker {
             host: Arc::clone(&host),
             installed: installed.clone(),
             advertise_host: config.advertise_host.clone(),
-            open: Mutex::default(),
+            in_use: InUse::default(),
         };
         Ok(Self {
             offers,
@@ -291,8 +291,8 @@ impl Broker for RedisBroker {
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
         let mut servers = Vec::new();
-        for (id, server) in self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            servers.push(("shared", id.to_string(), Arc::clone(&server.tenants)));
+        for (id, server) in self.shared.in_use.all() {
+            servers.push(("shared", id.to_string(), server.tenants));
         }
         for (id, tenants) in self.dedicated.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             servers.push(("dedicated", id.to_string(), Arc::clone(tenants)));

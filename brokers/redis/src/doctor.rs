@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use broker_core::{OpaqueId, cli::Findings};
-use broker_hosting::{addresses_of, look_at_advertised, look_at_memory};
+use broker_hosting::{addresses_of, is_this_machine, look_at_advertised, look_at_memory};
 use redis::{ConnectionAddr, ConnectionInfo, FromRedisValue as _, RedisResult, ServerErrorKind};
 use tokio::time::timeout;
 
@@ -11,7 +11,6 @@ use crate::{
     Config, RedisBroker,
     broker::{hosting, offers},
     check::{at, given_servers},
-    fleet::is_this_machine,
     link::Link,
     plans::{Kind, Offer},
 };

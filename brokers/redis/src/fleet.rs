@@ -1,16 +1,11 @@
 //! The servers of shared plans, and on which of them an instance is.
 
-use std::{
-    collections::HashMap,
-    error::Error,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{error::Error, sync::Arc};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use broker_core::{BrokerError, Instance, Result, Secret};
-use broker_hosting::{Counts, Fleet, FleetError, Host, Member, ServerId, Site, kept_secret};
-use futures::future::join_all;
+use broker_core::{BrokerError, Instance, OpaqueId, Result, Secret};
+use broker_hosting::{Census, Fleet, FleetError, Host, InUse, Member, ServerId, Site, kept_secret, seen_by_apps};
 use redis::{ConnectionAddr, ConnectionInfo};
 use secrecy::ExposeSecret as _;
 
@@ -27,7 +22,6 @@ pub(crate) struct Shared {
     pub(crate) tenants: Arc<Tenants>,
     /// Where apps find it, when it was given by URL.
     pub(crate) given: Option<(String, u16)>,
-    url: Option<Secret>,
 }
 
 /// All servers of shared plans that were used so far.
@@ -35,53 +29,37 @@ pub(crate) struct SharedServers {
     pub(crate) host: Arc<Host>,
     pub(crate) installed: Option<Installed>,
     pub(crate) advertise_host: String,
-    pub(crate) open: Mutex<HashMap<ServerId, Shared>>,
+    pub(crate) in_use: InUse<Shared>,
 }
 
 impl SharedServers {
     /// A server, as its plan's file has it now.
     pub(crate) fn at(&self, member: &Member, settings: &Settings) -> Result<Shared> {
-        let url = match &member.site {
-            Site::Own => None,
-            Site::Given(url) => Some(Secret::from(url.expose_secret())),
-        };
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = open.get(&member.id).filter(|known| same(known.url.as_ref(), url.as_ref())) {
-            return Ok(known.clone());
-        }
-        let fresh = self.open(member, url, settings).map_err(|why| BrokerError::failed(format!("{why:#}")))?;
-        open.insert(member.id.clone(), fresh.clone());
-        Ok(fresh)
+        let opened = self.in_use.at(member, |member| self.open(member, settings));
+        opened.map_err(|why| BrokerError::failed(format!("{why:#}")))
     }
 
-    fn open(&self, member: &Member, url: Option<Secret>, settings: &Settings) -> anyhow::Result<Shared> {
-        if let Some(url) = url {
-            let info = link::at_url(&url)?;
+    fn open(&self, member: &Member, settings: &Settings) -> anyhow::Result<Shared> {
+        if let Site::Given(url) = &member.site {
+            let info = link::at_url(&Secret::from(url.expose_secret()))?;
             let given = Some(reachable(&info, &self.advertise_host)?);
-            return Ok(Shared { tenants: Arc::new(Tenants::on_given(info)?), given, url: Some(url) });
+            return Ok(Shared { tenants: Arc::new(Tenants::on_given(info)?), given });
         }
         let admin = Secret::from(kept_secret(&self.host.file(&format!("{}-admin-password", member.id)))?);
         let server = RedisServer::new(self.installed.as_ref(), admin, settings.clone(), 1)?;
         let tenants = Tenants::on_shared(Arc::clone(&self.host), member.id.clone(), server);
-        Ok(Shared { tenants: Arc::new(tenants), given: None, url: None })
+        Ok(Shared { tenants: Arc::new(tenants), given: None })
     }
 
     /// The server that an instance was placed on.
     pub(crate) fn of(&self, instance: &Instance, servers: &Fleet, settings: &Settings) -> Result<Shared> {
-        let members = servers.members();
-        let member = match placed_on(instance) {
-            Some(name) => members.iter().find(|member| member.id.as_str() == name),
-            // Made when there was but one server.
-            None => members.first(),
-        };
-        let member = member.ok_or_else(|| {
-            let name = placed_on(instance).unwrap_or_default();
-            BrokerError::failed(format!(
-                "the server \"{name}\" that {} is on is not among its plan's servers any more: put it back, as draining",
-                instance.id
-            ))
-        })?;
-        self.at(member, settings)
+        self.at(&Self::home(instance, servers)?, settings)
+    }
+
+    /// The server that an instance was placed on, by its name as its file has it now.
+    pub(crate) fn home(instance: &Instance, servers: &Fleet) -> Result<Member> {
+        let home = servers.home(placed_on(instance), &[instance.plan.as_str()]);
+        home.map_err(|why| BrokerError::failed(format!("{}: {why}", instance.id)))
     }
 
     /// The servers that may have something of an instance.
@@ -94,40 +72,31 @@ impl SharedServers {
     }
 
     /// Places an instance on the server that has it already, else on the least used one with room, and marks it
-    /// there (SPEC K-10). Returns the server's name.
+    /// there (SPEC K-10). Returns the server's name. What one that does not answer may have of it is found when the
+    /// instance is removed.
     pub(crate) async fn place(&self, instance: &Instance, servers: &Fleet, settings: &Settings) -> Result<ServerId> {
-        let members = servers.members();
-        if let [only] = &*members
-            && only.capacity == u64::MAX
-            && !only.draining
-        {
-            self.at(only, settings)?.tenants.mark(&instance.id).await?;
-            return Ok(only.id.clone());
-        }
-        let looks = members.iter().map(async |member| {
-            // One that does not answer takes nothing now; what it may have is found when the instance is removed.
-            let has = self.at(member, settings).ok()?.tenants.has(&instance.id).await.unwrap_or(false);
-            has.then(|| member.id.clone())
-        });
-        if let Some(found) = join_all(looks).await.into_iter().flatten().next() {
-            return Ok(found);
-        }
-        let counts = TenantCounts { servers: self, settings };
-        let placement = servers.place(instance.id.as_str(), &counts).await.map_err(no_place)?;
+        let marks = Marks { servers: self, settings };
+        let placement = servers.place(instance.id.as_str(), &marks).await.map_err(no_place)?;
         self.at(&placement.member, settings)?.tenants.mark(&instance.id).await?;
         Ok(placement.member.id.clone())
     }
 }
 
-struct TenantCounts<'a> {
+/// By their marks instances are found and counted.
+struct Marks<'a> {
     servers: &'a SharedServers,
     settings: &'a Settings,
 }
 
 #[async_trait]
-impl Counts for TenantCounts<'_> {
-    async fn tenants(&self, member: &Member) -> std::result::Result<u64, Box<dyn Error + Send + Sync>> {
+impl Census for Marks<'_> {
+    async fn count(&self, member: &Member) -> std::result::Result<u64, Box<dyn Error + Send + Sync>> {
         Ok(self.servers.at(member, self.settings)?.tenants.count().await?)
+    }
+
+    async fn has(&self, member: &Member, instance: &str) -> std::result::Result<bool, Box<dyn Error + Send + Sync>> {
+        let id: OpaqueId = instance.parse()?;
+        Ok(self.servers.at(member, self.settings)?.tenants.has(&id).await?)
     }
 }
 
@@ -139,21 +108,12 @@ fn no_place(why: FleetError) -> BrokerError {
     }
 }
 
-fn same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
-    one.map(Secret::expose) == other.map(Secret::expose)
-}
-
-/// The address under which apps reach the server of a URL: what is this machine for us is not for them.
+/// The address under which apps reach the server of a URL.
 fn reachable(info: &ConnectionInfo, advertised: &str) -> anyhow::Result<(String, u16)> {
     let ConnectionAddr::Tcp(host, port) = info.addr() else {
         return None.context("the shared server's URL has no host");
     };
-    Ok((if is_this_machine(host) { advertised.to_owned() } else { host.clone() }, *port))
-}
-
-/// Whether a host is this machine itself.
-pub(crate) fn is_this_machine(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    Ok((seen_by_apps(host, advertised), *port))
 }
 
 #[cfg(test)]

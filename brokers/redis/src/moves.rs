@@ -15,9 +15,10 @@ use tracing::{info, warn};
 use crate::{
     RedisBroker, Size,
     copy::{Copied, Keys, in_words},
+    fleet::SharedServers,
     link::{Link, failure},
     plans::{Kind, Offer},
-    settings::{Settings, placed_on},
+    settings::Settings,
 };
 
 /// What is written down of a move, in the folder of the instance's own server.
@@ -204,12 +205,10 @@ impl RedisBroker {
 
     /// The name of the shared server that an instance is on.
     fn server_name(&self, instance: &Instance) -> Result<String> {
-        let first = match &self.find(&instance.plan)?.kind {
-            Kind::Shared { servers, .. } => servers.members().first().map(|member| member.id.to_string()),
-            Kind::Dedicated { .. } => None,
+        let Kind::Shared { servers, .. } = &self.find(&instance.plan)?.kind else {
+            return Err(BrokerError::failed("the plan is not a shared one any more"));
         };
-        let name = placed_on(instance).map(str::to_owned).or(first);
-        name.ok_or_else(|| BrokerError::failed("the plan has no server any more"))
+        Ok(SharedServers::home(instance, servers)?.id.to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, path::Path};
 
 use anyhow::Context as _;
 use broker_core::{Plan, PlanName};
-use broker_hosting::{Fleet, Limits, Member, ServerId, Site};
+use broker_hosting::{Fleet, Limits, Member, PlanServers, ServerId, Site};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -70,7 +70,8 @@ fn without_file(config: &Config) -> anyhow::Result<Vec<Offer>> {
     let dedicated = Settings::new(config.maxmemory);
     let shared = Settings::new(config.shared_maxmemory);
     let choices = vec![Choice::MaxmemoryPolicy, Choice::Persistence];
-    let servers = Fleet::of(vec![member(SHARED, site, None)?]);
+    let id = SHARED.parse().map_err(anyhow::Error::msg)?;
+    let servers = Fleet::of(vec![Member { id, site, capacity: u64::MAX, draining: false }]);
     Ok(vec![
         offer_dedicated(DEDICATED, None, dedicated, choices),
         Offer {
@@ -90,11 +91,6 @@ fn offer_dedicated(name: &str, description: Option<String>, settings: Settings, 
 
 fn plan(name: &str, description: &str) -> Plan {
     Plan::new(name, description).bind_schema(bind_schema())
-}
-
-fn member(id: &str, site: Site, capacity: Option<u64>) -> anyhow::Result<Member> {
-    let id: ServerId = id.parse().map_err(anyhow::Error::msg)?;
-    Ok(Member { id, site, capacity: capacity.unwrap_or(u64::MAX), draining: false })
 }
 
 const SHARED_DESCRIPTION: &str = "Keys under a prefix on a server shared with others: memory and CPU are not isolated, \
@@ -212,16 +208,16 @@ impl Entry {
     }
 
     fn dedicated(self, settings: Settings) -> anyhow::Result<Offer> {
-        let given = [
-            ("servers", self.servers.is_some()),
-            ("url-file", self.url_file.is_some()),
-            ("capacity", self.capacity.is_some()),
-        ];
-        for (key, is_given) in given {
-            anyhow::ensure!(!is_given, "`{key}` is for shared plans");
+        if let Some(key) = self.servers().key() {
+            anyhow::bail!("`{key}` is for shared plans");
         }
         let choices = self.parameters.unwrap_or_else(|| vec![Choice::MaxmemoryPolicy, Choice::Persistence]);
         Ok(offer_dedicated(self.name.get_ref().as_str(), self.description, settings, choices))
+    }
+
+    fn servers(&self) -> PlanServers {
+        let (servers, url_file) = (self.servers.clone(), self.url_file.clone());
+        PlanServers { servers, url_file, capacity: self.capacity }
     }
 
     fn shared(self, folder: &Path, settings: Settings) -> anyhow::Result<Offer> {
@@ -231,18 +227,8 @@ impl Entry {
             "`maxmemory-policy` is for dedicated plans: on a shared one a tenant's writes would push out another's keys"
         );
         let name = self.name.get_ref().as_str();
-        let servers = match (self.servers, self.url_file) {
-            (Some(_), Some(_)) => anyhow::bail!("`servers` and `url-file` exclude each other"),
-            (Some(_), None) if self.capacity.is_some() => {
-                anyhow::bail!("each server in the file `servers` has a `capacity` of its own")
-            }
-            (Some(servers), None) => Fleet::read(&folder.join(servers))?,
-            (None, Some(file)) => {
-                let url = crate::config::first_line(&folder.join(file))?;
-                Fleet::of(vec![member(name, Site::Given(url.into()), self.capacity)?])
-            }
-            (None, None) => Fleet::of(vec![member(name, Site::Own, self.capacity)?]),
-        };
+        let id: ServerId = name.parse().map_err(anyhow::Error::msg)?;
+        let servers = self.servers().fleet(folder, &id, Site::Own).map_err(anyhow::Error::msg)?;
         let description = self.description.as_deref().unwrap_or(SHARED_DESCRIPTION);
         Ok(Offer { plan: plan(name, description), kind: Kind::Shared { servers, settings }, at_most: None })
     }

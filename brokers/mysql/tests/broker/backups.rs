@@ -12,8 +12,7 @@ fn keeping_backups(grounds: &Grounds) -> Config {
     let backups = BackupConfig {
         backups: Some(grounds.data().join("backups")),
         backup_key: Some(grounds.data().join("backup-key")),
-        backup_every: None,
-        backups_kept: 7,
+        ..grounds.config().backups
     };
     std::fs::create_dir_all(grounds.data()).unwrap();
     Config { backups, ..grounds.config() }

@@ -204,6 +204,29 @@ async fn a_server_that_does_not_answer_is_an_error_and_no_password_is_shown() {
     says(&said, "warning", "apps are told to connect to 127.0.0.1");
 }
 
+#[tokio::test] // SPEC M-13, M-14
+async fn each_server_of_a_file_is_told_by_its_name() {
+    let shared = Shared::server().await;
+    let grounds = Grounds::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = shared.config().shared_url.unwrap();
+    grounds.write(
+        "servers.toml",
+        &format!(
+            "[[server]]\nid = \"one\"\ncapacity = 9\nurl = \"{}\"\n\
+             [[server]]\nid = \"two\"\ncapacity = 9\nurl = \"mysql://admin:s3cret@127.0.0.1:{port}\"\n",
+            url.expose()
+        ),
+    );
+    let plan = "[[plan]]\nname = \"crowd\"\nkind = \"shared\"\nservers = \"servers.toml\"\n";
+
+    let said = doctor(&grounds.with_plans(plan)).await;
+
+    says(&said, "ok", "shared server one the user \"broker\" may do all that the broker does");
+    says(&said, "error", "shared server two nothing more can be said of it: the server cannot be reached");
+    assert!(!said.contains("run as"), "none is the broker's own: {said}");
+}
+
 #[tokio::test] // SPEC M-13
 async fn own_servers_need_programs_and_memory_that_are_there() {
     let grounds = Grounds::new();

@@ -72,7 +72,7 @@ async fn an_administrator_who_may_not_manage_accounts_is_refused() {
     let mut config = shared.config();
     config.shared_url = Some(env.get("DATABASE_URL").unwrap().clone());
 
-    let refusal = MysqlBroker::start(config).await.err().unwrap().to_string();
+    let refusal = format!("{:#}", MysqlBroker::start(config).await.err().unwrap());
 
     assert!(refusal.contains("may not manage its accounts: give an administrator's"), "{refusal}");
 }

@@ -30,7 +30,19 @@ impl Grounds {
 
     /// The broker's own account on its own server.
     pub(crate) async fn admin(&self) -> Client {
-        Client::login(given(self).shared_url.unwrap().expose()).await.unwrap()
+        self.admin_of("shared").await
+    }
+
+    /// The broker's own account on one of its own servers.
+    pub(crate) async fn admin_of(&self, server: &str) -> Client {
+        Client::login(&self.url_of(server)).await.unwrap()
+    }
+
+    /// The URL of one of the broker's own shared servers.
+    pub(crate) fn url_of(&self, server: &str) -> String {
+        let file = if server == "shared" { "admin-password".to_owned() } else { format!("{server}-admin-password") };
+        let password = fs::read_to_string(self.root().join(file)).unwrap();
+        format!("mysql://broker:{password}@127.0.0.1:{}", self.port(server).unwrap())
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -54,7 +66,14 @@ impl Grounds {
             max_user_connections: 5,
             max_statement_time: 60,
             require_tls: false,
-            backups: BackupConfig { backups: None, backup_key: None, backup_every: None, backups_kept: 7 },
+            backups: BackupConfig {
+                backups: None,
+                backup_key: None,
+                backup_every: None,
+                backups_kept: 7,
+                backup_before_removal: false,
+                last_backups_kept: None,
+            },
         }
     }
 
@@ -105,9 +124,7 @@ impl Shared {
 }
 
 fn given(grounds: &Grounds) -> Config {
-    let password = fs::read_to_string(grounds.root().join("admin-password")).unwrap();
-    let port = grounds.port("shared").unwrap();
-    Config { shared_url: Some(Secret::from(format!("mysql://broker:{password}@127.0.0.1:{port}"))), ..grounds.config() }
+    Config { shared_url: Some(Secret::from(grounds.url_of("shared"))), ..grounds.config() }
 }
 
 /// What an app does with its environment.

@@ -5,15 +5,17 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
 };
 
+use secrecy::ExposeSecret as _;
+
 use super::*;
 
-/// Servers that count what was made on them; `down` does not answer.
+/// Servers that count what was made on them, the instance `known` on one of them; others do not answer.
 #[derive(Default)]
-struct Made(HashMap<&'static str, AtomicU64>);
+struct Made(HashMap<&'static str, AtomicU64>, Option<&'static str>);
 
 impl Made {
     fn on(servers: &[(&'static str, u64)]) -> Self {
-        Self(servers.iter().map(|(id, tenants)| (*id, AtomicU64::new(*tenants))).collect())
+        Self(servers.iter().map(|(id, tenants)| (*id, AtomicU64::new(*tenants))).collect(), None)
     }
 
     fn add(&self, id: &ServerId) {
@@ -22,11 +24,16 @@ impl Made {
 }
 
 #[async_trait]
-impl Counts for Made {
-    async fn tenants(&self, member: &Member) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+impl Census for Made {
+    async fn count(&self, member: &Member) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
         let counted = self.0.get(member.id.as_str()).ok_or("it is down")?.load(SeqCst);
         tokio::task::yield_now().await;
         Ok(counted)
+    }
+
+    async fn has(&self, member: &Member, instance: &str) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        self.0.get(member.id.as_str()).ok_or("it is down")?;
+        Ok(instance == "known" && self.1 == Some(member.id.as_str()))
     }
 }
 
@@ -94,6 +101,67 @@ async fn an_instance_that_is_placed_twice_at_once_has_one_place_and_room_that_wa
 }
 
 #[tokio::test] // SPEC H-10
+async fn an_instance_that_was_placed_before_is_found_on_a_server_that_is_full_or_draining() {
+    for server in [member("a", 1, false), member("a", 9, true)] {
+        let fleet = Fleet::of(vec![server, member("b", 9, false), member("down", 9, false)]);
+        let made = Made(Made::on(&[("a", 1), ("b", 0)]).0, Some("a"));
+
+        let placed = fleet.place("known", &made).await.unwrap();
+
+        assert_eq!(placed.member.id.as_str(), "a");
+        assert_eq!(fleet.place("other", &made).await.unwrap().member.id.as_str(), "b");
+    }
+}
+
+#[test] // SPEC H-10
+fn an_instance_is_at_home_where_it_remembers_or_on_the_first_server_when_there_was_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("servers.toml");
+    fs::write(&file, "[[server]]\nid = \"a\"\ncapacity = 1\n[[server]]\nid = \"b\"\ncapacity = 1\n").unwrap();
+    let fleet = Fleet::read(&file).unwrap();
+    let home = |remembered| fleet.home(remembered, &["shared"]).map(|member| member.id.to_string());
+
+    assert_eq!(home(Some("b")).unwrap(), "b");
+    assert_eq!((home(None).unwrap(), home(Some("shared")).unwrap()), ("a".to_owned(), "a".to_owned()));
+    let refusal = home(Some("c")).unwrap_err().to_string();
+    assert_eq!(refusal, "the server \"c\" is not among its plan's servers any more: put it back, as draining");
+    let only = Fleet::of(vec![member("moved", 1, false)]);
+    assert!(only.home(Some("shared"), &["shared"]).is_err(), "another server is not the one from before");
+}
+
+#[test]
+fn a_plans_servers_are_those_of_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("big.url"), "redis://:pw@big\n# a note\n").unwrap();
+    fs::write(folder.path().join("empty.url"), "\n").unwrap();
+    let id = "only".parse().unwrap();
+    let of = |keys: PlanServers| keys.fleet(folder.path(), &id, Site::Own).map(|fleet| fleet.members().to_vec());
+
+    let only = of(PlanServers { url_file: Some("big.url".into()), capacity: Some(3), servers: None }).unwrap();
+    let refusal = |keys| of(keys).unwrap_err();
+
+    assert!(
+        matches!(&only[0], Member { capacity: 3, site: Site::Given(url), .. } if url.expose_secret() == "redis://:pw@big")
+    );
+    assert!(matches!(of(PlanServers::default()).unwrap()[..], [Member { capacity: u64::MAX, site: Site::Own, .. }]));
+    let empty = refusal(PlanServers { url_file: Some("empty.url".into()), ..PlanServers::default() });
+    assert!(empty.contains("is empty, write a URL there"), "{empty}");
+    let both = PlanServers { servers: Some("a".into()), capacity: Some(1), url_file: None };
+    assert_eq!(both.key(), Some("servers"));
+    assert_eq!(refusal(both), "each server in the file `servers` has a `capacity` of its own");
+}
+
+#[test]
+fn a_server_is_opened_once_and_again_when_its_file_puts_it_elsewhere() {
+    let at = |url: &str| Member { site: Site::Given(url.into()), ..member("a", 1, false) };
+    let (servers, opened) = (InUse::default(), AtomicU64::new(0));
+    let open = |member: &Member| servers.at(member, |_| Ok::<_, ()>(opened.fetch_add(1, SeqCst))).unwrap();
+
+    assert_eq!([open(&at("x")), open(&at("x")), open(&at("y")), open(&member("a", 1, false))], [0, 0, 1, 2]);
+    assert_eq!(servers.all(), [("a".parse().unwrap(), 2)]);
+}
+
+#[tokio::test] // SPEC H-10
 async fn servers_are_added_and_drained_by_changing_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("servers.toml");
@@ -110,7 +178,7 @@ async fn servers_are_added_and_drained_by_changing_the_file() {
     .unwrap();
 
     assert_eq!(fleet.place("i", &made).await.unwrap().member.id.as_str(), "b");
-    assert!(fleet.member(&"a".parse().unwrap()).unwrap().draining);
+    assert!(fleet.home(Some("a"), &[]).unwrap().draining);
     assert!(!format!("{fleet:?}").contains("secret"));
     fs::write(&file, "[[server]]\nid = \"a\"\ncapacity = 10\nurl = 7 # secret\n").unwrap();
     let refusal = fleet.refresh().unwrap_err().to_string();
