@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::calls::{ACTING, EVENT, USER, variables};
+use super::calls::{EVENT, USER, variables};
 use crate::conformance::{
     Case, Check, End,
     answer::Answer,
