@@ -6,9 +6,7 @@ use super::{Cli, check::Check};
 use crate::Broker;
 
 const NAME: &str = "doctor";
-const ABOUT: &str = "Say whether the broker could do its work and what is set up badly, without changing anything";
-/// Beside `check`, after `serve`.
-const PLACE_IN_HELP: usize = 1;
+const ABOUT: &str = "Say whether the broker could do its work and what is set up badly, changing nothing";
 
 /// A subcommand that is there only when its author looks at something.
 #[derive(Debug)]
@@ -16,8 +14,8 @@ pub(super) struct Doctor<C: Args>(Box<Check<C>>);
 
 impl<C: Args> Doctor<C> {
     pub(super) fn added_to(command: Command, settings: &'static str) -> Command {
-        let doctor = Command::new(NAME).about(ABOUT).after_help(settings).display_order(PLACE_IN_HELP);
-        command.subcommand(Check::<C>::augment_args(doctor))
+        // What the author's settings say of themselves would else be said of the subcommand.
+        command.subcommand(Check::<C>::augment_args(Command::new(NAME)).about(ABOUT).after_help(settings))
     }
 
     pub(super) async fn run<B: Broker, X: Subcommand>(
