@@ -13,7 +13,7 @@ use super::calls::{ACTING, FORM, JSON, PLANS};
 use crate::conformance::{
     Case, Check, End,
     answer::Answer,
-    context::{Context, fresh, no_answer, skip},
+    context::{Context, built, fresh, no_answer, skip},
 };
 
 pub(super) const CASES: &[Case] = chapter! { "Transport and plans":
@@ -86,8 +86,7 @@ async fn unauthenticated(c: &Context<'_>) -> Result<Answer, End> {
 }
 
 async fn a7(c: &Context<'_>) -> Check {
-    let built = c.request("GET", PLANS).build();
-    let built = built.map_err(|error| no_answer("a request that can be sent", error.to_string()))?;
+    let built = built(c.request("GET", PLANS))?;
     let header = built.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = c.anonymous("GET", PLANS).header("authorization", header.replacen("Basic", "basic", 1));
     let answer = c.send(request).await?;
@@ -137,8 +136,7 @@ async fn a10(c: &Context<'_>) -> Check {
 }
 
 async fn a11(c: &Context<'_>) -> Check {
-    let built = c.request("GET", PLANS).header("connection", "close").build();
-    let built = built.map_err(|error| no_answer("a request that can be sent", error.to_string()))?;
+    let built = built(c.request("GET", PLANS).header("connection", "close"))?;
     let url = built.url();
     let (Some(host), "http") = (url.host_str(), url.scheme()) else {
         return Err(skip("the end of a TLS connection is not looked at: give an http:// address"));
