@@ -53,7 +53,7 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 
 /// The functions that assert: what follows the attribute.
 fn asserting(code: &str) -> impl Iterator<Item = &str> {
-    let after = code.split("#[track_caller]").skip(1);
+    let after = code.split("#[track_caller]\n").skip(1);
     after.filter_map(|text| text.split_once("fn ")?.1.split(['(', '<']).next())
 }
 
@@ -71,7 +71,9 @@ fn calls<'c>(code: &'c str, names: &[&str]) -> impl Iterator<Item = (String, &'c
         !inside && !text.starts_with("//")
     });
     lines.flat_map(|(number, line)| {
-        let starts = names.iter().flat_map(|name| line.match_indices(&format!("{name}(")).map(|(start, _)| start).collect::<Vec<_>>());
+        let starts = names
+            .iter()
+            .flat_map(|name| line.match_indices(&format!("{name}(")).map(|(start, _)| start).collect::<Vec<_>>());
         let whole = |start: &usize| !line[..*start].ends_with(|before: char| before.is_alphanumeric() || before == '_');
         starts.filter(whole).map(|start| (format!("{}:{}", number + 1, start + 1), line.trim())).collect::<Vec<_>>()
     })

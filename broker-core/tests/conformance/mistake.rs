@@ -41,7 +41,7 @@ impl<'l> Mistake<'l> {
 
 /// A request and its status, without what differs in each run: made-up names, and the body.
 fn place(seen: &str) -> String {
-    let answer = seen.split(" \"").next().unwrap_or_default().replace(crate::broker::PREFIX, "");
+    let answer = seen.split(" \"").next().unwrap_or_default().replace(crate::tsuru::PREFIX, "");
     let is_made_up = |part: &str| part.len() > 16 && part.contains('-');
     let words = answer.split(' ').map(|word| {
         let parts: Vec<_> = word.split('/').map(|part| if is_made_up(part) { "x" } else { part }).collect();

@@ -152,13 +152,13 @@ async fn a11(c: &Context<'_>) -> Check {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.map(|_| answer)
     };
-    let expected = "a whole answer, then the end of the connection";
-    match timeout(c.options.timeout, exchange).await {
-        Ok(Ok(answer)) if is_whole(&answer) => Ok(()),
-        Ok(Ok(answer)) => Err(no_answer(expected, format!("{} bytes that are no whole HTTP/1.1 answer", answer.len()))),
-        Ok(Err(error)) => Err(no_answer(expected, error.to_string())),
-        Err(_) => Err(no_answer(expected, format!("the connection was open after {:?}", c.options.timeout))),
-    }
+    let seen = match timeout(c.options.timeout, exchange).await {
+        Ok(Ok(answer)) if is_whole(&answer) => return Ok(()),
+        Ok(Ok(answer)) => format!("{} bytes that are no whole HTTP/1.1 answer", answer.len()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the connection was open after {:?}", c.options.timeout),
+    };
+    Err(no_answer("a whole answer, then the end of the connection", seen))
 }
 
 /// Whether all of an HTTP/1.1 answer came before its connection ended: its head, and as much of a body as that announces.

@@ -20,7 +20,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use broker_core::conformance::Variables;
 use serde_json::{Value, json};
 
-use crate::broker::{PASSWORD, USERNAME};
+use crate::tsuru::{PASSWORD, USERNAME};
 use state::Inner;
 
 pub(crate) struct OsbBroker {
