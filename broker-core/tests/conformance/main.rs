@@ -25,7 +25,8 @@ use tsuru::{PASSWORD, ScriptedBroker, USERNAME};
 const SKIPPED: [&str; 1] = ["A95"];
 /// Mistakes that all cases are run with, as cases prepare themselves with what is broken.
 const BROKEN_TSURU: [&str; 6] = ["A26", "A64", "A81 status", "A86", "A98 first", "A101"];
-const BROKEN_OSB: [&str; 5] = ["O1", "O31", "O113", "O143", "O91"];
+const BROKEN_OSB: [&str; 10] =
+    ["O1", "O31", "O31 crash", "O65", "O65 list", "O72 crash", "O91", "O113", "O143", "O157 status"];
 /// How many wrong brokers are checked at once.
 const AT_ONCE: usize = 24;
 /// How many parts the cases of one broker are run in, at once.
