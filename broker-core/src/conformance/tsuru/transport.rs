@@ -347,7 +347,8 @@ async fn a112(c: &Context<'_>) -> Check {
 async fn a113(c: &Context<'_>) -> Check {
     let name = c.fresh();
     let body = c.new_instance(&name, c.options.plan.as_deref(), "");
-    c.typed("POST", "/resources", &format!("{FORM}; charset=UTF-8"), body).await?.must_be_2xx()
+    let created = c.typed("POST", "/resources", &format!("{FORM}; charset=UTF-8"), body).await?;
+    c.must_be_as_any_other(&name, &created).await
 }
 
 async fn a114(c: &Context<'_>) -> Check {

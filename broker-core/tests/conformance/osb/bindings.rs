@@ -104,7 +104,7 @@ fn bind(world: &World, inner: &mut Inner, asked: &Asked, of: &str, id: &str) -> 
         true if world.wrong("O125 list") => listed(202),
         true if world.wrong("O125") => (202, json!({ "operation": operation, "credentials": { "PASSWORD": "x" } })),
         true => (202, json!({ "operation": operation })),
-        false if world.wrong("O114 list") => listed(201),
+        false if world.wrong("O114 list") || world.wrong("O131 body") => listed(201),
         false => (if world.wrong("O113") { 200 } else { 201 }, given),
     })
 }
@@ -166,8 +166,8 @@ fn fetch(world: &World, inner: &Inner, of: &str, id: &str) -> Reply {
     let mut body = given(world, known);
     body["parameters"] = parameters(&known.wishes);
     match world.wrong.as_str() {
-        "O157 status" => return crash(),
-        "O157 list" => return listed(200),
+        "O115 fetch" | "O157 status" | "O161 status" | "O162 status" => return crash(),
+        "O157 list" | "O161 list" | "O162 list" => return listed(200),
         "O161 secret" => body["credentials"]["PASSWORD"] = "another".into(),
         "O162 credentials" => body["credentials"] = json!([]),
         "O162 metadata" => body["metadata"] = json!("x"),

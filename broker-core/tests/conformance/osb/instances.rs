@@ -183,7 +183,7 @@ fn update(world: &World, inner: &mut Inner, asked: &Asked, id: &str) -> Result<R
         return Err(refusal);
     }
     check_body(world, &body, ["O83", "O84", ""])?;
-    if world.wrong("O72 crash") {
+    if world.wrong("O72 crash") || (world.wrong("O89 crash") && known.plan == "plan-slow") {
         return Err(crash());
     }
     let refused = (world.wrong("O81") && body["context"].is_object())

@@ -114,7 +114,7 @@ pub(super) fn work(kind: &'static str, asked: &Value) -> Option<Work> {
 
 /// Whether work on a plan is done at once, goes on, or can't be done like this. `waits` is the case that is about it.
 pub(super) fn pace(world: &World, asked: &Asked, plan: &Value, waits: &str) -> Result<bool, Reply> {
-    let all_slow = world.wrong("O41 operations") || world.wrong("O157 status");
+    let all_slow = world.wrong("O41 operations") || world.wrong("O115 fetch");
     let query = asked.query("accepts_incomplete");
     let accepts = query == "true" || (world.wrong("O34 false") && query == "false");
     match (plan == "plan-slow", accepts) {

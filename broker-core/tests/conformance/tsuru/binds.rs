@@ -66,6 +66,7 @@ pub(super) fn bind(
         "A67 status" => return (201, String::new()),
         "A68" => return (202, given.to_string()),
         "A94" if kind == "job" => return (201, "[1]".to_owned()),
+        "A96 first" if kind == "job" && !again => return (201, "[1]".to_owned()),
         _ => return (201, given.to_string()),
     };
     (201, json!({"SECRET": secret, more.0: more.1}).to_string())

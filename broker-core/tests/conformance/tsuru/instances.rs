@@ -89,11 +89,16 @@ pub(super) fn create(world: &World, inner: &mut Inner, asked: &Asked, fields: &F
     let mut instance = Instance::new(ready, shown);
     let is_odd = user.is_none_or(|user| user.is_empty());
     instance.odd = wrong("A14 state") && is_odd;
-    if (wrong("A13 info") && is_odd) || (wrong("A36 info") && has("parameters.")) {
+    if (wrong("A13 info") && is_odd)
+        || (wrong("A35 info") && has("no-such-field"))
+        || (wrong("A36 info") && has("parameters."))
+    {
         instance.shown.insert("user".to_owned(), "unknown".to_owned());
     }
     inner.instances.insert(name, instance);
-    (if wrong("A27") || (wrong("A13 status") && is_odd) { 200 } else { 201 }, String::new())
+    let has_charset = asked.text("content-type").contains("charset");
+    let is_ok = wrong("A27") || (wrong("A13 status") && is_odd) || (wrong("A113 status") && has_charset);
+    (if is_ok { 200 } else { 201 }, String::new())
 }
 
 impl Instance {
@@ -118,6 +123,7 @@ pub(super) fn serve(
         return (404, "no such instance".to_owned());
     }
     match (asked.method.as_str(), rest) {
+        ("PUT", ["binds", "jobs", _]) if name.contains('_') && wrong("A43 job") => crash(),
         ("GET", []) => info(world, instance),
         ("GET", ["status"]) => status(world, instance, nth),
         ("PUT", []) => update(world, instance, asked, fields),
