@@ -37,9 +37,6 @@ impl Unseen {
         }
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
-    }
     #[track_caller]
     pub(crate) fn are_none(&self) {
         let left: Vec<_> = self.0.iter().map(|(place, line)| format!("{place}: {line}")).collect();

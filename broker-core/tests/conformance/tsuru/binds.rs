@@ -39,19 +39,17 @@ pub(super) fn bind(
     }
     let key = format!("{kind} {app}");
     let again = instance.bound.contains_key(&key);
-    if (wrong("A89") && instance.unbound.contains(&key))
-        || (again && (wrong("A72 status") || (wrong("A96 status") && kind == "job")))
-    {
+    let is_back = instance.unbound.contains(&key);
+    if (wrong("A89") && is_back) || (again && (wrong("A72 status") || (wrong("A96 status") && kind == "job"))) {
         return (409, "it was bound once".to_owned());
     }
     if again && wrong("A73") {
         instance.bound.insert(key.clone(), "another".to_owned());
     }
-    let is_dead =
-        (wrong("A82 secret") && instance.bound.len() == 2) || (wrong("A89 secret") && instance.unbound.contains(&key));
+    let is_dead = (wrong("A82 secret") && instance.bound.len() == 2) || (wrong("A89 secret") && is_back);
     let secret = instance.bound.entry(key).or_insert_with(|| format!("{name} {kind} {app}")).clone();
     let secret = if is_dead { "dead".to_owned() } else { secret };
-    let other = again && (wrong("A72") || (wrong("A96") && kind == "job"));
+    let other = (again && (wrong("A72") || (wrong("A96") && kind == "job"))) || (is_back && wrong("A89 names"));
     let given = json!({if other { "OTHER" } else { "SECRET" }: secret});
     let more = match world.wrong.as_str() {
         "A64" => return (201, "[]".to_owned()),
