@@ -1,4 +1,5 @@
-//! The checker itself: a right broker passes, and each case fails where a broker is wrong in just what it asks for.
+//! The checker itself: a right broker passes, each case fails where a broker is wrong in just what it asks for, and no
+//! assertion of a case is left that no wrong broker makes fail.
 
 mod assertions;
 

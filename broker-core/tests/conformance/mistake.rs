@@ -1,8 +1,8 @@
 //! Mistakes of brokers, and how the cases about them fail.
 //!
-//! A line of a list has the mistake (the case's number, and a word where the case has several), what the case expects,
-//! and the answer where that was not seen. A case that fails earlier, as in its preparations, has not looked at the
-//! mistake.
+//! A line of a list has the mistake (the case's number, and more words where the case has several), what the case
+//! expects, and the answer where that was not seen. A case that fails earlier, as in its preparations, has not looked at
+//! the mistake.
 
 use broker_core::conformance::{Case, Verdict};
 
