@@ -1,0 +1,265 @@
+//! Lists of those who may call: user names with their passwords or with hashes of them, and tokens (SPEC T-6, T-12).
+
+use std::{
+    fs, io,
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use secrecy::zeroize::Zeroizing;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::hashed::{Busy, Hash, HashError, HashedPairs, Verifier};
+use crate::Secret;
+
+/// More than this is no list of credentials.
+const FILE: u64 = 1 << 20;
+/// Permissions of users that have nothing to do with the file.
+const OTHERS: u32 = 0o007;
+/// A token of fewer characters can be guessed: there is no user name that has to be guessed with it.
+const SHORTEST_TOKEN: usize = 16;
+
+/// What is left of a secret: all have one length, so that comparing them takes one time.
+pub(super) type Digest = [u8; 32];
+
+/// Begins the digest of a pair with a block of its own that nobody else knows: a digest of a password that its file has
+/// only as a slow hash must not be good for guessing it quickly.
+static KEYED: LazyLock<Sha256> = LazyLock::new(|| {
+    let key: Zeroizing<[u8; 64]> = Zeroizing::new(rand::random());
+    Sha256::new_with_prefix(*key)
+});
+
+/// What a request comes with.
+pub(super) enum Presented {
+    Pair(Pair),
+    Token(Digest),
+}
+
+impl Presented {
+    pub(super) fn pair(text: Zeroizing<Vec<u8>>) -> Self {
+        Self::Pair(Pair { digest: digest_of_pair(&text), text })
+    }
+
+    pub(super) fn token(token: &str) -> Self {
+        Self::Token(digest_of_token(token))
+    }
+}
+
+/// A `user:password`, and its digest.
+pub(super) struct Pair {
+    pub(super) digest: Digest,
+    text: Zeroizing<Vec<u8>>,
+}
+
+impl Pair {
+    /// A pair without a `:` is of no user.
+    pub(super) fn parts(&self) -> Option<(&[u8], &[u8])> {
+        let at = self.text.iter().position(|byte| *byte == b':')?;
+        Some((&self.text[..at], &self.text[at + 1..]))
+    }
+}
+
+fn digest_of_pair(pair: &[u8]) -> Digest {
+    KEYED.clone().chain_update(pair).finalize().into()
+}
+
+fn digest_of_token(token: &str) -> Digest {
+    Sha256::digest(token).into()
+}
+
+/// Pairs and tokens that are accepted: several, so that a password can be changed without a moment in which the
+/// platform is locked out.
+#[derive(Default)]
+pub(crate) struct Credentials {
+    pairs: Vec<Digest>,
+    tokens: Vec<Digest>,
+    hashed: HashedPairs,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{} credentials]", self.len())
+    }
+}
+
+impl Credentials {
+    pub(crate) fn accept(&mut self, username: &str, password: &Secret) {
+        let pair = Zeroizing::new(format!("{username}:{}", password.expose()));
+        self.pairs.push(digest_of_pair(pair.as_bytes()));
+    }
+
+    pub(crate) fn accept_token(&mut self, token: &Secret) {
+        self.tokens.push(digest_of_token(token.expose()));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pairs.len() + self.tokens.len() + self.hashed.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// What a file lists, a line each: `user:password`, `user:hash`, `Bearer token` or `Bearer sha256:digest`; empty
+    /// lines and those that begin with `#` are left out.
+    pub(crate) fn read(path: &Path) -> Result<Self, CredentialsError> {
+        let unreadable = |cause| CredentialsError::Unreadable { file: path.to_owned(), cause };
+        let file = fs::File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.mode() & OTHERS != 0 {
+            return Err(CredentialsError::Open(path.to_owned()));
+        }
+        let mut text = String::new();
+        file.take(FILE).read_to_string(&mut text).map_err(unreadable)?;
+        let text = Secret::from(text);
+        let mut credentials = Self::default();
+        for (line, number) in text.expose().lines().map(str::trim).zip(1..) {
+            if !line.is_empty() && !line.starts_with('#') {
+                credentials.accept_line(line).map_err(|wrong| wrong.at(path, number))?;
+            }
+        }
+        if credentials.is_empty() {
+            return Err(CredentialsError::Empty(path.to_owned()));
+        }
+        Ok(credentials)
+    }
+
+    fn accept_line(&mut self, line: &str) -> Result<(), WrongLine> {
+        if let Some((scheme, token)) = line.split_once(char::is_whitespace)
+            && scheme.eq_ignore_ascii_case("bearer")
+        {
+            self.tokens.push(token_of_line(token.trim()).ok_or(WrongLine::Token)?);
+            return Ok(());
+        }
+        match line.split_once(':') {
+            Some((username, password)) if !username.is_empty() && !password.is_empty() => {
+                match Hash::of_line(password).map_err(WrongLine::Hash)? {
+                    Some(hash) => self.hashed.accept(username, hash),
+                    None => self.accept(username, &Secret::from(password)),
+                }
+                Ok(())
+            }
+            _ => Err(WrongLine::Other),
+        }
+    }
+
+    /// Compares with every accepted pair or token, and every hashed pair that was found right before, whether or not
+    /// an earlier one matched.
+    pub(super) fn accepts(&self, presented: &Presented) -> bool {
+        match presented {
+            Presented::Pair(pair) => is_among(&self.pairs, &pair.digest) | self.hashed.is_known(&pair.digest),
+            Presented::Token(token) => is_among(&self.tokens, token),
+        }
+    }
+
+    /// Whether a hash has to be computed to say whether a pair opens that [`accepts`](Self::accepts) does not know.
+    pub(super) fn may_open(&self, pair: &Pair) -> bool {
+        self.hashed.may_open(pair)
+    }
+
+    /// Whether a hash that is listed is that of the pair's password.
+    pub(super) async fn opens(&self, pair: &Pair, verifier: &Verifier) -> Result<bool, Busy> {
+        self.hashed.opens(pair, verifier).await
+    }
+}
+
+fn is_among(known: &[Digest], presented: &Digest) -> bool {
+    known.iter().fold(false, |accepted, known| accepted | bool::from(known.ct_eq(presented)))
+}
+
+/// The digest of a line's token: of `sha256:` and 64 hexadecimal digits it is there already. No token has a `:`.
+fn token_of_line(text: &str) -> Option<Digest> {
+    if let Some(hex) = text.strip_prefix("sha256:") {
+        return hex::decode(hex).ok()?.try_into().ok();
+    }
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    (text.len() >= SHORTEST_TOKEN && text.bytes().all(is_token)).then(|| digest_of_token(text))
+}
+
+/// What is wrong with a line.
+enum WrongLine {
+    Token,
+    Hash(HashError),
+    Other,
+}
+
+impl WrongLine {
+    fn at(self, file: &Path, line: usize) -> CredentialsError {
+        let file = file.to_owned();
+        match self {
+            Self::Token => CredentialsError::Token { file, line },
+            Self::Hash(HashError::Unknown) => CredentialsError::Hash { file, line },
+            Self::Hash(HashError::Slow) => CredentialsError::SlowHash { file, line },
+            Self::Other => CredentialsError::Line { file, line },
+        }
+    }
+}
+
+/// Why a file of credentials can't be used. No text of the file is in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// It can't be read.
+    #[error("cannot read the credentials in {}: {cause}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// It has no pair or token in it, so that nobody could call.
+    #[error("{} names nobody, write a line `user:password` into it", .0.display())]
+    Empty(PathBuf),
+    /// Everybody on the machine can read or change it.
+    #[error("{file} is open to every user of this machine, take that away: chmod o= {file}", file = .0.display())]
+    Open(PathBuf),
+    /// A line is something else.
+    #[error("line {line} of {} is neither `user:password` nor `Bearer token`", file.display())]
+    Line {
+        /// Which file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A line's token can't be one.
+    #[error(
+        "line {line} of {} has no token after `Bearer`: it takes at least 16 of the characters A-Z a-z 0-9 - . _ ~ + / =, \
+         or `sha256:` with 64 hexadecimal digits",
+        file.display()
+    )]
+    Token {
+        /// Which file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A line has a hash that can't be checked.
+    #[error(
+        "line {line} of {} has a hash of an unknown form, make one with the broker's `hash-password` or with `htpasswd -nB`",
+        file.display()
+    )]
+    Hash {
+        /// Which file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A line has a hash that takes so long to check that it would keep others waiting.
+    #[error(
+        "line {line} of {} has a hash that costs too much to check: bcrypt takes a cost of at most 14, argon2 64 MiB and \
+         10 rounds",
+        file.display()
+    )]
+    SlowHash {
+        /// Which file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+}
