@@ -1,6 +1,6 @@
 //! An author's own answer to who may call.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -47,6 +47,13 @@ pub trait Authorizer: Send + Sync + 'static {
     /// # Errors
     /// When that can't be found out: the request is refused with 503.
     async fn authorize(&self, attempt: &Attempt) -> Result<Access>;
+}
+
+#[async_trait]
+impl Authorizer for Arc<dyn Authorizer> {
+    async fn authorize(&self, attempt: &Attempt) -> Result<Access> {
+        self.as_ref().authorize(attempt).await
+    }
 }
 
 /// What an [`Authorizer`] says.

@@ -15,11 +15,7 @@ use super::{
     limits::try_again,
     reload::Current,
 };
-use crate::{
-    Access, Attempt, Authorizer, Credential, Secret,
-    lifecycle::Engine,
-    line::cut,
-};
+use crate::{Access, Attempt, Authorizer, Credential, Secret, lifecycle::Engine, line::cut};
 
 /// So much of an author's word for who calls is in the log.
 const CALLER: usize = 128;
@@ -161,7 +157,9 @@ impl Guard {
     pub(super) fn answer(&self, refusal: Refusal, path: &str) -> Response {
         match refusal {
             Refusal::Stranger => self.challenge(),
-            Refusal::Busy => try_again(path, "the broker checks as many passwords as it can at once, try again in a moment"),
+            Refusal::Busy => {
+                try_again(path, "the broker checks as many passwords as it can at once, try again in a moment")
+            }
             Refusal::Unknown => try_again(path, "whether you may call cannot be found out now, try again in a moment"),
         }
     }
@@ -270,5 +268,4 @@ mod tests {
         guard.open_metrics = true;
         assert!(guard.lets_in("/metrics", &HeaderMap::new()) && !guard.lets_in("/openapi.json", &HeaderMap::new()));
     }
-
 }

@@ -149,6 +149,21 @@ impl Credentials {
         }
     }
 
+    /// The line of a pair, with a hash in the place of its password.
+    pub(crate) fn hashed_line(username: &str, password: &Secret) -> Result<Secret, UnlistedPair> {
+        if password.expose().is_empty() {
+            return Err(UnlistedPair::Password);
+        }
+        let hash = Hash::compute(password).map_err(|cause| UnlistedPair::Hash(cause.to_string()))?;
+        let line = format!("{username}:{}", hash.expose());
+        let mut read = Self::default();
+        let is_read = !line.starts_with('#') && line.trim() == line && !username.contains(char::is_control);
+        match is_read.then(|| read.accept_line(&line)) {
+            Some(Ok(())) if read.hashed.has(username) => Ok(Secret::from(line)),
+            _ => Err(UnlistedPair::Username),
+        }
+    }
+
     /// Compares with every accepted pair or token, and every hashed pair that was found right before, whether or not
     /// an earlier one matched.
     pub(super) fn accepts(&self, presented: &Presented) -> bool {
@@ -199,6 +214,19 @@ impl WrongLine {
             Self::Other => CredentialsError::Line { file, line },
         }
     }
+}
+
+/// Why there is no line for a pair.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnlistedPair {
+    #[error(
+        "the user name cannot be in a list: it has no `:`, blank at an end or control character, and begins with no `#`"
+    )]
+    Username,
+    #[error("the password is empty")]
+    Password,
+    #[error("the password cannot be hashed: {0}")]
+    Hash(String),
 }
 
 /// Why a file of credentials can't be used. No text of the file is in it.

@@ -10,7 +10,9 @@ use std::{
     thread,
 };
 
-use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordVerifier as _};
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, password_hash::SaltString,
+};
 use quick_cache::sync::Cache;
 use secrecy::zeroize::Zeroizing;
 use subtle::ConstantTimeEq as _;
@@ -65,6 +67,13 @@ impl Hash {
         }
     }
 
+    /// One of argon2id, for a file.
+    pub(super) fn compute(password: &Secret) -> argon2::password_hash::Result<Secret> {
+        let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>())?;
+        let hash = Argon2::default().hash_password(password.expose().as_bytes(), &salt)?;
+        Ok(Secret::from(hash.to_string()))
+    }
+
     fn is_of(&self, password: &[u8]) -> bool {
         match self {
             Self::Argon2(text) => PasswordHash::new(text.expose())
@@ -76,7 +85,8 @@ impl Hash {
 }
 
 fn is_form(text: &str) -> bool {
-    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    (1..=20).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn argon2(text: &str) -> Result<Hash, HashError> {
@@ -124,6 +134,10 @@ impl HashedPairs {
 
     pub(super) fn len(&self) -> usize {
         self.lines.values().map(Vec::len).sum()
+    }
+
+    pub(super) fn has(&self, username: &str) -> bool {
+        self.lines.contains_key(username.as_bytes())
     }
 
     /// Whether a pair was found right before. It is compared with all that were.
