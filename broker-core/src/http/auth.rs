@@ -226,46 +226,101 @@ fn secrets(headers: &HeaderMap) -> Vec<Secret> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
-    fn headers(value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
+    fn headers(values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
     }
 
-    fn opens(guard: &Guard, path: &str, pair: &str) -> bool {
-        guard.lets_in(path, &headers(&format!("Basic {}", STANDARD.encode(pair))))
+    fn basic(pair: &str) -> String {
+        format!("Basic {}", STANDARD.encode(pair))
+    }
+
+    fn is_open(guard: &Guard, path: &str, value: &str) -> bool {
+        guard.entry(path, &headers(&[value])) == Entry::Open
     }
 
     #[test] // SPEC T-1
     fn every_accepted_pair_opens_and_nothing_else_does() {
         let mut guard = Guard::default();
-        guard.named.accept("redis", &Secret::from("new:pass"));
-        guard.named.accept("redis", &Secret::from("old"));
+        guard.callers.named.accept("redis", &Secret::from("new:pass"));
+        guard.callers.named.accept("redis", &Secret::from("old"));
 
         for good in ["redis:new:pass", "redis:old"] {
-            assert!(opens(&guard, "/", good), "{good}");
-            assert!(guard.lets_in("/", &headers(&format!("bAsIc {}", STANDARD.encode(good)))), "{good}");
+            assert!(is_open(&guard, "/", &basic(good)), "{good}");
+            assert!(is_open(&guard, "/", &format!("bAsIc  {} ", STANDARD.encode(good))), "{good}");
         }
-        for bad in ["redis:", "redis:ol", "Redis:old", ":old", "redis"] {
-            assert!(!opens(&guard, "/", bad), "{bad}");
+        for bad in ["redis:", "redis:ol", "Redis:old", ":old", "redis", ""] {
+            assert!(!is_open(&guard, "/", &basic(bad)), "{bad}");
         }
-        for rubbish in ["Basic", "Basic %%%", "Bearer abc", ""] {
-            assert!(!guard.lets_in("/", &headers(rubbish)), "{rubbish}");
+        let large = basic(&"redis:old".repeat(2000));
+        for rubbish in ["Basic", "Basic %%%", "Basic é", "Bearer redis:old", "Bearer ", "Digest x", "é", "", &large] {
+            assert!(!is_open(&guard, "/", rubbish), "{rubbish}");
+            assert!(credential(&headers(&[rubbish])).is_none_or(|shown| shown.secret().expose() != "old"), "{rubbish}");
         }
-        assert!(!guard.lets_in("/", &HeaderMap::new()));
+        assert_eq!(guard.entry("/", &HeaderMap::new()), Entry::Closed);
+    }
+
+    #[test] // SPEC T-1
+    fn of_two_headers_neither_counts() {
+        let mut guard = Guard::default();
+        guard.callers.named.accept("redis", &Secret::from("old"));
+        let (right, wrong) = (basic("redis:old"), basic("redis:new"));
+
+        for both in [[&right, &wrong], [&wrong, &right], [&right, &right]] {
+            let headers = headers(&both.map(String::as_str));
+            assert_eq!(guard.entry("/", &headers), Entry::Closed);
+            assert_eq!(credential(&headers), None);
+        }
+    }
+
+    #[test] // SPEC T-13
+    fn a_token_is_no_password_and_a_password_no_token() {
+        let mut guard = Guard::default();
+        guard.callers.named.accept("redis", &Secret::from("s3cret"));
+        guard.callers.named.accept_token(&Secret::from("0123456789abcdef"));
+
+        assert!(is_open(&guard, "/", "Bearer 0123456789abcdef") && is_open(&guard, "/", "bearer 0123456789abcdef "));
+        for bad in ["Bearer 0123456789abcde", "Bearer 0123456789ABCDEF", "Bearer redis:s3cret", "Bearer s3cret"] {
+            assert!(!is_open(&guard, "/", bad), "{bad}");
+        }
+        for bad in ["0123456789abcdef", "0123456789abcdef:", ":0123456789abcdef", "redis:0123456789abcdef"] {
+            assert!(!is_open(&guard, "/", &basic(bad)), "{bad}");
+        }
     }
 
     #[test] // SPEC T-6
     fn operators_see_what_is_theirs_and_nothing_else() {
         let mut guard = Guard::default();
-        guard.operators.accept("prometheus", &Secret::from("watch"));
+        guard.operators.named.accept("prometheus", &Secret::from("watch"));
+        guard.operators.named.accept_token(&Secret::from("0123456789abcdef"));
 
-        assert!(opens(&guard, "/metrics", "prometheus:watch") && opens(&guard, "/openapi.json", "prometheus:watch"));
-        assert!(!opens(&guard, "/resources", "prometheus:watch") && !opens(&guard, "/metrics/", "prometheus:watch"));
-        assert!(!guard.lets_in("/metrics", &HeaderMap::new()));
+        for shown in [basic("prometheus:watch").as_str(), "Bearer 0123456789abcdef"] {
+            assert!(is_open(&guard, "/metrics", shown) && is_open(&guard, "/openapi.json", shown));
+            assert!(!is_open(&guard, "/resources", shown) && !is_open(&guard, "/metrics/", shown));
+        }
+        assert_eq!(guard.entry("/metrics", &HeaderMap::new()), Entry::Closed);
         guard.open_metrics = true;
-        assert!(guard.lets_in("/metrics", &HeaderMap::new()) && !guard.lets_in("/openapi.json", &HeaderMap::new()));
+        assert_eq!(guard.entry("/metrics", &HeaderMap::new()), Entry::Open);
+        assert_eq!(guard.entry("/openapi.json", &HeaderMap::new()), Entry::Closed);
+        assert!(!guard.lets_anybody_in());
+    }
+
+    #[test] // SPEC T-13
+    fn a_refusal_names_tokens_where_there_are_any() {
+        let mut guard = Guard::default();
+        let schemes = |guard: &Guard| {
+            let answer = guard.answer(Refusal::Stranger, "/");
+            let challenges = answer.headers().get_all(header::WWW_AUTHENTICATE).iter();
+            challenges.map(|one| one.to_str().unwrap().split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+
+        assert_eq!(schemes(&guard), ["Basic"]);
+        guard.operators.named.accept_token(&Secret::from("0123456789abcdef"));
+        assert_eq!(schemes(&guard), ["Basic", "Bearer"]);
     }
 }

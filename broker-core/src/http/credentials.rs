@@ -291,3 +291,120 @@ pub enum CredentialsError {
         line: usize,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Of "s3cret", as crypt of the C library makes it.
+    const BCRYPT: &str = "$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK";
+
+    fn read(text: &str, mode: u32) -> Result<Credentials, CredentialsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials");
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        Credentials::read(&file)
+    }
+
+    fn pair(text: &str) -> Presented {
+        Presented::pair(Zeroizing::new(text.as_bytes().to_owned()))
+    }
+
+    /// Whether it opens, after a hash was computed where there is one.
+    async fn opens(credentials: &Credentials, text: &str) -> bool {
+        let presented = pair(text);
+        let Presented::Pair(pair) = &presented else { unreachable!() };
+        credentials.accepts(&presented) || credentials.opens(pair, &Verifier::default()).await.unwrap()
+    }
+
+    #[test] // SPEC T-6
+    fn a_file_that_is_no_list_is_refused_without_its_text() {
+        let refusal = |text: &str, mode: u32| read(text, mode).unwrap_err().to_string();
+
+        assert!(refusal("# nobody\n\n", 0o600).contains("names nobody"));
+        let why = refusal("fake:good\ns3cret\n", 0o600);
+        assert!(why.starts_with("line 2 of ") && !why.contains("s3cret"), "{why}");
+        assert!(refusal("fake:good\n", 0o604).contains("chmod"));
+        assert!(refusal(":empty\n", 0o600).contains("line 1"));
+        let missing = Credentials::read(Path::new("/nowhere/credentials")).unwrap_err().to_string();
+        assert!(missing.contains("cannot read"), "{missing}");
+    }
+
+    #[test] // SPEC T-13
+    fn a_token_stands_after_its_scheme_in_clear_or_as_a_digest() {
+        let digest = hex::encode(Sha256::digest("a-token-of-a-file"));
+        let list =
+            read(&format!("Bearer 0123456789abcdef\nbearer\tsha256:{digest}\nBearer:of a pair\n"), 0o600).unwrap();
+
+        assert_eq!(list.len(), 3);
+        assert!(list.has_tokens() && list.accepts(&pair("Bearer:of a pair")));
+        for token in ["0123456789abcdef", "a-token-of-a-file"] {
+            assert!(list.accepts(&Presented::token(token)), "{token}");
+        }
+        assert!(
+            !list.accepts(&Presented::token(&digest)) && !list.accepts(&Presented::token(&format!("sha256:{digest}")))
+        );
+        for wrong in
+            ["Bearer short", "Bearer user:with-a-long-password", "Bearer sha256:00ff", "Bearer two words of text"]
+        {
+            let why = read(wrong, 0o600).unwrap_err().to_string();
+            assert!(why.contains("no token after `Bearer`") && !why.contains(&wrong[8..]), "{why}");
+        }
+    }
+
+    #[tokio::test] // SPEC T-12
+    async fn a_hash_stands_in_the_place_of_a_password() {
+        let made = Credentials::hashed_line("watch", &Secret::from("s3:cret")).unwrap();
+        assert!(made.expose().starts_with("watch:$argon2id$v=19$m=19456,t=2,p=1$"), "{}", made.expose());
+        let text = format!("redis:{BCRYPT}\nredis:plain\n{}\nprice:$5 or $6\n", made.expose());
+        let list = read(&text, 0o600).unwrap();
+
+        assert_eq!(list.len(), 4);
+        for good in ["redis:s3cret", "redis:plain", "watch:s3:cret", "price:$5 or $6", "redis:s3cret"] {
+            assert!(opens(&list, good).await, "{good}");
+        }
+        let hash = format!("redis:{BCRYPT}");
+        for bad in [&hash, made.expose(), "redis:wrong", "redis:", "watch:s3cret", "other:s3cret", "redis", ""] {
+            assert!(!opens(&list, bad).await, "{bad}");
+        }
+        // bcrypt would look at 72 bytes of it.
+        let long = bcrypt::hash("x".repeat(72), 4).unwrap();
+        assert!(!opens(&read(&format!("a:{long}"), 0o600).unwrap(), &format!("a:{}", "x".repeat(73))).await);
+    }
+
+    #[test] // SPEC T-12
+    fn what_looks_like_a_hash_and_cannot_be_checked_is_refused() {
+        for (hash, why) in [
+            ("$6$salt$0123456789", "unknown form"),
+            ("$apr1$salt$0123456789", "unknown form"),
+            ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "unknown form"),
+            ("$2y$05$tooshort", "unknown form"),
+            ("$2x$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK", "unknown form"),
+            ("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ", "unknown form"),
+            ("$argon2id$rubbish", "unknown form"),
+            ("$2y$20$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK", "costs too much"),
+            (
+                "$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI",
+                "costs too much",
+            ),
+            (
+                "$argon2id$v=19$m=19456,t=900,p=1$c29tZXNhbHQ$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI",
+                "costs too much",
+            ),
+        ] {
+            let said = read(&format!("a:b\nredis:{hash}\n"), 0o600).unwrap_err().to_string();
+            assert!(said.starts_with("line 2 of ") && said.contains(why) && !said.contains(hash), "{hash}: {said}");
+        }
+    }
+
+    #[test] // SPEC T-12
+    fn there_is_no_line_for_a_user_that_no_file_can_name() {
+        for username in ["", "a:b", "#a", " a", "a\nb", "Bearer a"] {
+            assert!(Credentials::hashed_line(username, &Secret::from("s3cret")).is_err(), "{username:?}");
+        }
+        assert!(Credentials::hashed_line("redis", &Secret::from("")).is_err());
+    }
+}

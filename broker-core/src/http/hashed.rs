@@ -176,11 +176,15 @@ impl Default for Verifier {
     /// Half the cores, and at most four: the rest of the broker stays quick.
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self { at_once: Arc::new(Semaphore::new((cores / 2).clamp(1, 4))), waiting: Semaphore::new(WAITING) }
+        Self::of((cores / 2).clamp(1, 4), WAITING)
     }
 }
 
 impl Verifier {
+    fn of(at_once: usize, waiting: usize) -> Self {
+        Self { at_once: Arc::new(Semaphore::new(at_once)), waiting: Semaphore::new(waiting) }
+    }
+
     async fn verify(&self, lines: &[Arc<Line>], password: &[u8], digest: Digest) -> Result<bool, Busy> {
         let waits = self.waiting.try_acquire().map_err(|_| Busy)?;
         let turn = self.at_once.clone().acquire_owned().await.map_err(|_| Busy)?;
@@ -196,5 +200,82 @@ impl Verifier {
             error!("a password could not be checked: {panic}");
             Busy
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::{join, join_all};
+
+    use super::{super::credentials::Presented, *};
+
+    fn list() -> HashedPairs {
+        let mut list = HashedPairs::default();
+        for password in ["old", "new"] {
+            list.accept("redis", Hash::Bcrypt(Secret::from(bcrypt::hash(password, 4).unwrap())));
+        }
+        list
+    }
+
+    fn pair(text: &str) -> Pair {
+        match Presented::pair(Zeroizing::new(text.as_bytes().to_owned())) {
+            Presented::Pair(pair) => pair,
+            Presented::Token(_) => unreachable!(),
+        }
+    }
+
+    #[tokio::test] // SPEC T-12
+    async fn a_pair_is_checked_once_whether_right_or_wrong() {
+        let (list, right, wrong) = (list(), pair("redis:new"), pair("redis:guess"));
+        let verifier = Verifier::of(1, 1);
+        assert!(list.may_open(&right) && list.may_open(&wrong) && !list.may_open(&pair("other:new")));
+        assert!(!list.is_known(&right.digest));
+
+        assert_eq!(list.opens(&right, &verifier).await, Ok(true));
+        assert_eq!(list.opens(&wrong, &verifier).await, Ok(false));
+
+        assert!(list.is_known(&right.digest) && !list.is_known(&wrong.digest) && !list.may_open(&wrong));
+        // Where no hash can be computed any more.
+        verifier.at_once.close();
+        assert_eq!(list.opens(&right, &verifier).await, Ok(true));
+        assert_eq!(list.opens(&wrong, &verifier).await, Ok(false));
+        assert_eq!(list.opens(&pair("redis:other"), &verifier).await, Err(Busy));
+    }
+
+    #[tokio::test] // SPEC T-12
+    async fn many_guesses_forget_no_right_pair_and_take_no_more_room() {
+        let (list, right) = (list(), pair("redis:old"));
+        let verifier = Verifier::of(4, 4);
+        assert_eq!(list.opens(&right, &verifier).await, Ok(true));
+
+        for guess in 0..4 * TRIED {
+            list.tried.insert(pair(&format!("redis:{guess}")).digest, false);
+        }
+
+        assert!(list.is_known(&right.digest) && list.tried.len() <= TRIED);
+    }
+
+    #[tokio::test] // SPEC T-12
+    async fn guesses_beyond_those_that_may_wait_are_refused() {
+        let (list, verifier) = (list(), Verifier::of(1, 2));
+        let turn = verifier.at_once.clone().acquire_owned().await.unwrap();
+        let guesses: Vec<Pair> = (0..5).map(|guess| pair(&format!("redis:{guess}"))).collect();
+
+        let asked = join_all(guesses.iter().map(|guess| list.opens(guess, &verifier)));
+        let (outcomes, ()) = join(asked, async { drop(turn) }).await;
+
+        assert_eq!(outcomes, [Ok(false), Ok(false), Err(Busy), Err(Busy), Err(Busy)]);
+        assert_eq!(list.opens(&pair("redis:old"), &verifier).await, Ok(true));
+    }
+
+    #[tokio::test] // SPEC T-12
+    async fn those_who_show_one_pair_at_once_wait_for_one_check() {
+        let (list, verifier, right) = (list(), Verifier::of(1, 1), pair("redis:new"));
+        let turn = verifier.at_once.clone().acquire_owned().await.unwrap();
+
+        let asked = join_all((0..100).map(|_| list.opens(&right, &verifier)));
+        let (outcomes, ()) = join(asked, async { drop(turn) }).await;
+
+        assert!(outcomes.iter().all(|outcome| *outcome == Ok(true)), "{outcomes:?}");
     }
 }
