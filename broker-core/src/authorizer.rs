@@ -12,8 +12,8 @@ use crate::{Result, Secret};
 ///
 /// It is asked about every request but those that need no credentials, before anything of the request is read. It has as
 /// long as a [question](crate::BrokerServer::look_timeout) has; a request about which it fails, panics or is too slow is
-/// refused with 503, and its caller hears no cause. The credentials that it was given are in no line of the log, even
-/// where its errors and panics have them.
+/// refused with 503, and its caller hears no cause. The password or token of [`Attempt::credential`] is in no line of the
+/// log, even where its errors and panics have it; what it takes from other headers it has to keep to itself.
 ///
 /// ```
 /// use async_trait::async_trait;

@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 const TOKEN: &str = "5tYqKqVdKcRl0EzS3mVvJ9nPq4wXa1Zf";
 /// Of "s3cret", which takes a few milliseconds.
 const QUICK: &str = "$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK";
-/// Of a password that nobody knows, which takes tenths of a second.
-const SLOW: &str = "$2y$12$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK";
+/// Of a password that nobody knows, which takes a tenth of a second.
+const SLOW: &str = "$2y$10$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK";
 
 fn write(file: &Path, text: &str) {
     fs::write(file, text).unwrap();

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     thread,
 };
 
@@ -117,12 +117,13 @@ struct Line {
 /// All such lines of a list, and what is known of pairs that were tried.
 pub(super) struct HashedPairs {
     lines: HashMap<Vec<u8>, Vec<Arc<Line>>>,
-    tried: Cache<Digest, bool>,
+    /// Made when it is needed: most lists have no hash.
+    tried: LazyLock<Cache<Digest, bool>>,
 }
 
 impl Default for HashedPairs {
     fn default() -> Self {
-        Self { lines: HashMap::new(), tried: Cache::new(TRIED) }
+        Self { lines: HashMap::new(), tried: LazyLock::new(|| Cache::new(TRIED)) }
     }
 }
 
