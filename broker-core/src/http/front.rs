@@ -78,14 +78,12 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (front, asked) = (self.front.clone(), Asked::by(&request, self.front.id_header.as_ref()));
-        let entering = match front.look_at(&request) {
-            Ok(Entry::Open) => Entering::At(Either::Right(self.endpoint.call(request))),
-            Ok(Entry::Closed) => {
-                let refusal = front.guard.answer(Refusal::Stranger, request.uri().path());
-                Entering::At(Either::Left(ready(Ok(refusal))))
-            }
-            Ok(Entry::Unsure) => Entering::Unsure(Box::new((request, self.endpoint.clone()))),
-            Err(refusal) => Entering::At(Either::Left(ready(Ok(refusal)))),
+        let refused = |refusal| Entering::At(Either::Left(ready(Ok(refusal))));
+        let entering = match (front.places.too_long(request.uri()), front.entry(&request)) {
+            (Some(refusal), _) => refused(refusal),
+            (None, Entry::Open) => Entering::At(Either::Right(self.endpoint.call(request))),
+            (None, Entry::Closed) => refused(front.guard.answer(Refusal::Stranger, request.uri().path())),
+            (None, Entry::Unsure) => Entering::Unsure(Box::new((request, self.endpoint.clone()))),
         };
         async move { Ok(front.follow(asked, entering).await) }.boxed()
     }
@@ -125,13 +123,9 @@ impl Asked {
 
 impl Front {
     /// Nobody gets past without credentials, whatever the path (SPEC T-1).
-    fn look_at(&self, request: &Request) -> Result<Entry, Response> {
+    fn entry(&self, request: &Request) -> Entry {
         let path = request.uri().path();
-        match self.places.too_long(request.uri()) {
-            Some(refusal) => Err(refusal),
-            None if is_open(path) => Ok(Entry::Open),
-            None => Ok(self.guard.entry(path, request.headers())),
-        }
+        if is_open(path) { Entry::Open } else { self.guard.entry(path, request.headers()) }
     }
 
     async fn follow<A, S>(&self, asked: Asked, entering: Entering<A, S>) -> Response
