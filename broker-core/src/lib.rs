@@ -26,6 +26,8 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "server")]
+mod dashboard;
 mod endpoint;
 mod env;
 mod error;
@@ -76,6 +78,8 @@ pub use actor::Actor;
 pub use axum;
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
+#[cfg(feature = "server")]
+pub use dashboard::{InvalidPublicUrl, PublicUrl};
 pub use endpoint::Endpoint;
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};

@@ -3,6 +3,7 @@
 mod auth;
 mod bindings;
 mod connections;
+mod dashboard;
 mod extract;
 mod front;
 #[cfg(feature = "fuzzing")]
