@@ -29,6 +29,7 @@ pub(crate) struct Dashboard {
     pub(crate) plan: PlanName,
     /// Empty where the plan has left the catalog.
     pub(crate) plan_description: String,
+    pub(crate) state: InstanceState,
     pub(crate) condition: Condition,
     /// What the author says, or why it is missing.
     pub(crate) info: std::result::Result<Vec<InfoItem>, String>,
@@ -93,6 +94,7 @@ impl Engine {
             description: known.left_out_of(&instance.description),
             plan: instance.plan.clone(),
             plan_description: plan.map(|plan| plan.description.clone()).unwrap_or_default(),
+            state: record.state,
             condition: known.left_out_of_condition(condition),
             info: match info {
                 Ok(items) => Ok(items.into_iter().map(|item| known.left_out_of_item(&item)).collect()),
@@ -201,5 +203,35 @@ mod tests {
         // Its own beginning is forgotten.
         assert_eq!(shown(Bind, InstanceState::Ready, &[Bind, Update]), [Bind, Update]);
         assert_eq!(shown(Bind, InstanceState::Ready, &[Bind, Remove, Create]), [Bind]);
+    }
+    #[cfg(feature = "testing")]
+    #[tokio::test] // SPEC I-13, I-7
+    async fn a_look_at_a_dashboard_is_no_question_of_the_platforms() {
+        use std::sync::Arc;
+
+        use crate::{
+            Broker as _, PublicUrl,
+            lifecycle::{Schemas, Timing},
+            store::{MemoryStore, Store, Write},
+            testing::FakeBroker,
+        };
+
+        let (store, fake): (Arc<dyn Store>, _) = (Arc::new(MemoryStore::default()), FakeBroker::new());
+        let public_url: PublicUrl = "https://x.test".parse().unwrap();
+        let link = |record: &InstanceRecord| public_url.link(&record.instance);
+        let catalog = fake.catalog();
+        let schemas = Schemas::of(&catalog).unwrap();
+        let engine =
+            Engine::new(Arc::new(fake), catalog, schemas, store.clone(), Timing::default(), Some(public_url.clone()));
+        let unconfirmed = record(OperationKind::Create, InstanceState::Ready);
+        let (name, link) = (unconfirmed.instance.name.clone(), link(&unconfirmed));
+        store.commit(vec![Write::PutInstance(Box::new(unconfirmed))]).await.unwrap();
+
+        let key = link.split_once("?key=").unwrap().1;
+        let seen = engine.dashboard_opened_by(key, &name).await.unwrap();
+
+        assert!(seen.is_some());
+        let record = store.instance(&name).await.unwrap().unwrap();
+        assert!(!record.confirmed && record.revision == 1);
     }
 }

@@ -14,7 +14,7 @@ use tracing::error;
 
 use crate::{
     Consumer, InfoItem,
-    lifecycle::{BindingState, Condition, ConsumerView, Dashboard, Operation, OperationKind},
+    lifecycle::{BindingState, Condition, ConsumerView, Dashboard, InstanceState, Operation, OperationKind},
     line::one_line,
 };
 
@@ -86,7 +86,7 @@ impl<'a> Page<'a> {
             again_after: dashboard.is_about_to_change().then_some(AGAIN_AFTER),
             now: Moment(Utc::now()),
             of: dashboard,
-            status: Status::of(&dashboard.condition),
+            status: Status::of(dashboard),
             consumers: dashboard.consumers.iter().map(ConsumerRow::of).collect(),
             operations: dashboard.operations.iter().map(OperationRow::of).collect(),
         }
@@ -109,13 +109,16 @@ struct Status<'a> {
 }
 
 impl<'a> Status<'a> {
-    fn of(condition: &'a Condition) -> Self {
-        match condition {
-            Condition::Up => Self { kind: "up", word: "Up", line: None },
-            Condition::Notice(line) => Self { kind: "notice", word: "Up", line: Some(line) },
-            Condition::Pending(line) => Self { kind: "pending", word: "Pending", line: line.as_deref() },
-            Condition::Down(line) => Self { kind: "down", word: "Down", line: Some(line) },
-        }
+    fn of(dashboard: &'a Dashboard) -> Self {
+        let (kind, word, line) = match (&dashboard.condition, dashboard.state) {
+            (Condition::Up, _) => ("up", "Up", Some("It works.")),
+            (Condition::Notice(line), _) => ("up", "Up", Some(line.as_str())),
+            (Condition::Pending(line), InstanceState::Updating) => ("pending", "Being changed", line.as_deref()),
+            (Condition::Pending(line), _) => ("pending", "Being made", line.as_deref()),
+            (Condition::Down(_), InstanceState::Deprovisioning) => ("pending", "Being removed", None),
+            (Condition::Down(line), _) => ("down", "Down", Some(line.as_str())),
+        };
+        Self { kind, word, line }
     }
 }
 
@@ -131,11 +134,11 @@ impl<'a> ConsumerRow<'a> {
     fn of(consumer: &'a ConsumerView) -> Self {
         let (kind, name) = named(&consumer.consumer);
         let state = match consumer.state {
-            BindingState::Binding => "is being bound",
-            BindingState::Bound | BindingState::Restoring => "is bound",
-            BindingState::Unbinding => "is being unbound",
-            BindingState::Rotating => "is getting new credentials",
-            BindingState::Gone => "is unbound",
+            BindingState::Binding => "is being bound since",
+            BindingState::Bound | BindingState::Restoring => "has credentials since",
+            BindingState::Unbinding => "is being unbound since",
+            BindingState::Rotating => "is getting new credentials since",
+            BindingState::Gone => "is unbound since",
         };
         Self { kind, name, state, since: Moment(consumer.since), expires: consumer.expires.map(Moment) }
     }
