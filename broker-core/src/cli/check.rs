@@ -174,12 +174,11 @@ fn guests(guests: &Guests, findings: &mut Findings) {
 }
 
 fn dashboards(public_url: Option<&PublicUrl>, findings: &mut Findings) {
-    match public_url {
-        Some(url) if url.is_readable_on_the_way() => {
-            let why = "links begin with http://, so that whoever reads along on the way can open them, use https://";
-            findings.warning("dashboards", why);
-        }
-        Some(url) => findings.found("dashboards", format!("at {url}")),
-        None => findings.found("dashboards", "none, but for those of the author's: there is no --public-url"),
+    let Some(url) = public_url else { return };
+    if url.is_readable_on_the_way() {
+        let why = "links begin with http://, so that whoever reads along on the way can open them: use https://";
+        findings.warning("dashboards", why);
+    } else {
+        findings.found("dashboards", format!("at {url}"));
     }
 }
