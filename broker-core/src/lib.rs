@@ -18,6 +18,8 @@ mod actor;
 mod author;
 #[cfg(feature = "server")]
 mod author_metrics;
+#[cfg(feature = "server")]
+mod authorizer;
 mod binding;
 mod broker;
 #[cfg(feature = "server")]
@@ -26,6 +28,8 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "server")]
+mod dashboard;
 mod endpoint;
 mod env;
 mod error;
@@ -71,11 +75,15 @@ mod whereabouts;
 mod wire;
 
 pub use actor::Actor;
+#[cfg(feature = "server")]
+pub use authorizer::{Access, Attempt, Authorizer, Credential};
 /// The version of axum that [`Routes`] takes handlers of.
 #[cfg(feature = "server")]
 pub use axum;
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
+#[cfg(feature = "server")]
+pub use dashboard::{InvalidPublicUrl, PublicUrl};
 pub use endpoint::Endpoint;
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};
