@@ -256,15 +256,10 @@ impl Drift {
         self.add(Kind::Orphan, what, Some(id), text, Some(outcome));
     }
 
-    async fn repaired(
-        &self,
-        of: &OpaqueId,
-        repair: impl AsyncFnOnce() -> Result<()>,
-    ) -> (Outcome, Option<String>) {
+    async fn repaired(&self, of: &OpaqueId, repair: impl AsyncFnOnce() -> Result<()>) -> (Outcome, Option<String>) {
         let Way::Repair { alone, .. } = &self.way else { return (Outcome::Found, None) };
-        let is_of = |tenant: &&Tenant| {
-            tenant.instance.id == *of || tenant.bindings.iter().any(|binding| binding.id == *of)
-        };
+        let is_of =
+            |tenant: &&Tenant| tenant.instance.id == *of || tenant.bindings.iter().any(|binding| binding.id == *of);
         let secrets = self.tenants.iter().filter(is_of).flat_map(secrets_of).cloned().collect();
         tried(alone, secrets, Outcome::Repaired, repair).await
     }
@@ -449,10 +444,9 @@ mod tests {
     async fn orphans_are_left_unless_they_are_asked_for_and_what_is_known_is_none() {
         let (tenant, busy, other) = (tenant(), OpaqueId::generate(), OpaqueId::generate());
         let fine = async || Ok(());
-        for (drift, removed) in [
-            (Drift::repair(vec![tenant.clone()]), 0),
-            (Drift::repair(vec![tenant.clone()]).removing_orphans(), 1),
-        ] {
+        for (drift, removed) in
+            [(Drift::repair(vec![tenant.clone()]), 0), (Drift::repair(vec![tenant.clone()]).removing_orphans(), 1)]
+        {
             let mut drift = drift.knowing([busy.clone()]);
             for id in [&tenant.instance.id, &busy, &other] {
                 drift.orphan(id, "server", "a database", fine).await;

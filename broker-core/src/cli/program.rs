@@ -127,8 +127,7 @@ enum Wrong {
 fn command_of<C: clap::Args, X: clap::Subcommand>(cli: &Cli<C, X>) -> clap::Command {
     let About { service, version, about } = cli.about;
     let command = Program::<C, X>::command().name(format!("{service}-broker")).version(version).about(about);
-    let command =
-        if cli.doctor.is_some() { Optional::<Doctor<C>>::added_to(command, SETTINGS) } else { command };
+    let command = if cli.doctor.is_some() { Optional::<Doctor<C>>::added_to(command, SETTINGS) } else { command };
     if cli.reconcile.is_some() { Optional::<Reconcile<C>>::added_to(command, SETTINGS) } else { command }
 }
 

@@ -115,7 +115,9 @@ fn ended(Counts { repaired, found, orphans, failed }: Counts, is_repair: bool) -
             eprintln!("{done}nothing differs");
             return Ok(());
         }
-        (0, _) => format!("{orphans_in_words} left: `--repair --remove-orphans` removes what is this broker's for certain"),
+        (0, _) => {
+            format!("{orphans_in_words} left: `--repair --remove-orphans` removes what is this broker's for certain")
+        }
         (found, 0) => format!("{} to repair: stop the broker and say `--repair`", things(found)),
         (found, _) => format!(
             "{} to repair, and {orphans_in_words}: stop the broker and say `--repair`, which leaves orphans alone",
@@ -148,17 +150,14 @@ pub(super) enum Alone {
 }
 
 impl Alone {
-    async fn on(
-        records: &Records,
-        about: About,
-        #[cfg(feature = "postgres")] lease: Duration,
-    ) -> anyhow::Result<Self> {
+    async fn on(records: &Records, about: About, #[cfg(feature = "postgres")] lease: Duration) -> anyhow::Result<Self> {
         // What is not there is not to be made.
         let _: Inspection = records.inspect(about).await?;
         match records.place(about)? {
             Place::Folder(folder) => {
                 let lock = State::open(&folder).await;
-                let lock = lock.context("nothing is repaired while a broker runs, which gives back itself what is lost")?;
+                let lock =
+                    lock.context("nothing is repaired while a broker runs, which gives back itself what is lost")?;
                 Ok(Self::Folder { _lock: lock })
             }
             #[cfg(feature = "postgres")]

@@ -79,8 +79,6 @@ impl Remembered {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{
         State,
@@ -103,7 +101,7 @@ mod tests {
             (record.state, record.due) = (InstanceState::Ready, Some(DateTime::<Utc>::MIN_UTC));
         });
         let others = [
-            late.await,
+            late,
             put("made", |record| record.state = InstanceState::Provisioning).await,
             put("changed", |record| record.state = InstanceState::Updating).await,
             put("removed", |record| record.state = InstanceState::Deprovisioning).await,
@@ -111,7 +109,7 @@ mod tests {
         ];
         let gone = put("gone", |record| record.state = InstanceState::Gone).await;
 
-        let remembered = Inspection::new(State { store: Arc::clone(&state.store), ..state }).remembered().await.unwrap();
+        let remembered = Inspection::new(state.clone()).remembered().await.unwrap();
 
         let tenants: Vec<_> = remembered.tenants.iter().map(|tenant| tenant.instance.id.clone()).collect();
         assert_eq!(tenants, [ready]);

@@ -32,6 +32,26 @@ enum Scope {
     Prefix(OpaqueId),
 }
 
+/// An account as a server tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Described {
+    pub(crate) flags: Vec<String>,
+    pub(crate) passwords: Vec<String>,
+    pub(crate) commands: String,
+    pub(crate) keys: String,
+    pub(crate) channels: String,
+    /// Whether it has more rights, apart from these.
+    pub(crate) has_selectors: bool,
+}
+
+impl Described {
+    /// The instance whose keys are all that it reaches.
+    pub(crate) fn prefix(&self) -> Option<OpaqueId> {
+        let keys = self.keys.strip_prefix("%R~").or_else(|| self.keys.strip_prefix('~'))?;
+        keys.strip_suffix(":*")?.parse().ok()
+    }
+}
+
 /// What the rules depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dialect {
@@ -60,6 +80,35 @@ impl Account {
     /// Whether the account is of this instance on a shared server.
     pub(crate) fn is_of(&self, instance: &OpaqueId) -> bool {
         self.scope == Scope::Prefix(instance.clone())
+    }
+
+    /// The instance whose keys it reaches, on a server with other tenants.
+    pub(crate) fn prefix(&self) -> Option<&OpaqueId> {
+        match &self.scope {
+            Scope::Server => None,
+            Scope::Prefix(instance) => Some(instance),
+        }
+    }
+
+    /// How an account differs from what the rule makes of it, in a few words.
+    pub(crate) fn other_than(&self, found: &Described, dialect: Dialect) -> Option<&'static str> {
+        let rule = self.rule(dialect);
+        let patterns = |signs: &[&str]| {
+            let found = rule.iter().filter(|word| signs.iter().any(|sign| word.starts_with(sign)));
+            found.cloned().collect::<Vec<_>>().join(" ")
+        };
+        let has = |flag: &str| found.flags.iter().any(|known| known == flag);
+        if !has("on") {
+            Some("it is off")
+        } else if has("nopass") || found.passwords != [self.password_sha256.as_str()] {
+            Some("it has another password")
+        } else if found.keys != patterns(&["~", "%"]) || found.channels != patterns(&["&"]) {
+            Some("it reaches other keys or channels")
+        } else if found.commands != commands_of(&rule) || found.has_selectors || has("skip-sanitize-payload") {
+            Some("it may use other commands")
+        } else {
+            None
+        }
     }
 
     /// The rule that allows just what the account is for.
@@ -122,6 +171,25 @@ pub(crate) fn account_file(admin: &Secret, accounts: &[Account], dialect: Dialec
 /// The tenants in a server's account file.
 pub(crate) fn accounts_in(file: &str) -> Vec<Account> {
     file.lines().filter_map(Account::read).collect()
+}
+
+/// The commands of a rule as a server tells them: what a later word says of a command, or of one with subcommands, stands
+/// for what was said before.
+fn commands_of(rule: &[String]) -> String {
+    let (mut first, mut words) = ("-@all", Vec::<&str>::new());
+    for word in rule.iter().map(String::as_str).filter(|word| word.starts_with(['+', '-'])) {
+        let (body, all) = (&word[1..], if word == "+@all" { "+@all" } else { "-@all" });
+        if body == "@all" {
+            (first, words) = (all, Vec::new());
+            continue;
+        }
+        words.retain(|before| {
+            let rest = before[1..].strip_prefix(body);
+            rest.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('|'))
+        });
+        words.push(word);
+    }
+    [&[first], &words[..]].concat().join(" ")
 }
 
 fn sha256(secret: &Secret) -> String {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListNetworksOptionsBuilder};
+use broker_core::{BrokerError, OpaqueId, cli::Drift};
 
 use super::{Host, processes::kill};
 use crate::{
@@ -97,6 +98,56 @@ impl Host {
         self.end_strays(id).await
     }
 
+    /// Compares what there is of servers with what the records know, for brokers that name the servers of instances after
+    /// the instances' identifiers: what has another name is none of theirs.
+    pub async fn compare(&self, drift: &mut Drift, asks_engine: bool) {
+        match self.strays() {
+            Ok(strays) => {
+                for (id, pids) in strays {
+                    self.compare_stray(&id, &pids, drift).await;
+                }
+            }
+            Err(why) => drift.unseen("processes", why),
+        }
+        let folders = match self.folders() {
+            Ok(folders) => folders,
+            Err(why) => return drift.unseen("servers' folder", why),
+        };
+        let containers = match asks_engine {
+            true => self.contained_servers().await,
+            false => Ok(BTreeSet::new()),
+        };
+        let containers = containers.unwrap_or_else(|why| {
+            drift.unseen("containers", why);
+            BTreeSet::new()
+        });
+        for id in folders.union(&containers) {
+            let Ok(instance) = id.as_str().parse::<OpaqueId>() else { continue };
+            let text = match (folders.contains(id), containers.contains(id)) {
+                (true, true) => "a server's folder and its container",
+                (true, false) => "a server's folder, with what runs there",
+                (false, _) => "a server's container or its network, without a folder",
+            };
+            drift.orphan(&instance, "servers' folder", text, async || self.removed(id).await).await;
+        }
+    }
+
+    async fn compare_stray(&self, id: &ServerId, pids: &[u32], drift: &mut Drift) {
+        let Ok(instance) = id.as_str().parse::<OpaqueId>() else { return };
+        let pids = pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let text = format!("a server whose folder is gone still runs as process {pids}");
+        let end = async || self.end_strays(id).await.map_err(BrokerError::unavailable);
+        if drift.knows(&instance) {
+            drift.differs(&instance, "processes", text, end).await;
+        } else {
+            drift.orphan(&instance, "processes", text, end).await;
+        }
+    }
+
+    async fn removed(&self, id: &ServerId) -> broker_core::Result<()> {
+        self.remove_remains(id).await.map_err(BrokerError::unavailable)
+    }
+
     fn stray_processes(&self) -> Result<Vec<(ServerId, Identity)>, HostError> {
         let own = fs::read_link("/proc/self/ns/mnt").at("/proc/self/ns/mnt")?;
         let entries = fs::read_dir("/proc").at("/proc")?;
@@ -127,7 +178,9 @@ mod tests {
         let of = |folder: &str| server_in(Path::new("/servers"), Path::new(folder)).map(|id| id.to_string());
         assert_eq!(of("/servers/abc/data (deleted)").as_deref(), Some("abc"));
         assert_eq!(of("/servers/abc (deleted)").as_deref(), Some("abc"));
-        for other in ["/servers/abc/data", "/servers (deleted)", "/other/abc (deleted)", "/servers/.removed-a (deleted)"] {
+        for other in
+            ["/servers/abc/data", "/servers (deleted)", "/other/abc (deleted)", "/servers/.removed-a (deleted)"]
+        {
             assert_eq!(of(other), None, "{other}");
         }
     }
