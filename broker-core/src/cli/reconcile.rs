@@ -109,23 +109,19 @@ fn ended(Counts { repaired, found, orphans, failed }: Counts, is_repair: bool) -
     if failed > 0 {
         anyhow::bail!("{} could not be looked at or repaired, see above", things(failed));
     }
-    let sentence = match (found, orphans) {
-        (0, 0) => {
-            let done = if repaired > 0 { format!("{} repaired, ", things(repaired)) } else { String::new() };
-            eprintln!("{done}nothing differs");
-            return Ok(());
-        }
-        (0, _) => {
-            format!("{orphans_in_words} left: `--repair --remove-orphans` removes what is this broker's for certain")
-        }
-        (found, 0) => format!("{} to repair: stop the broker and say `--repair`", things(found)),
-        (found, _) => format!(
-            "{} to repair, and {orphans_in_words}: stop the broker and say `--repair`, which leaves orphans alone",
-            things(found)
-        ),
-    };
-    let done = if is_repair { format!("{} repaired, ", things(repaired)) } else { String::new() };
-    Err(Differs(format!("{done}{sentence}")).into())
+    let done = if repaired > 0 { format!("{} repaired, ", things(repaired)) } else { String::new() };
+    if (found, orphans) == (0, 0) {
+        eprintln!("{done}nothing differs");
+        return Ok(());
+    }
+    let to_repair = (found > 0).then(|| format!("{} to repair: stop the broker and say `--repair`", things(found)));
+    let to_remove = (orphans > 0).then(|| {
+        let what = if orphans == 1 { "one orphan".to_owned() } else { format!("{orphans} orphans") };
+        let left = if is_repair { "left" } else { "found" };
+        format!("{what} {left}: `--repair --remove-orphans` removes what no other broker on these servers owns")
+    });
+    let sentences: Vec<String> = to_repair.into_iter().chain(to_remove).collect();
+    Err(Differs(format!("{done}{}", sentences.join("; "))).into())
 }
 
 /// Something differs still: no failure, and no success either.

@@ -58,8 +58,18 @@ impl MysqlBroker {
             }
         };
         let archive = Archive::open(&config.backups, copier.as_ref())?;
-        let usual = (config.limits(), Dedicated::usual(&config));
-        Ok(Self { servers, plans, copier, archive, usual, gone: Mutex::default() })
+        Ok(Self::with(&config, plans, servers, copier, archive))
+    }
+
+    pub(crate) fn with(
+        config: &Config,
+        plans: Plans,
+        servers: Servers,
+        copier: Option<Copier>,
+        archive: Option<Archive>,
+    ) -> Self {
+        let usual = (config.limits(), Dedicated::usual(config));
+        Self { servers, plans, copier, archive, usual, gone: Mutex::default() }
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -130,7 +140,7 @@ impl MysqlBroker {
     }
 
     /// What a binding may do and use.
-    fn terms(&self, instance: &Instance, binding: &Binding) -> (Access, Limits) {
+    pub(crate) fn terms(&self, instance: &Instance, binding: &Binding) -> (Access, Limits) {
         let is_read_only = binding.parameters.get(READ_ONLY).is_some_and(|wish| wish == true);
         let access = if is_read_only { Access::ReadOnly } else { Access::Full };
         (access, self.plans.find(&instance.plan).map_or(self.usual.0, |offer| offer.limits))

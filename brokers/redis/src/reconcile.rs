@@ -115,7 +115,13 @@ impl RedisBroker {
             found => found,
         };
         match found {
-            Ok(Some(found)) => self.compare_accounts(tenant, tenants, &found, &what, drift).await,
+            Ok(Some(found)) => {
+                self.compare_accounts(tenant, tenants, &found, &what, drift).await;
+                for user in found.users() {
+                    let forbid = async || tenants.forbid(std::slice::from_ref(user)).await;
+                    drift.orphan(user, &what, format!("an account of instance {id}"), forbid).await;
+                }
+            }
             // It was said that it is missing.
             Ok(None) => {}
             Err(why) => drift.unseen(what, why),

@@ -1,6 +1,6 @@
 //! A server as it is found, to be compared with the records: nothing is started or changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use broker_core::{BrokerError, OpaqueId, Result};
 
@@ -49,6 +49,12 @@ impl Tenants {
 }
 
 impl Found {
+    /// All accounts of bindings, also those that the server gets at its next start.
+    pub(crate) fn users(&self) -> BTreeSet<&OpaqueId> {
+        let kept = self.kept.iter().flatten().map(|account| &account.user);
+        self.accounts.users.iter().chain(kept).collect()
+    }
+
     /// What is wrong with accounts that should be there, each in a few words.
     pub(crate) async fn wrong<'a>(&self, wanted: &'a [Account]) -> Result<Vec<(&'a Account, Wrong)>> {
         let users: Vec<OpaqueId> = wanted.iter().map(|account| account.user.clone()).collect();
