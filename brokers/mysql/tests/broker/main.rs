@@ -11,6 +11,7 @@ mod fleet;
 mod isolation;
 mod moves;
 mod read_only;
+mod reconcile;
 mod removals;
 mod servers;
 mod support;
