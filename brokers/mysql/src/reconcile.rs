@@ -1,4 +1,4 @@
-//! `reconcile`: what differs between the records and the servers (SPEC M-16). Repairs are those of a broker that serves,
+//! `reconcile`: what differs between the records and the servers (SPEC M-17). Repairs are those of a broker that serves,
 //! and removals those of an instance that is removed.
 
 use std::{
@@ -14,7 +14,7 @@ use crate::{
     link::{Found, Link},
     plans::{Kind, Plans},
     servers::{Servers, is_dedicated},
-    tenant::{Account, Database},
+    tenant::{Access, Account, Database},
 };
 
 impl MysqlBroker {
@@ -136,13 +136,16 @@ impl MysqlBroker {
             drift.differs(&instance.id, what, text, repair).await;
         }
         for binding in bindings {
-            let (account, terms) = (Account::of(binding), self.terms(instance, binding));
+            let (account, (access, limits)) = (Account::of(binding), self.terms(instance, binding));
             let whose = format!("the account of {} at `{}`", binding.consumer, instance.name);
             let Some(there) = found.accounts.get(&binding.id).filter(|there| !there.is_locked) else {
                 drift.missing(&binding.id, what, whose, repair).await;
                 continue;
             };
-            let other = match there.other_than(&database, terms) {
+            // One of a full instance may less for now (SPEC M-16).
+            let may_be_full = access == Access::Full && self.room(instance).is_some();
+            let accesses = if may_be_full { &[access, Access::NoGrowth][..] } else { &[access] };
+            let other = match there.other_than(&database, accesses, limits) {
                 Some(other) => Some(other),
                 None => match link.has_other_password(&account, &binding.secret).await {
                     Ok(is_other) => is_other.unwrap_or_default().then_some("it has another password"),
@@ -153,7 +156,10 @@ impl MysqlBroker {
                 },
             };
             if let Some(other) = other {
-                let repair = async || Ok(link.allow_only(&account, &database, &binding.secret, terms).await?);
+                let repair = async || {
+                    let terms = self.present_terms(instance, binding, link).await?;
+                    Ok(link.allow_only(&account, &database, &binding.secret, terms).await?)
+                };
                 drift.differs(&binding.id, what, format!("{whose}: {other}"), repair).await;
             }
         }

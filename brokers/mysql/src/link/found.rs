@@ -135,12 +135,12 @@ impl Link {
 
 impl FoundAccount {
     /// How the account differs from what it should be, in a few words.
-    pub(crate) fn other_than(&self, database: &Database, (access, limits): (Access, Limits)) -> Option<&'static str> {
+    pub(crate) fn other_than(&self, database: &Database, accesses: &[Access], limits: Limits) -> Option<&'static str> {
         let reaches_more = self.has_global_rights || self.rights.keys().any(|name| name != database.as_str());
         let time = self.statement_time.is_some_and(|time| time != u64::from(limits.statement_time) * 1000);
         if reaches_more {
             Some("it reaches more than its database")
-        } else if self.rights.get(database.as_str()) != Some(&access.letters()) {
+        } else if !accesses.iter().any(|access| self.rights.get(database.as_str()) == Some(&access.letters())) {
             Some("it has other rights")
         } else if self.connections != u64::from(limits.connections) || time || self.needs_tls != limits.tls {
             Some("it has other limits")
