@@ -105,7 +105,6 @@ impl<C: clap::Args> Reconcile<C> {
 
 fn ended(Counts { repaired, found, orphans, failed }: Counts, is_repair: bool) -> anyhow::Result<()> {
     let things = |number: usize| if number == 1 { "one thing".to_owned() } else { format!("{number} things") };
-    let orphans_in_words = if orphans == 1 { "one orphan".to_owned() } else { format!("{orphans} orphans") };
     if failed > 0 {
         anyhow::bail!("{} could not be looked at or repaired, see above", things(failed));
     }
