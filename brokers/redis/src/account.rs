@@ -6,7 +6,7 @@
 use broker_core::{Binding, Instance, OpaqueId, Secret};
 use sha2::{Digest as _, Sha256};
 
-use crate::settings::is_read_only;
+use crate::{commands::Commands, settings::is_read_only};
 
 /// The broker's own account on the servers that it starts.
 pub(crate) const ADMIN: &str = "broker";
@@ -91,12 +91,14 @@ impl Account {
     }
 
     /// How an account differs from what the rule makes of it, in a few words.
-    pub(crate) fn other_than(&self, found: &Described, dialect: Dialect) -> Option<&'static str> {
+    pub(crate) fn other_than(&self, found: &Described, dialect: Dialect, commands: &Commands) -> Option<&'static str> {
         let rule = self.rule(dialect);
         let patterns = |signs: &[&str]| {
             let found = rule.iter().filter(|word| signs.iter().any(|sign| word.starts_with(sign)));
             found.cloned().collect::<Vec<_>>().join(" ")
         };
+        let wanted = commands.allowed(rule.iter().map(String::as_str));
+        let is_allowed_others = commands.allowed(found.commands.split(' ')) != wanted;
         let has = |flag: &str| found.flags.iter().any(|known| known == flag);
         if !has("on") {
             Some("it is off")
@@ -104,7 +106,7 @@ impl Account {
             Some("it has another password")
         } else if found.keys != patterns(&["~", "%"]) || found.channels != patterns(&["&"]) {
             Some("it reaches other keys or channels")
-        } else if found.commands != commands_of(&rule) || found.has_selectors || has("skip-sanitize-payload") {
+        } else if is_allowed_others || found.has_selectors || has("skip-sanitize-payload") {
             Some("it may use other commands")
         } else {
             None
@@ -171,25 +173,6 @@ pub(crate) fn account_file(admin: &Secret, accounts: &[Account], dialect: Dialec
 /// The tenants in a server's account file.
 pub(crate) fn accounts_in(file: &str) -> Vec<Account> {
     file.lines().filter_map(Account::read).collect()
-}
-
-/// The commands of a rule as a server tells them: what a later word says of a command, or of one with subcommands, stands
-/// for what was said before.
-fn commands_of(rule: &[String]) -> String {
-    let (mut first, mut words) = ("-@all", Vec::<&str>::new());
-    for word in rule.iter().map(String::as_str).filter(|word| word.starts_with(['+', '-'])) {
-        let (body, all) = (&word[1..], if word == "+@all" { "+@all" } else { "-@all" });
-        if body == "@all" {
-            (first, words) = (all, Vec::new());
-            continue;
-        }
-        words.retain(|before| {
-            let rest = before[1..].strip_prefix(body);
-            rest.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('|'))
-        });
-        words.push(word);
-    }
-    [&[first], &words[..]].concat().join(" ")
 }
 
 fn sha256(secret: &Secret) -> String {

@@ -6,7 +6,7 @@
 //! are given by URL or started by the broker.
 //!
 //! [`RedisBroker`] is the policy and `plans` what it offers; what is said to a server is in `link`, who may do
-//! what there in `account`, what is looked at beforehand in `check` and `doctor`, what is compared
+//! what there in `account` and `commands`, what is looked at beforehand in `check` and `doctor`, what is compared
 //! with the records in `reconcile`, how instances change their kind
 //! of plan in `moves`, on which shared server an instance is in `fleet`, and how the broker's own servers are set
 //! up in `settings` and `server`.
@@ -14,6 +14,7 @@
 mod account;
 mod broker;
 mod check;
+mod commands;
 mod config;
 mod copy;
 mod doctor;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     account::{Account, Described, Dialect, mark, marked},
+    commands::Commands,
     settings::Settings,
 };
 
@@ -236,6 +237,17 @@ impl Link {
             found.extend(accounts.into_iter().map(|account| account.as_ref().map(described)));
         }
         Ok(found)
+    }
+
+    /// The commands that the server has.
+    pub(crate) async fn commands(&self) -> RedisResult<Commands> {
+        let categories: Vec<String> = self.ask(cmd("ACL").arg("CAT")).await?;
+        let mut together = pipe();
+        for category in &categories {
+            together.cmd("ACL").arg("CAT").arg(category);
+        }
+        let commands: Vec<HashSet<String>> = self.ask_all(&together).await?;
+        Ok(Commands::new(categories.into_iter().zip(commands).collect()))
     }
 
     /// The accounts whose keys are the instance's.

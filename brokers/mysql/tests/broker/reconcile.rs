@@ -192,7 +192,8 @@ async fn a_repair_that_is_cut_off_anywhere_is_finished_by_the_next() {
 #[tokio::test] // SPEC M-17, H-12
 async fn own_servers_that_are_down_or_remembered_by_nobody_are_found_beside_one_that_is_unreachable() {
     let grounds = Grounds::new();
-    let file = "[[server]]\nid = \"far\"\nurl = \"mysql://root:s3cret@127.0.0.1:1\"\n[[server]]\nid = \"near\"\n";
+    let file = "[[server]]\nid = \"far\"\ncapacity = 9\nurl = \"mysql://root:s3cret@127.0.0.1:1\"\n\
+                [[server]]\nid = \"near\"\ncapacity = 9\n";
     grounds.write("servers.toml", file);
     let plans = "[[plan]]\nname = \"crowd\"\nkind = \"shared\"\nservers = \"servers.toml\"\n\
                  [[plan]]\nname = \"own\"\nkind = \"dedicated\"\n";

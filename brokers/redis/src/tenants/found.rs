@@ -59,9 +59,10 @@ impl Found {
     pub(crate) async fn wrong<'a>(&self, wanted: &'a [Account]) -> Result<Vec<(&'a Account, Wrong)>> {
         let users: Vec<OpaqueId> = wanted.iter().map(|account| account.user.clone()).collect();
         let described = self.link.described(&users).await.map_err(failure)?;
+        let commands = self.link.commands().await.map_err(failure)?;
         let wrong = |account: &Account, found: Option<Described>| match found {
             None => Some(Wrong::Missing),
-            Some(found) => account.other_than(&found, self.dialect).map(Wrong::Differs).or_else(|| {
+            Some(found) => account.other_than(&found, self.dialect, &commands).map(Wrong::Differs).or_else(|| {
                 let is_kept = self.kept.as_ref().is_none_or(|kept| kept.contains(account));
                 (!is_kept).then_some(Wrong::Differs("it is lost at the server's next start"))
             }),

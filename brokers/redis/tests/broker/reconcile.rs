@@ -156,7 +156,7 @@ async fn one_server_that_is_down_keeps_the_others_from_nothing() {
     let grounds = Grounds::new();
     let mut servers = [Given::start(&["--databases", "1"]).await, Given::start(&["--databases", "1"]).await];
     let entry = |id: &str, given: &Given| {
-        format!("[[server]]\nid = \"{id}\"\nurl = \"{}\"\n", given.url("default", "admin").expose())
+        format!("[[server]]\nid = \"{id}\"\ncapacity = 9\nurl = \"{}\"\n", given.url("default", "admin").expose())
     };
     grounds.write("fleet.toml", &(entry("a", &servers[0]) + &entry("b", &servers[1])));
     let plan = "[[plan]]\nname = \"crowd\"\nkind = \"shared\"\nservers = \"fleet.toml\"\n";
