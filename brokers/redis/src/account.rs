@@ -79,7 +79,7 @@ impl Account {
 
     /// Whether the account is of this instance on a shared server.
     pub(crate) fn is_of(&self, instance: &OpaqueId) -> bool {
-        self.scope == Scope::Prefix(instance.clone())
+        self.prefix() == Some(instance)
     }
 
     /// The instance whose keys it reaches, on a server with other tenants.

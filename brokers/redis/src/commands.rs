@@ -31,19 +31,21 @@ impl Commands {
             if is_more {
                 allowed.extend(meant);
             } else {
-                meant.for_each(|name| drop(allowed.remove(name)));
+                for name in meant {
+                    allowed.remove(name);
+                }
             }
         }
         allowed
     }
 
-    fn meant<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+    fn meant(&self, name: &str) -> Vec<&str> {
+        let is_meant =
+            |known: &&str| known.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('|'));
         match name.strip_prefix('@') {
-            Some("all") => Box::new(self.all.iter().map(String::as_str)),
-            Some(category) => Box::new(self.categories.get(category).into_iter().flatten().map(String::as_str)),
-            None => Box::new(self.all.iter().map(String::as_str).filter(move |known| {
-                known.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('|'))
-            })),
+            Some("all") => self.all.iter().map(String::as_str).collect(),
+            Some(category) => self.categories.get(category).into_iter().flatten().map(String::as_str).collect(),
+            None => self.all.iter().map(String::as_str).filter(is_meant).collect(),
         }
     }
 }

@@ -132,13 +132,7 @@ impl RedisBroker {
     async fn compare_accounts(&self, tenant: &Tenant, tenants: &Tenants, found: &Found, what: &str, drift: &mut Drift) {
         let Tenant { instance, bindings, .. } = tenant;
         let repair = async || self.reconcile(tenant).await;
-        if self.has_moved(instance) {
-            let text = format!("what a move of `{}` left elsewhere is still there", instance.name);
-            drift.differs(&instance.id, what, text, repair).await;
-        }
-        if tenants.is_shared() && !found.accounts.marked.contains(&instance.id) {
-            drift.missing(&instance.id, what, format!("the mark of `{}`", instance.name), repair).await;
-        }
+        // All of it is looked at before the first repair, which mends more than one thing.
         let wanted: Vec<Account> = match self.home(instance) {
             Ok(home) => bindings.iter().map(|binding| account(&home, instance, binding)).collect(),
             Err(why) => return drift.unseen(what, why),
@@ -147,6 +141,13 @@ impl RedisBroker {
             Ok(wrong) => wrong,
             Err(why) => return drift.unseen(what, why),
         };
+        if self.has_moved(instance) {
+            let text = format!("what a move of `{}` left elsewhere is still there", instance.name);
+            drift.differs(&instance.id, what, text, repair).await;
+        }
+        if tenants.is_shared() && !found.accounts.marked.contains(&instance.id) {
+            drift.missing(&instance.id, what, format!("the mark of `{}`", instance.name), repair).await;
+        }
         for (account, wrong) in wrong {
             let of = bindings.iter().find(|binding| binding.id == account.user).map(|binding| &binding.consumer);
             let whose = of.map(|consumer| format!("the account of {consumer} at `{}`", instance.name));
