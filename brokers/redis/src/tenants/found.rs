@@ -7,6 +7,7 @@ use broker_core::{BrokerError, OpaqueId, Result};
 use super::{Server, Tenants, setup_of};
 use crate::{
     account::{Account, Described, Dialect},
+    commands::Commands,
     link::{Accounts, Link, failure},
 };
 
@@ -14,6 +15,7 @@ use crate::{
 pub(crate) struct Found {
     link: Link,
     dialect: Dialect,
+    commands: Commands,
     pub(crate) accounts: Accounts,
     /// The accounts that a server of the broker's own starts with.
     kept: Option<Vec<Account>>,
@@ -44,7 +46,8 @@ impl Tenants {
             Server::Given { link } => (link.clone(), link.about().await.map_err(failure)?.dialect, None),
         };
         let accounts = link.accounts().await.map_err(failure)?;
-        Ok(Some(Found { link, dialect, accounts, kept }))
+        let commands = link.commands().await.map_err(failure)?;
+        Ok(Some(Found { link, dialect, commands, accounts, kept }))
     }
 }
 
@@ -59,10 +62,9 @@ impl Found {
     pub(crate) async fn wrong<'a>(&self, wanted: &'a [Account]) -> Result<Vec<(&'a Account, Wrong)>> {
         let users: Vec<OpaqueId> = wanted.iter().map(|account| account.user.clone()).collect();
         let described = self.link.described(&users).await.map_err(failure)?;
-        let commands = self.link.commands().await.map_err(failure)?;
         let wrong = |account: &Account, found: Option<Described>| match found {
             None => Some(Wrong::Missing),
-            Some(found) => account.other_than(&found, self.dialect, &commands).map(Wrong::Differs).or_else(|| {
+            Some(found) => account.other_than(&found, self.dialect, &self.commands).map(Wrong::Differs).or_else(|| {
                 let is_kept = self.kept.as_ref().is_none_or(|kept| kept.contains(account));
                 (!is_kept).then_some(Wrong::Differs("it is lost at the server's next start"))
             }),
