@@ -172,6 +172,30 @@ async fn rights_elsewhere_and_another_password_are_noticed_and_taken_back() {
     Client::of(&env).await.unwrap().run("INSERT INTO t VALUES (1)").await.unwrap();
 }
 
+#[tokio::test] // SPEC M-17, M-11, M-16
+async fn an_instance_that_is_full_or_half_restored_is_as_it_should_be() {
+    let grounds = Grounds::new();
+    let (config, tenants, _) = shared(&grounds).await;
+    let [one, other] = &tenants;
+    let growth = "INSERT, UPDATE, CREATE, ALTER, INDEX, CREATE TEMPORARY TABLES";
+    run(
+        &grounds,
+        &[
+            format!("REVOKE {growth} ON tb{}.* FROM ub{}", one.instance.id, one.bindings[0].id),
+            format!("CREATE DATABASE tb{}r", other.instance.id),
+            format!("ALTER USER ub{} ACCOUNT LOCK", other.bindings[0].id),
+        ],
+    )
+    .await;
+
+    let limited = look(&Config { max_storage: Some("1gb".parse().unwrap()), ..config.clone() }, &tenants).await;
+    let unlimited = look(&config, &tenants).await;
+
+    assert_eq!(limited, Vec::<String>::new());
+    says(&unlimited, &["differs ", one.bindings[0].id.as_str(), "it has other rights"]);
+    assert_eq!(unlimited.len(), 1, "{unlimited:#?}");
+}
+
 #[tokio::test] // SPEC X-10
 async fn a_repair_that_is_cut_off_anywhere_is_finished_by_the_next() {
     let grounds = Grounds::new();

@@ -10,7 +10,10 @@ use broker_core::{
 use redis_broker::{Config, RedisBroker};
 use tokio::time::timeout;
 
-use crate::support::{Client, Given, Grounds, binding, eventually, instance, tenancy, tenant};
+use crate::{
+    moves::to,
+    support::{Client, Given, Grounds, binding, eventually, instance, tenancy, tenant, update},
+};
 
 async fn compared(config: &Config, mut drift: Drift) -> String {
     RedisBroker::compare(config, &mut drift).await.unwrap();
@@ -217,6 +220,27 @@ async fn own_servers_that_are_down_lost_or_remembered_by_nobody_are_found() {
     for (_, _, env) in [&well, &down, &shared] {
         Client::of(env).await.unwrap();
     }
+}
+
+#[tokio::test] // SPEC K-14, K-11
+async fn what_a_move_left_is_noticed_and_cleaned_up() {
+    let grounds = Grounds::new();
+    let (given, config, tenants) = shared(&grounds).await;
+    let (broker, one) = (RedisBroker::start(config.clone()).await.unwrap(), &tenants[0]);
+    let moved = update(&broker, &one.instance, &to(&one.instance, "dedicated")).await.unwrap();
+    for binding in &one.bindings {
+        broker.bind(&moved, binding).await.unwrap();
+    }
+    drop(broker);
+    let tenants = [Tenant::new(moved, one.bindings.clone()), tenants[1].clone()];
+
+    let lines = look(&config, &tenants).await;
+
+    says(&lines, &["differs ", one.instance.id.as_str(), "what a move of `one` left elsewhere is still there"]);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    compared(&config, Drift::repair(tenants.to_vec())).await;
+    assert_eq!(look(&config, &tenants).await, Vec::<String>::new());
+    assert!(!all_of(&given).await.concat().contains(one.instance.id.as_str()));
 }
 
 #[tokio::test] // SPEC K-14
