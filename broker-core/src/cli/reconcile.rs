@@ -117,7 +117,7 @@ fn ended(Counts { repaired, found, orphans, failed }: Counts, is_repair: bool) -
     let to_remove = (orphans > 0).then(|| {
         let what = if orphans == 1 { "one orphan".to_owned() } else { format!("{orphans} orphans") };
         let left = if is_repair { "left" } else { "found" };
-        format!("{what} {left}: `--repair --remove-orphans` removes what no other broker on these servers owns")
+        format!("{what} {left}: see that no other broker owns what `--repair --remove-orphans` would remove")
     });
     let sentences: Vec<String> = to_repair.into_iter().chain(to_remove).collect();
     Err(Differs(format!("{done}{}", sentences.join("; "))).into())
