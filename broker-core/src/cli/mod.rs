@@ -9,6 +9,7 @@
 //! | `instances`, `operations` | show the records, also while the broker runs |
 //! | `reconcile` | lists what differs between records and servers, and repairs it, where the [author](Cli::reconcile) can |
 //! | `rotate-key` | seals the records with a new key |
+//! | `hash-password` | prints a line for a file of credentials |
 //! | `openapi` | prints the document of the HTTP interface |
 //! | `completions` | prints a shell's completions |
 //!
@@ -50,6 +51,7 @@ mod doctor;
 mod drift;
 mod file;
 mod findings;
+mod hash_password;
 mod instances;
 mod logging;
 mod login;

@@ -10,6 +10,7 @@ use super::{
     completions::Completions,
     doctor::Doctor,
     file,
+    hash_password::HashPassword,
     instances::Instances,
     manifest::Manifest,
     openapi::OpenApi,
@@ -53,6 +54,9 @@ pub(super) enum Command<C: clap::Args, X: clap::Subcommand> {
     /// Seal the records with a new key and forget the old one; the broker must not run
     #[command(long_about = RotateKey::ABOUT)]
     RotateKey(RotateKey),
+    /// Print a line with a password's hash, for the files of credentials: `... hash-password NAME >> FILE`
+    #[command(long_about = HashPassword::ABOUT)]
+    HashPassword(HashPassword),
     /// Print the OpenAPI document of the broker's HTTP interface
     #[command(name = "openapi")]
     OpenApi(OpenApi<C>),
@@ -85,7 +89,7 @@ where
         }
     };
     let outcome = match command {
-        Command::Serve(serve) => serve.run(about, start).await,
+        Command::Serve(serve) => serve.run(cli, start).await,
         Command::Check(check) => check.run(cli, start).await,
         Command::Doctor(doctor) => doctor.0.run(cli, start).await,
         Command::Reconcile(reconcile) => reconcile.0.run(cli).await,
@@ -93,6 +97,7 @@ where
         Command::Instances(instances) => instances.run(about).await,
         Command::Operations(operations) => operations.run(about).await,
         Command::RotateKey(rotate) => rotate.run(about).await,
+        Command::HashPassword(hash) => hash.run(),
         Command::OpenApi(openapi) => openapi.run(cli, start).await,
         Command::Completions(completions) => completions.run(command_of(&cli)),
         Command::Author(command) => (cli.commands)(command).await,
