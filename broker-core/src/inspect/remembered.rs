@@ -99,7 +99,8 @@ mod tests {
         let ready = put("ready", |record| record.state = InstanceState::Ready).await;
         let late = put("late", |record| {
             (record.state, record.due) = (InstanceState::Ready, Some(DateTime::<Utc>::MIN_UTC));
-        });
+        })
+        .await;
         let others = [
             late,
             put("made", |record| record.state = InstanceState::Provisioning).await,
