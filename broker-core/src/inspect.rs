@@ -1,5 +1,7 @@
 //! A look at a broker's records, for its operator: names, states and what was done, never a secret.
 
+mod remembered;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -10,6 +12,8 @@ use crate::{
         records::{InstanceRecord, Operation},
     },
 };
+
+pub(crate) use remembered::Remembered;
 
 /// Records to look at: [`State::inspect`] opens them beside a broker that runs.
 #[derive(Clone, Debug)]

@@ -4,13 +4,14 @@ use std::{fmt, pin::Pin, process::ExitCode, rc::Rc, sync::Arc};
 
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 
-use super::{About, findings::Findings, program};
+use super::{About, drift::Drift, findings::Findings, program};
 use crate::{Authorizer, Broker, Catalog};
 
 type Later<T> = Pin<Box<dyn Future<Output = T>>>;
 type CatalogOf<C> = Box<dyn FnOnce(Rc<C>) -> Later<anyhow::Result<Catalog>>>;
 type AuthorizerOf<C> = Box<dyn FnOnce(&C) -> anyhow::Result<Arc<dyn Authorizer>>>;
 pub(super) type CheckOf<C> = Box<dyn FnOnce(Rc<C>, Findings) -> Later<Findings>>;
+pub(super) type ReconcileOf<C> = Box<dyn FnOnce(Rc<C>, Drift) -> Later<anyhow::Result<Drift>>>;
 type CommandsOf<X> = Box<dyn FnOnce(X) -> Later<anyhow::Result<()>>>;
 
 /// The command line of a broker's binary, with what its author adds to it.
@@ -72,6 +73,7 @@ pub struct Cli<C: clap::Args, X: Subcommand = NoCommands> {
     pub(super) authorizer: Option<AuthorizerOf<C>>,
     pub(super) check: Option<CheckOf<C>>,
     pub(super) doctor: Option<CheckOf<C>>,
+    pub(super) reconcile: Option<ReconcileOf<C>>,
     pub(super) commands: CommandsOf<X>,
 }
 
@@ -79,7 +81,7 @@ impl<C: clap::Args> Cli<C> {
     /// The framework's subcommands alone.
     pub fn new(about: About) -> Self {
         let commands: CommandsOf<NoCommands> = Box::new(|none| match none {});
-        Self { about, catalog: None, authorizer: None, check: None, doctor: None, commands }
+        Self { about, catalog: None, authorizer: None, check: None, doctor: None, reconcile: None, commands }
     }
 
     /// Adds subcommands of the author's own. Their settings come from flags, the environment and the file, like all
@@ -89,8 +91,8 @@ impl<C: clap::Args> Cli<C> {
         run: impl AsyncFnOnce(X) -> anyhow::Result<()> + 'static,
     ) -> Cli<C, X> {
         let commands: CommandsOf<X> = Box::new(move |command| Box::pin(async move { run(command).await }));
-        let Self { about, catalog, authorizer, check, doctor, .. } = self;
-        Cli { about, catalog, authorizer, check, doctor, commands }
+        let Self { about, catalog, authorizer, check, doctor, reconcile, .. } = self;
+        Cli { about, catalog, authorizer, check, doctor, reconcile, commands }
     }
 }
 
@@ -149,6 +151,26 @@ impl<C: clap::Args + 'static, X: Subcommand> Cli<C, X> {
     /// regret. It changes nothing, and no call of it takes long.
     pub fn doctor(mut self, doctor: impl for<'a, 'b> AsyncFnOnce(&'a C, &'b mut Findings) + 'static) -> Self {
         self.doctor = Some(boxed(doctor));
+        self
+    }
+
+    /// Gives the binary the subcommand `reconcile`, which says what differs between the records and the servers, and
+    /// repairs it when it is told to (SPEC X-8). This is what compares them; [`Drift`] has what should be there, takes
+    /// what differs, and decides whether it is repaired. Without `--repair` a broker may run beside it: then nothing is
+    /// to be taken into use that only one process may have.
+    ///
+    /// What it returns as an error is what keeps it from looking at anything; a server that is down is
+    /// [said](Drift::unseen), and the others are looked at.
+    pub fn reconcile(
+        mut self,
+        compare: impl for<'a, 'b> AsyncFnOnce(&'a C, &'b mut Drift) -> anyhow::Result<()> + 'static,
+    ) -> Self {
+        self.reconcile = Some(Box::new(move |config, mut drift| {
+            Box::pin(async move {
+                compare(&config, &mut drift).await?;
+                Ok(drift)
+            })
+        }));
         self
     }
 }

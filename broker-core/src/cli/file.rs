@@ -14,6 +14,8 @@ use std::{
 use clap::{Arg, ArgAction, Command, error::ContextKind};
 use toml::de::{DeTable, DeValue};
 
+use super::reconcile;
+
 /// A file that can't be used; the sentence names it, and the line and key where there is one. No value is quoted: it may
 /// be a secret.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +74,8 @@ fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     let is_setting = |arg: &&Arg| {
         arg.get_long() == Some(name) && !arg.is_global_set() && (arg.get_action().takes_values() || is_switch(arg))
     };
-    let below =
-        command.get_subcommands().flat_map(|sub| sub.get_arguments().find(is_setting).or_else(|| find(sub, name)));
+    let subcommands = command.get_subcommands().filter(|sub| !reconcile::is_order(sub, name));
+    let below = subcommands.flat_map(|sub| sub.get_arguments().find(is_setting).or_else(|| find(sub, name)));
     below.into_iter().next()
 }
 

@@ -7,6 +7,7 @@
 //! | `doctor` | says whether the broker could do its work, where the [author](Cli::doctor) looks at that |
 //! | `manifest` | prints what registers the broker at a platform |
 //! | `instances`, `operations` | show the records, also while the broker runs |
+//! | `reconcile` | lists what differs between records and servers, and repairs it, where the [author](Cli::reconcile) can |
 //! | `rotate-key` | seals the records with a new key |
 //! | `hash-password` | prints a line for a file of credentials |
 //! | `openapi` | prints the document of the HTTP interface |
@@ -47,6 +48,7 @@ mod author;
 mod check;
 mod completions;
 mod doctor;
+mod drift;
 mod file;
 mod findings;
 mod hash_password;
@@ -57,7 +59,9 @@ mod manifest;
 mod network;
 mod openapi;
 mod operations;
+mod optional;
 mod program;
+mod reconcile;
 mod records;
 mod rotate_key;
 mod serve;
@@ -65,6 +69,7 @@ mod show;
 mod timing;
 
 pub use author::{Cli, NoCommands};
+pub use drift::Drift;
 pub use findings::Findings;
 pub use records::Records;
 

@@ -5,8 +5,19 @@ use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 
 use super::{
-    About, Cli, check::Check, completions::Completions, doctor::Doctor, file, hash_password::HashPassword,
-    instances::Instances, manifest::Manifest, openapi::OpenApi, operations::Operations, rotate_key::RotateKey,
+    About, Cli,
+    check::Check,
+    completions::Completions,
+    doctor::Doctor,
+    file,
+    hash_password::HashPassword,
+    instances::Instances,
+    manifest::Manifest,
+    openapi::OpenApi,
+    operations::Operations,
+    optional::Optional,
+    reconcile::{Differs, Reconcile},
+    rotate_key::RotateKey,
     serve::Serve,
 };
 use crate::Broker;
@@ -55,7 +66,9 @@ pub(super) enum Command<C: clap::Args, X: clap::Subcommand> {
     Author(X),
     /// The last, so that an author without one may have an own subcommand of its name.
     #[command(flatten)]
-    Doctor(Doctor<C>),
+    Doctor(Optional<Doctor<C>>),
+    #[command(flatten)]
+    Reconcile(Optional<Reconcile<C>>),
 }
 
 /// Does what the process's arguments say.
@@ -78,7 +91,8 @@ where
     let outcome = match command {
         Command::Serve(serve) => serve.run(cli, start).await,
         Command::Check(check) => check.run(cli, start).await,
-        Command::Doctor(doctor) => doctor.run(cli, start).await,
+        Command::Doctor(doctor) => doctor.0.run(cli, start).await,
+        Command::Reconcile(reconcile) => reconcile.0.run(cli).await,
         Command::Manifest(manifest) => manifest.run(about),
         Command::Instances(instances) => instances.run(about).await,
         Command::Operations(operations) => operations.run(about).await,
@@ -91,6 +105,10 @@ where
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if is_closed_pipe(&failure) => ExitCode::SUCCESS,
+        Err(failure) if failure.is::<Differs>() => {
+            eprintln!("{failure}");
+            ExitCode::from(Differs::STATUS)
+        }
         Err(failure) => {
             eprintln!("error: {failure:#}");
             ExitCode::FAILURE
@@ -114,7 +132,8 @@ enum Wrong {
 fn command_of<C: clap::Args, X: clap::Subcommand>(cli: &Cli<C, X>) -> clap::Command {
     let About { service, version, about } = cli.about;
     let command = Program::<C, X>::command().name(format!("{service}-broker")).version(version).about(about);
-    if cli.doctor.is_some() { Doctor::<C>::added_to(command, SETTINGS) } else { command }
+    let command = if cli.doctor.is_some() { Optional::<Doctor<C>>::added_to(command, SETTINGS) } else { command };
+    if cli.reconcile.is_some() { Optional::<Reconcile<C>>::added_to(command, SETTINGS) } else { command }
 }
 
 /// Reads the arguments twice: once for the file they name, then with the file's values as defaults, so that every

@@ -10,7 +10,7 @@ use broker_core::{
         extract::{Path, State},
         routing::get,
     },
-    cli::{About, Cli, Findings, Records},
+    cli::{About, Cli, Drift, Findings, Records},
 };
 use serde_json::json;
 
@@ -43,7 +43,7 @@ enum Commands {
     },
 }
 
-/// A broker whose author thought of no doctor.
+/// A broker whose author thought of no doctor, and compares nothing.
 pub(crate) const HAS_NO_DOCTOR: &str = "FAKE_HAS_NO_DOCTOR";
 
 pub(crate) async fn run() -> ExitCode {
@@ -60,7 +60,7 @@ pub(crate) async fn run() -> ExitCode {
             println!("{}", records.inspect(ABOUT).await?.instances(None, 100).await?.len());
             Ok(())
         });
-    let cli = if std::env::var_os(HAS_NO_DOCTOR).is_some() { cli } else { cli.doctor(look) };
+    let cli = if std::env::var_os(HAS_NO_DOCTOR).is_some() { cli } else { cli.doctor(look).reconcile(compare) };
     cli.run(async |config: Config| {
         let server = config.server_folder.as_deref().map(Server::at).transpose()?;
         Ok(Fake { token: config.token.unwrap_or_else(Secret::generate), server })
@@ -92,6 +92,24 @@ async fn look(config: &Config, findings: &mut Findings) {
         8..64 => findings.warning("rooms", "they will be full\nsoon, rent more"),
         _ => findings.problem("rooms", "there are not so many, set --servers to less than 64"),
     }
+}
+
+/// Instances against the files of the server.
+async fn compare(config: &Config, drift: &mut Drift) -> anyhow::Result<()> {
+    let Some(folder) = config.server_folder.as_deref() else {
+        drift.unseen("server", "there is none");
+        return Ok(());
+    };
+    let (server, tenants) = (Server::at(folder)?, drift.tenants());
+    for Tenant { instance, .. } in tenants.iter().filter(|tenant| !server.is_up(&tenant.instance)) {
+        let repair = async || server.make("repair", instance, &instance.plan).await.map_err(BrokerError::failed);
+        drift.missing(&instance.id, "server", format!("the file of `{}`", instance.name), repair).await;
+    }
+    for id in server.names() {
+        drift.orphan(&id, "server", "a file", async || server.forget(&id).map_err(BrokerError::failed)).await;
+    }
+    drift.seen("server", format!("{} files that should be there", tenants.len()));
+    Ok(())
 }
 
 struct Fake {

@@ -6,6 +6,7 @@ mod callers;
 #[path = "../shared/ledger.rs"]
 mod ledger;
 mod place;
+mod reconcile;
 mod replicas;
 mod running;
 mod secrets;
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
         subcommands::check_tells_programs_what_it_found_an_object_a_line,
         subcommands::doctor_goes_on_where_check_ends_and_warnings_are_no_errors,
         subcommands::a_broker_has_a_doctor_when_its_author_thought_of_one,
+        reconcile::records_in_a_folder_are_compared_and_repaired_when_no_broker_runs,
+        reconcile::records_in_a_database_are_compared_and_repaired_when_no_replica_runs,
+        reconcile::what_removes_data_is_said_each_time_and_in_no_file,
         subcommands::records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not,
         subcommands::records_in_a_database_are_shown_and_their_key_rotates_as_those_in_a_folder,
         callers::credentials_are_read_again_on_a_hangup,

@@ -71,6 +71,11 @@ impl Place {
         self.serve_as("data", arguments).await
     }
 
+    /// A broker with records of its own in a folder.
+    pub(crate) async fn serve_elsewhere(&self, folder: &str) -> Running {
+        Running::start(&[], &self.path().join(folder)).await
+    }
+
     /// One of several replicas, each with a folder of its own.
     pub(crate) async fn serve_as(&self, replica: &str, arguments: &[&str]) -> Running {
         Running::start(&[self.flags(), arguments].concat(), &self.path().join(replica)).await

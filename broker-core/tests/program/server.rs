@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use broker_core::{Binding, Instance, PlanName};
+use broker_core::{Binding, Instance, OpaqueId, PlanName};
 use tokio::time::sleep;
 
 /// Long enough to be overlapped, or killed.
@@ -58,6 +58,16 @@ impl Server {
 
     pub(crate) fn is_up(&self, instance: &Instance) -> bool {
         fs::read(self.0.join("instances").join(instance.id.as_str())).is_ok_and(|plan| !plan.is_empty())
+    }
+
+    /// Those that have an instance.
+    pub(crate) fn names(&self) -> Vec<OpaqueId> {
+        let files = fs::read_dir(self.0.join("instances")).into_iter().flatten().flatten();
+        files.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    pub(crate) fn forget(&self, instance: &OpaqueId) -> io::Result<()> {
+        forget(&self.0.join("instances").join(instance.as_str()))
     }
 
     fn account(&self, binding: &Binding) -> PathBuf {

@@ -89,7 +89,11 @@ pub(crate) async fn a_broker_has_a_doctor_when_its_author_thought_of_one() {
     assert!(run(&["completions", "bash"], &data).ok().contains("doctor"));
     assert!(!without(&["--help"]).ok().contains("doctor"));
     assert!(!without(&["completions", "bash"]).ok().contains("doctor"));
-    assert!(without(&["doctor"]).fails(2).contains("unrecognized subcommand 'doctor'"));
+    for subcommand in ["doctor", "reconcile"] {
+        assert!(run(&["--help"], &data).ok().contains(subcommand));
+        let unknown = without(&[subcommand]).fails(2);
+        assert!(unknown.contains(&format!("unrecognized subcommand '{subcommand}'")), "{unknown}");
+    }
 }
 
 fn objects(lines: &str) -> Vec<Value> {

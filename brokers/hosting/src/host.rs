@@ -2,6 +2,7 @@
 
 mod containers;
 mod processes;
+mod remains;
 
 use std::{
     collections::HashMap,
@@ -86,8 +87,8 @@ pub struct Host {
     /// One server is in one pair of hands; what is in them is known of it.
     turns: Mutex<HashMap<ServerId, Turn>>,
     last_port: Mutex<u16>,
-    /// Keeps other brokers out of the folder for as long as this one lives.
-    _lock: fs::File,
+    /// Keeps other brokers out of the folder for as long as this one lives; none for one that only looks.
+    _lock: Option<fs::File>,
 }
 
 type Turn = Arc<tokio::sync::Mutex<Option<Running>>>;
@@ -112,20 +113,38 @@ impl Host {
         }
         let root = root.canonicalize().at(&root)?;
         let lock = only_broker(&root).await?;
-        let owner = user::choose(&hosting.run_as, &root)?;
-        let addresses = listen_at(&hosting.addresses);
+        let host = Self::at(root, hosting, Some(lock))?;
         // Said now; servers that run go on, and the address may come, as a container network's does.
-        if let Err(missing @ HostError::NoAddress(_)) = ports::is_free(&addresses, 0) {
+        if let Err(missing @ HostError::NoAddress(_)) = ports::is_free(&host.hosting.addresses, 0) {
             warn!("no server can be started for now: {missing}");
         }
-        let means = Means::find(Path::new("/sys/fs/cgroup"));
-        if !means.are_whole() {
-            warn!("{}", means.explain());
+        if !host.means.are_whole() {
+            warn!("{}", host.means.explain());
         }
+        host.sweep()?;
+        Ok(host)
+    }
+
+    /// Looks at a folder for servers, beside the broker that uses it: nothing is made there, and nobody is kept out. Only
+    /// what changes nothing is to be asked of it.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn look(hosting: Hosting) -> Result<Self, HostError> {
+        let root = std::path::absolute(&hosting.root).at(&hosting.root)?;
+        let root = root.canonicalize().unwrap_or(root);
+        Self::at(root, hosting, None)
+    }
+
+    fn at(root: PathBuf, hosting: Hosting, lock: Option<fs::File>) -> Result<Self, HostError> {
+        let owner = user::choose(&hosting.run_as, &root)?;
+        let addresses = listen_at(&hosting.addresses);
+        let cgroups = Path::new("/sys/fs/cgroup");
+        let means = if lock.is_some() { Means::find(cgroups) } else { Means::look(cgroups) };
         let engine = hosting.containers.clone().map(Engine::new).map(Arc::new);
         let service = hosting.containers.as_ref().map_or("servers", |containers| &containers.service);
         let group = format!("{service}-{}", &hex::encode(Sha256::digest(root.as_os_str().as_bytes()))[..8]);
-        let host = Self {
+        Ok(Self {
             hosting: Hosting { root, addresses, ..hosting },
             owner,
             means,
@@ -134,9 +153,7 @@ impl Host {
             turns: Mutex::default(),
             last_port: Mutex::new(0),
             _lock: lock,
-        };
-        host.sweep()?;
-        Ok(host)
+        })
     }
 
     /// Makes a server run and waits until it is ready: starts it, adopts it, or brings it back on

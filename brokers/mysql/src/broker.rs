@@ -59,8 +59,18 @@ impl MysqlBroker {
             }
         };
         let archive = Archive::open(&config.backups, copier.as_ref())?;
-        let usual = (config.limits(), Dedicated::usual(&config));
-        Ok(Self { servers, plans, copier, archive, usual, gone: Mutex::default() })
+        Ok(Self::with(&config, plans, servers, copier, archive))
+    }
+
+    pub(crate) fn with(
+        config: &Config,
+        plans: Plans,
+        servers: Servers,
+        copier: Option<Copier>,
+        archive: Option<Archive>,
+    ) -> Self {
+        let usual = (config.limits(), Dedicated::usual(config));
+        Self { servers, plans, copier, archive, usual, gone: Mutex::default() }
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -131,10 +141,23 @@ impl MysqlBroker {
     }
 
     /// What a binding may do and use.
-    fn terms(&self, instance: &Instance, binding: &Binding) -> (Access, Limits) {
+    pub(crate) fn terms(&self, instance: &Instance, binding: &Binding) -> (Access, Limits) {
         let is_read_only = binding.parameters.get(READ_ONLY).is_some_and(|wish| wish == true);
         let access = if is_read_only { Access::ReadOnly } else { Access::Full };
         (access, self.plans.find(&instance.plan).map_or(self.usual.0, |offer| offer.limits))
+    }
+
+    /// The same as long as its instance has no room to grow (SPEC M-16).
+    pub(crate) async fn present_terms(
+        &self,
+        instance: &Instance,
+        binding: &Binding,
+        link: &Link,
+    ) -> Result<(Access, Limits)> {
+        let (access, limits) = self.terms(instance, binding);
+        let may_be_full = access == Access::Full && self.room(instance).is_some();
+        let is_full = may_be_full && link.is_bounded(&Database::of(instance)).await?;
+        Ok((if is_full { Access::NoGrowth } else { access }, limits))
     }
 
     async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
@@ -202,11 +225,8 @@ impl Broker for MysqlBroker {
         if self.is_half_restored(instance, &link).await? {
             return Err(BrokerError::unavailable("a restore was cut off"));
         }
-        let (mut access, limits) = self.terms(instance, binding);
-        if access == Access::Full && self.room(instance).is_some() && link.is_bounded(&database).await? {
-            access = Access::NoGrowth;
-        }
-        link.allow(&account, &database, &binding.secret, (access, limits)).await?;
+        let terms = self.present_terms(instance, binding, &link).await?;
+        link.allow(&account, &database, &binding.secret, terms).await?;
         let (host, port) = server.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
         Ok(env(&host, port, &account, &database, &binding.secret))
     }

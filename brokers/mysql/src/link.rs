@@ -1,6 +1,8 @@
 //! What is said to the server: statements, in the words of the broker. Every one has a time limit and may
 //! be repeated.
 
+mod found;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -16,6 +18,8 @@ use crate::{
     server::{MariaDb, USUAL_MODES, modes},
     tenant::{Access, Account, Charset, Database, Dialect, Limits},
 };
+
+pub(crate) use found::Found;
 
 /// How long the server may take for one thing it is asked. A drop of a database waits for locks,
 /// but no longer than [`LOCK_SECONDS`].

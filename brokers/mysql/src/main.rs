@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use broker_core::cli::{About, Cli, Findings};
+use broker_core::cli::{About, Cli, Drift, Findings};
 use mysql_broker::{Config, MysqlBroker, ReadBackup};
 
 const ABOUT: About = About::new("mysql", env!("CARGO_PKG_VERSION"), "Hands out MySQL databases to apps.");
@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
         .catalog(async |config: &Config| MysqlBroker::offer(config))
         .check(async |config: &Config, findings: &mut Findings| MysqlBroker::check(config, findings).await)
         .doctor(async |config: &Config, findings: &mut Findings| MysqlBroker::doctor(config, findings).await)
+        .reconcile(async |config: &Config, drift: &mut Drift| MysqlBroker::compare(config, drift).await)
         .commands(async |Commands::ReadBackup(backup)| backup.write_to(tokio::io::stdout()).await)
         .run(async |config: Config| MysqlBroker::start(config).await)
         .await

@@ -113,7 +113,7 @@ impl MysqlBroker {
     }
 
     /// Whether a move was under way, which makes the new place first.
-    fn has_two_places(&self, instance: &Instance) -> Result<bool> {
+    pub(crate) fn has_two_places(&self, instance: &Instance) -> Result<bool> {
         if is_dedicated(instance) { self.servers.remembers(instance) } else { self.servers.has_dedicated(instance) }
     }
 

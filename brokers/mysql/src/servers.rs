@@ -78,10 +78,8 @@ impl Servers {
                 warn!("{doubt}");
             }
         }
-        let own = if plans.starts_servers() { Some(Arc::new(Own::start(config).await?)) } else { None };
-        let fleets = plans.fleets().into_iter().cloned().collect();
-        let (config, usual) = (config.clone(), Arc::clone(plans.usual()));
-        let servers = Self { config, usual, fleets, in_use: InUse::default(), own };
+        let own = if plans.starts_servers() { Some(Own::start(config).await?) } else { None };
+        let servers = Self::with(config, plans, own);
         // One that is down is waited for; the only one, of the broker's own, is the operator's to mend.
         if let [only] = &plans.servers()[..]
             && let Server::Own { own, id, settings } = servers.at(only)?
@@ -89,6 +87,18 @@ impl Servers {
             own.host.ensure(&id, &*settings).await?;
         }
         Ok(servers)
+    }
+
+    /// Beside the broker that uses them: no folder is taken into use, and no server started.
+    pub(crate) async fn to_look(config: &Config, plans: &Plans) -> anyhow::Result<Self> {
+        let own = if plans.starts_servers() { Some(Own::to_look(config).await?) } else { None };
+        Ok(Self::with(config, plans, own))
+    }
+
+    fn with(config: &Config, plans: &Plans, own: Option<Own>) -> Self {
+        let fleets = plans.fleets().into_iter().cloned().collect();
+        let (config, usual, own) = (config.clone(), Arc::clone(plans.usual()), own.map(Arc::new));
+        Self { config, usual, fleets, in_use: InUse::default(), own }
     }
 
     /// A shared server, as its plan's file has it now.
@@ -246,7 +256,17 @@ impl Own {
         let installed = Installed::find(config)?;
         let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
         let host = Host::open(hosting(config, addresses)).await?;
-        Ok(Self { host, installed, advertise_host: config.advertise_host.clone(), links: Mutex::default() })
+        Ok(Self::with(config, installed, host))
+    }
+
+    async fn to_look(config: &Config) -> anyhow::Result<Self> {
+        let installed = Installed::find(config)?;
+        let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
+        Ok(Self::with(config, installed, Host::look(hosting(config, addresses))?))
+    }
+
+    fn with(config: &Config, installed: Installed, host: Host) -> Self {
+        Self { host, installed, advertise_host: config.advertise_host.clone(), links: Mutex::default() }
     }
 
     fn link(&self, id: &ServerId, port: u16, settings: &MariaDb) -> Arc<Link> {

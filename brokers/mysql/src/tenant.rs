@@ -23,6 +23,15 @@ impl Database {
         Self(format!("tb{id}"))
     }
 
+    /// A name that the server told us: whose database it is, and whether it is the mark of a restore.
+    pub(crate) fn read(name: &str) -> Option<(OpaqueId, bool)> {
+        let rest = name.strip_prefix("tb")?;
+        match rest.parse() {
+            Ok(id) => Some((id, false)),
+            Err(_) => Some((rest.strip_suffix('r')?.parse().ok()?, true)),
+        }
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -48,7 +57,7 @@ impl Database {
 
 /// A binding's account: `ub` and the binding's identifier (SPEC M-3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Account(String);
+pub(crate) struct Account(OpaqueId, String);
 
 /// A character set, with the collation that fits most languages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,16 +117,26 @@ pub(crate) enum Dialect {
 
 impl Account {
     pub(crate) fn of(binding: &Binding) -> Self {
-        Self(format!("ub{}", binding.id))
+        Self::with(&binding.id)
+    }
+
+    /// That of the binding with an identifier.
+    pub(crate) fn with(id: &OpaqueId) -> Self {
+        Self(id.clone(), format!("ub{id}"))
     }
 
     /// An account's name that the server told us; none when it is no binding's.
     pub(crate) fn read(name: &str) -> Option<Self> {
-        name.strip_prefix("ub")?.parse::<OpaqueId>().ok().map(|id| Self(format!("ub{id}")))
+        name.strip_prefix("ub")?.parse().ok().map(|id| Self::with(&id))
+    }
+
+    /// The binding's identifier.
+    pub(crate) fn id(&self) -> OpaqueId {
+        self.0.clone()
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.1
     }
 
     /// Makes the account be as it should, whatever it was: one statement alone would keep an old password or
@@ -142,10 +161,15 @@ impl Account {
         ];
         if access != Access::Full {
             // The same consumer may have had more before.
-            statements.push(format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account}"));
+            statements.push(self.revoke());
         }
         statements.push(format!("GRANT {} ON `{}`.* TO {account}", access.privileges(), database.as_str()));
         Ok(statements)
+    }
+
+    /// Takes all away that it may do.
+    pub(crate) fn revoke(&self) -> String {
+        format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {}", self.quoted())
     }
 
     /// Makes an account that what it defined can run as, and with which nobody logs in.
@@ -178,7 +202,7 @@ impl Account {
 
     /// Ends the account's open connections, where one statement can.
     pub(crate) fn kill(&self) -> String {
-        format!("KILL USER '{}'", self.0)
+        format!("KILL USER '{}'", self.1)
     }
 
     pub(crate) fn drop(&self) -> String {
@@ -196,11 +220,11 @@ impl Account {
 
     /// The account as it is written in the `DEFINER` column of the server's tables.
     pub(crate) fn definer(&self) -> String {
-        format!("{}@%", self.0)
+        format!("{}@%", self.1)
     }
 
     fn quoted(&self) -> String {
-        format!("'{}'@'%'", self.0)
+        format!("'{}'@'%'", self.1)
     }
 }
 
@@ -212,7 +236,39 @@ impl Access {
             Self::ReadOnly => "SELECT, SHOW VIEW",
         }
     }
+
+    /// The same as the server tells it: `Y` or `N` for each of [`PRIVILEGE_COLUMNS`].
+    pub(crate) fn letters(self) -> String {
+        let has = |column: &&str| {
+            let spelled = column.trim_end_matches("_priv").replace("tmp_table", "temporary_tables").replace('_', " ");
+            self.privileges().split(',').any(|privilege| privilege.trim().eq_ignore_ascii_case(&spelled))
+        };
+        PRIVILEGE_COLUMNS.iter().map(|column| if has(column) { 'Y' } else { 'N' }).collect()
+    }
 }
+
+/// What may be granted on a database, as columns of `mysql.db`: those that each server has.
+pub(crate) const PRIVILEGE_COLUMNS: [&str; 19] = [
+    "Select_priv",
+    "Insert_priv",
+    "Update_priv",
+    "Delete_priv",
+    "Create_priv",
+    "Drop_priv",
+    "Grant_priv",
+    "References_priv",
+    "Index_priv",
+    "Alter_priv",
+    "Create_tmp_table_priv",
+    "Lock_tables_priv",
+    "Create_view_priv",
+    "Show_view_priv",
+    "Create_routine_priv",
+    "Alter_routine_priv",
+    "Execute_priv",
+    "Event_priv",
+    "Trigger_priv",
+];
 
 /// All that a tenant may do in its database.
 const PRIVILEGES: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, REFERENCES, \
@@ -254,6 +310,9 @@ mod tests {
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{name}");
         }
         assert_eq!(Account::read(account.as_str()), Some(account));
+        assert_eq!(Database::read(database.as_str()), Some((instance.id.clone(), false)));
+        assert_eq!(Database::read(database.mark().as_str()), Some((instance.id.clone(), true)));
+        assert_eq!(Database::read("tbl_orders"), None);
         assert_eq!(Account::read("ubuntu"), None);
         assert_eq!(Account::read("root"), None);
     }
@@ -263,6 +322,12 @@ mod tests {
         assert_eq!(Charset::named("latin1"), Some(Charset::Latin1));
         assert!(Charset::NAMES.iter().all(|name| Charset::named(name).unwrap().clause().contains(name)));
         assert_eq!(Charset::named("utf8mb4; DROP"), None);
+    }
+
+    #[test] // SPEC M-17
+    fn rights_are_known_as_the_server_tells_them() {
+        assert_eq!(Access::Full.letters(), "YYYYYYNYYYYYYYYYYYY");
+        assert_eq!(Access::ReadOnly.letters(), "YNNNNNNNNNNNNYNNNNN");
     }
 
     #[test] // SPEC M-16

@@ -6,7 +6,7 @@
 use broker_core::{Binding, Instance, OpaqueId, Secret};
 use sha2::{Digest as _, Sha256};
 
-use crate::settings::is_read_only;
+use crate::{commands::Commands, settings::is_read_only};
 
 /// The broker's own account on the servers that it starts.
 pub(crate) const ADMIN: &str = "broker";
@@ -30,6 +30,26 @@ enum Scope {
     Server,
     /// Keys and channels that start with this identifier and a colon.
     Prefix(OpaqueId),
+}
+
+/// An account as a server tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Described {
+    pub(crate) flags: Vec<String>,
+    pub(crate) passwords: Vec<String>,
+    pub(crate) commands: String,
+    pub(crate) keys: String,
+    pub(crate) channels: String,
+    /// Whether it has more rights, apart from these.
+    pub(crate) has_selectors: bool,
+}
+
+impl Described {
+    /// The instance whose keys are all that it reaches.
+    pub(crate) fn prefix(&self) -> Option<OpaqueId> {
+        let keys = self.keys.strip_prefix("%R~").or_else(|| self.keys.strip_prefix('~'))?;
+        keys.strip_suffix(":*")?.parse().ok()
+    }
 }
 
 /// What the rules depend on.
@@ -59,7 +79,38 @@ impl Account {
 
     /// Whether the account is of this instance on a shared server.
     pub(crate) fn is_of(&self, instance: &OpaqueId) -> bool {
-        self.scope == Scope::Prefix(instance.clone())
+        self.prefix() == Some(instance)
+    }
+
+    /// The instance whose keys it reaches, on a server with other tenants.
+    pub(crate) fn prefix(&self) -> Option<&OpaqueId> {
+        match &self.scope {
+            Scope::Server => None,
+            Scope::Prefix(instance) => Some(instance),
+        }
+    }
+
+    /// How an account differs from what the rule makes of it, in a few words.
+    pub(crate) fn other_than(&self, found: &Described, dialect: Dialect, commands: &Commands) -> Option<&'static str> {
+        let rule = self.rule(dialect);
+        let patterns = |signs: &[&str]| {
+            let found = rule.iter().filter(|word| signs.iter().any(|sign| word.starts_with(sign)));
+            found.cloned().collect::<Vec<_>>().join(" ")
+        };
+        let wanted = commands.allowed(rule.iter().map(String::as_str));
+        let is_allowed_others = commands.allowed(found.commands.split(' ')) != wanted;
+        let has = |flag: &str| found.flags.iter().any(|known| known == flag);
+        if !has("on") {
+            Some("it is off")
+        } else if has("nopass") || found.passwords != [self.password_sha256.as_str()] {
+            Some("it has another password")
+        } else if found.keys != patterns(&["~", "%"]) || found.channels != patterns(&["&"]) {
+            Some("it reaches other keys or channels")
+        } else if is_allowed_others || found.has_selectors || has("skip-sanitize-payload") {
+            Some("it may use other commands")
+        } else {
+            None
+        }
     }
 
     /// The rule that allows just what the account is for.

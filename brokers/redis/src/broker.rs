@@ -35,7 +35,7 @@ const ASK_WITHIN: Duration = Duration::from_secs(3);
 
 /// Hands out Redis: a server of its own to each instance, or a part of a shared one.
 pub struct RedisBroker {
-    offers: Vec<Offer>,
+    pub(crate) offers: Vec<Offer>,
     advertise_host: String,
     pub(crate) host: Arc<Host>,
     /// None when no `redis-server` is installed: then no server of a plan is a process of the broker's.
@@ -51,7 +51,7 @@ pub(crate) struct Home {
     pub(crate) tenants: Arc<Tenants>,
     /// Where apps find the server, when it was given by URL.
     given: Option<(String, u16)>,
-    is_shared: bool,
+    pub(crate) is_shared: bool,
 }
 
 impl RedisBroker {
@@ -68,22 +68,19 @@ impl RedisBroker {
             }
         }
         let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
-        let host = Arc::new(Host::open(hosting(&config, &offers, addresses)).await?);
+        let host = Host::open(hosting(&config, &offers, addresses)).await?;
+        Ok(Self::with(&config, offers, installed, host))
+    }
+
+    pub(crate) fn with(config: &Config, offers: Vec<Offer>, installed: Option<Installed>, host: Host) -> Self {
+        let (host, advertise_host) = (Arc::new(host), config.advertise_host.clone());
         let shared = SharedServers {
             host: Arc::clone(&host),
             installed: installed.clone(),
-            advertise_host: config.advertise_host.clone(),
+            advertise_host: advertise_host.clone(),
             in_use: InUse::default(),
         };
-        Ok(Self {
-            offers,
-            advertise_host: config.advertise_host,
-            host,
-            installed,
-            dedicated: Mutex::default(),
-            removed: Mutex::default(),
-            shared,
-        })
+        Self { offers, advertise_host, host, installed, dedicated: Mutex::default(), removed: Mutex::default(), shared }
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -312,7 +309,7 @@ impl Broker for RedisBroker {
     }
 }
 
-fn account(home: &Home, instance: &Instance, binding: &Binding) -> Account {
+pub(crate) fn account(home: &Home, instance: &Instance, binding: &Binding) -> Account {
     if home.is_shared { Account::on_prefix(binding, instance) } else { Account::on_server(binding) }
 }
 

@@ -39,6 +39,11 @@ impl SharedServers {
         opened.map_err(|why| BrokerError::failed(format!("{why:#}")))
     }
 
+    /// Whether a server is the broker's own and was not started yet: then nobody has anything there.
+    pub(crate) fn was_never_made(&self, member: &Member) -> bool {
+        matches!(member.site, Site::Own) && !self.host.knows(&member.id)
+    }
+
     fn open(&self, member: &Member, settings: &Settings) -> anyhow::Result<Shared> {
         if let Site::Given(url) = &member.site {
             let info = link::at_url(&Secret::from(url.expose_secret()))?;

@@ -6,13 +6,15 @@
 //! are given by URL or started by the broker.
 //!
 //! [`RedisBroker`] is the policy and `plans` what it offers; what is said to a server is in `link`, who may do
-//! what there in `account`, what is looked at beforehand in `check` and `doctor`, how instances change their kind
+//! what there in `account` and `commands`, what is looked at beforehand in `check` and `doctor`, what is compared
+//! with the records in `reconcile`, how instances change their kind
 //! of plan in `moves`, on which shared server an instance is in `fleet`, and how the broker's own servers are set
 //! up in `settings` and `server`.
 
 mod account;
 mod broker;
 mod check;
+mod commands;
 mod config;
 mod copy;
 mod doctor;
@@ -21,6 +23,7 @@ mod link;
 mod metrics;
 mod moves;
 mod plans;
+mod reconcile;
 mod server;
 mod settings;
 mod tenants;

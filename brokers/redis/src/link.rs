@@ -17,7 +17,8 @@ use redis::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    account::{Account, Dialect, mark, marked},
+    account::{Account, Described, Dialect, mark, marked},
+    commands::Commands,
     settings::Settings,
 };
 
@@ -223,28 +224,38 @@ impl Link {
         self.ask(cmd("CONFIG").arg("SET").arg("maxclients").arg(most)).await
     }
 
-    /// The accounts whose keys are the instance's. `ACL LIST` would tell in one command, and stop a server with
-    /// many accounts for seconds.
-    pub(crate) async fn users_of(&self, instance: &OpaqueId) -> RedisResult<Vec<OpaqueId>> {
-        let mut found = Vec::new();
-        let patterns = [format!("~{instance}:*"), format!("%R~{instance}:*")];
-        let users: Vec<OpaqueId> = self.accounts().await?.users.into_iter().collect();
+    /// Accounts as the server tells them; none for one that is not there. `ACL LIST` would tell all in one command, and
+    /// stop a server with many accounts for seconds.
+    pub(crate) async fn described(&self, users: &[OpaqueId]) -> RedisResult<Vec<Option<Described>>> {
+        let mut found = Vec::with_capacity(users.len());
         for batch in users.chunks(BATCH) {
             let mut together = pipe();
             for user in batch {
                 together.cmd("ACL").arg("GETUSER").arg(user.as_str());
             }
             let accounts: Vec<Option<HashMap<String, redis::Value>>> = self.ask_all(&together).await?;
-            let is_of = |account: &Option<HashMap<String, redis::Value>>| {
-                let keys = account.as_ref().and_then(|account| account.get("keys"));
-                keys.and_then(|keys| String::from_redis_value_ref(keys).ok())
-                    .is_some_and(|keys| patterns.contains(&keys))
-            };
-            found.extend(
-                batch.iter().zip(&accounts).filter(|(_, account)| is_of(account)).map(|(user, _)| user.clone()),
-            );
+            found.extend(accounts.into_iter().map(|account| account.as_ref().map(described)));
         }
         Ok(found)
+    }
+
+    /// The commands that the server has.
+    pub(crate) async fn commands(&self) -> RedisResult<Commands> {
+        let categories: Vec<String> = self.ask(cmd("ACL").arg("CAT")).await?;
+        let mut together = pipe();
+        for category in &categories {
+            together.cmd("ACL").arg("CAT").arg(category);
+        }
+        let commands: Vec<HashSet<String>> = self.ask_all(&together).await?;
+        Ok(Commands::new(categories.into_iter().zip(commands).collect()))
+    }
+
+    /// The accounts whose keys are the instance's.
+    pub(crate) async fn users_of(&self, instance: &OpaqueId) -> RedisResult<Vec<OpaqueId>> {
+        let users: Vec<OpaqueId> = self.accounts().await?.users.into_iter().collect();
+        let described = self.described(&users).await?;
+        let is_of = |found: &Option<Described>| found.as_ref().and_then(Described::prefix).as_ref() == Some(instance);
+        Ok(users.into_iter().zip(described).filter(|(_, found)| is_of(found)).map(|(user, _)| user).collect())
     }
 
     /// Removes all keys of an instance. Twice: a scan may miss what moves while it runs.
@@ -316,6 +327,23 @@ impl Link {
             Err(lost) if RedisError::is_connection_dropped(&lost) => commands.query_async(&mut connection).await,
             answer => answer,
         }
+    }
+}
+
+fn described(account: &HashMap<String, redis::Value>) -> Described {
+    let text =
+        |name: &str| account.get(name).and_then(|value| String::from_redis_value_ref(value).ok()).unwrap_or_default();
+    let list = |name: &str| {
+        account.get(name).and_then(|value| Vec::<String>::from_redis_value_ref(value).ok()).unwrap_or_default()
+    };
+    let has_selectors = matches!(account.get("selectors"), Some(redis::Value::Array(more)) if !more.is_empty());
+    Described {
+        flags: list("flags"),
+        passwords: list("passwords"),
+        commands: text("commands"),
+        keys: text("keys"),
+        channels: text("channels"),
+        has_selectors,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use broker_core::cli::{About, Cli, Findings};
+use broker_core::cli::{About, Cli, Drift, Findings};
 use redis_broker::{Config, RedisBroker};
 
 const ABOUT: About = About::new("redis", env!("CARGO_PKG_VERSION"), "Hands out Redis to apps.");
@@ -13,6 +13,7 @@ async fn main() -> ExitCode {
         .catalog(async |config: &Config| RedisBroker::offer(config).await)
         .check(async |config: &Config, findings: &mut Findings| RedisBroker::check(config, findings).await)
         .doctor(async |config: &Config, findings: &mut Findings| RedisBroker::doctor(config, findings).await)
+        .reconcile(async |config: &Config, drift: &mut Drift| RedisBroker::compare(config, drift).await)
         .run(async |config: Config| RedisBroker::start(config).await)
         .await
 }

@@ -198,6 +198,11 @@ impl RedisBroker {
         Ok(found.map(|found| (place, found)))
     }
 
+    /// Whether a move left something where the records don't have the instance.
+    pub(crate) fn has_moved(&self, instance: &Instance) -> bool {
+        !matches!(self.written(instance), Ok(None))
+    }
+
     fn own_place(&self, instance: &Instance) -> Result<Option<Place>> {
         let id: ServerId = instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))?;
         self.host.find(&id).map_err(BrokerError::unavailable)

@@ -1,5 +1,7 @@
 //! A server and the accounts on it, kept as the framework remembers them.
 
+mod found;
+
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError},
@@ -19,6 +21,8 @@ use crate::{
     server::RedisServer,
     settings::{Persistence, Settings},
 };
+
+pub(crate) use found::{Found, Traces, Wrong};
 
 /// The oldest version that keeps tenants apart.
 pub(crate) const OLDEST: (u16, u16) = (7, 0);
@@ -98,6 +102,11 @@ impl Tenants {
     /// On a server that was there, and several instances share.
     pub(crate) fn on_given(info: ConnectionInfo) -> anyhow::Result<Self> {
         Ok(Self { server: Server::Given { link: Link::new(info)? }, is_shared: true, known: Mutex::default() })
+    }
+
+    /// Whether several instances share the server.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Has the broker's own server be set up like this from its next start on.

@@ -176,7 +176,7 @@ async fn spawn(id: &ServerId, program: &dyn Program, place: &Place) -> Result<Id
 }
 
 /// Asks a process to end, for as long as `within`, then kills it.
-async fn kill(id: &ServerId, process: &Identity, within: Duration) -> Result<(), HostError> {
+pub(super) async fn kill(id: &ServerId, process: &Identity, within: Duration) -> Result<(), HostError> {
     let Some(grip) = process.grip().at("/proc")? else { return Ok(()) };
     if !within.is_zero() {
         grip.signal(Signal::TERM).at("/proc")?;

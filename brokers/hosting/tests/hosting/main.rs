@@ -4,5 +4,6 @@
 mod backends;
 mod containers;
 mod doctor;
+mod remains;
 mod servers;
 mod support;

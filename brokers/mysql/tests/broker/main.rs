@@ -12,6 +12,7 @@ mod isolation;
 mod moves;
 mod quotas;
 mod read_only;
+mod reconcile;
 mod removals;
 mod servers;
 mod support;

@@ -8,5 +8,6 @@ mod fleet;
 mod isolation;
 mod moves;
 mod plans;
+mod reconcile;
 mod servers;
 mod support;
