@@ -7,8 +7,8 @@
 //!
 //! [`RedisBroker`] is the policy and `plans` what it offers; what is said to a server is in `link`, who may do
 //! what there in `account`, what is looked at beforehand in `check` and `doctor`, how instances change their kind
-//! of plan in `moves`, on which shared server an instance is in `fleet`, and how the broker's own servers are set
-//! up in `settings` and `server`.
+//! of plan in `moves`, on which shared server an instance is in `fleet`, how the broker's own servers are set
+//! up in `settings` and `server`, and how they are reached by TLS in `tls`.
 
 mod account;
 mod broker;
@@ -24,7 +24,9 @@ mod plans;
 mod server;
 mod settings;
 mod tenants;
+mod tls;
 
 pub use broker::RedisBroker;
 pub use broker_hosting::Size;
 pub use config::Config;
+pub use tls::SharedTrust;

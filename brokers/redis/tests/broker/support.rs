@@ -10,7 +10,7 @@ use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Ten
 use broker_hosting::testing;
 pub(crate) use broker_hosting::testing::eventually;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
-use redis_broker::{Config, RedisBroker};
+use redis_broker::{Config, RedisBroker, SharedTrust};
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
 pub(crate) struct Grounds(testing::Grounds);
@@ -37,6 +37,7 @@ impl Grounds {
         Config {
             shared_url: None,
             shared_url_file: None,
+            shared_trust: SharedTrust::default(),
             advertise_host: "127.0.0.1".to_owned(),
             bind: Vec::new(),
             redis_server: "redis-server".to_owned(),

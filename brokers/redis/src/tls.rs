@@ -1,0 +1,120 @@
+//! TLS: whether servers of a plan speak it, who certifies them, and what apps are told of it.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use broker_hosting::{Authority, Certificate, Place, TlsError, Trust};
+use serde::Deserialize;
+
+/// How the broker's own servers of a plan are reached. Redis has another port for TLS, and an address is one port: so
+/// it is one or the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Tls {
+    /// In clear.
+    #[default]
+    Off,
+    /// By TLS alone.
+    Required,
+}
+
+impl Tls {
+    /// The settings for it, what is closed first: both are the same port.
+    pub(crate) fn ports(self, port: u16) -> [(&'static str, u16); 2] {
+        match self {
+            Self::Off => [("tls-port", 0), ("port", port)],
+            Self::Required => [("port", 0), ("tls-port", port)],
+        }
+    }
+}
+
+/// Who certifies the broker's own servers, and under which names.
+#[derive(Clone, Debug)]
+pub(crate) struct Certifier {
+    authority: Arc<Authority>,
+    advertise_host: String,
+}
+
+impl Certifier {
+    pub(crate) fn open(servers: &Path, advertise_host: &str) -> Result<Self, TlsError> {
+        let authority = Arc::new(Authority::open(servers, "redis-broker")?);
+        Ok(Self { authority, advertise_host: advertise_host.to_owned() })
+    }
+
+    /// The server's certificate, made or renewed when it is time.
+    pub(crate) fn certify(&self, place: &Place) -> Result<Certificate, TlsError> {
+        self.authority.keep(place, &place.names(&self.advertise_host))
+    }
+
+    /// What apps have to trust.
+    pub(crate) fn ca(&self) -> &str {
+        self.authority.certificate()
+    }
+
+    /// What the broker trusts at a server of its own: one that runs since before the authority was made anew shows a
+    /// certificate of the last one until it is told.
+    pub(crate) fn roots(&self, place: &Place) -> io::Result<String> {
+        match fs::read_to_string(place.path().join("authority.pem")) {
+            Ok(last) => Ok(format!("{}{last}", self.ca())),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(self.ca().to_owned()),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// Where apps find a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) encryption: Option<Encryption>,
+}
+
+/// That a server is reached by TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Encryption {
+    /// The authorities to trust, in PEM; none for those that systems know.
+    pub(crate) ca: Option<String>,
+}
+
+/// How the server of `--shared-url` is trusted.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct SharedTrust {
+    /// File of the authorities that may sign the certificate of a server for the plan `shared` that is reached by
+    /// TLS (rediss://), in PEM [default: those of the system]
+    #[arg(long = "shared-ca-file", env = "REDIS_BROKER_SHARED_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<std::path::PathBuf>,
+    /// File of the broker's own certificate there, in PEM, when that server wants one
+    #[arg(
+        long = "shared-certificate-file",
+        env = "REDIS_BROKER_SHARED_CERTIFICATE_FILE",
+        value_name = "FILE",
+        requires = "key_file"
+    )]
+    pub certificate_file: Option<std::path::PathBuf>,
+    /// File of the key of the broker's own certificate there, in PEM
+    #[arg(
+        long = "shared-key-file",
+        env = "REDIS_BROKER_SHARED_KEY_FILE",
+        value_name = "FILE",
+        requires = "certificate_file"
+    )]
+    pub key_file: Option<std::path::PathBuf>,
+    /// INSECURE: take any certificate of that server; who is on the way can read and change everything
+    #[arg(
+        long = "shared-insecure-accept-any-certificate",
+        env = "REDIS_BROKER_SHARED_INSECURE_ACCEPT_ANY_CERTIFICATE",
+        conflicts_with = "ca_file"
+    )]
+    pub insecure_accept_any_certificate: bool,
+}
+
+impl SharedTrust {
+    pub(crate) fn trust(&self) -> Trust {
+        Trust {
+            ca_file: self.ca_file.clone(),
+            certificate_file: self.certificate_file.clone(),
+            key_file: self.key_file.clone(),
+            insecure_accept_any_certificate: self.insecure_accept_any_certificate,
+        }
+    }
+}
