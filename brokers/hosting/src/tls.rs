@@ -140,7 +140,7 @@ impl Authority {
         self.keep_at(place, names, SystemTime::now())
     }
 
-    fn keep_at(&self, place: &Place, names: &[String], now: SystemTime) -> Result<Certificate, TlsError> {
+    pub(crate) fn keep_at(&self, place: &Place, names: &[String], now: SystemTime) -> Result<Certificate, TlsError> {
         let (file, authority) = (place.path().join("server.pem"), place.path().join(FILE));
         if let Some(expires) = self.fitting(&file, names)
             && now < self.renew_at(expires)

@@ -388,7 +388,8 @@ mod tests {
 
         let address = |encryption| Address { host: "fd00::1".to_owned(), port: 20_000, encryption };
         let env = |encryption| super::env(&address(encryption), Some(&instance), &binding);
-        let (by_tls, public) = (env(Some(Encryption { ca: Some("PEM".to_owned()) })), env(Some(Encryption { ca: None })));
+        let (by_tls, public) =
+            (env(Some(Encryption { ca: Some("PEM".to_owned()) })), env(Some(Encryption { ca: None })));
         let env = env(None);
 
         let (user, password) = (&binding.id, binding.secret.expose());
@@ -397,7 +398,10 @@ mod tests {
         assert_eq!(env.get("REDIS_PREFIX").unwrap().expose(), format!("{}:", instance.id));
         assert_eq!(env.len(), 6);
         assert_eq!(by_tls.get("REDIS_URL").unwrap().expose(), format!("rediss://{user}:{password}@[fd00::1]:20000/0"));
-        assert_eq!((by_tls.get("REDIS_TLS").unwrap().expose(), by_tls.get("REDIS_CA").unwrap().expose()), ("true", "PEM"));
+        assert_eq!(
+            (by_tls.get("REDIS_TLS").unwrap().expose(), by_tls.get("REDIS_CA").unwrap().expose()),
+            ("true", "PEM")
+        );
         assert_eq!((by_tls.len(), public.len()), (8, 7));
     }
 }

@@ -71,7 +71,10 @@ impl Config {
         match self.shared_url()? {
             Some(url) => Ok(Site::Given(Given { url: url.expose().to_owned().into(), trust })),
             None => {
-                anyhow::ensure!(!trust.is_some(), "--shared-ca-file and the like are for a server that is given by URL");
+                anyhow::ensure!(
+                    !trust.is_some(),
+                    "--shared-ca-file and the like are for a server that is given by URL"
+                );
                 Ok(Site::Own)
             }
         }

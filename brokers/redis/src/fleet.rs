@@ -135,8 +135,7 @@ mod tests {
     #[test]
     fn apps_reach_a_server_on_this_machine_under_the_advertised_host() {
         let at = |url: &str| {
-            let Address { host, port, encryption } =
-                reachable(&link::at_given(&url.into()).unwrap(), "172.17.0.1");
+            let Address { host, port, encryption } = reachable(&link::at_given(&url.into()).unwrap(), "172.17.0.1");
             (host, port, encryption.is_some())
         };
         assert_eq!(at("redis://:pw@127.0.0.1:7000"), ("172.17.0.1".to_owned(), 7000, false));

@@ -111,8 +111,7 @@ pub(crate) fn at_given(given: &Given) -> anyhow::Result<Reach> {
 /// The same address by TLS.
 fn with_tls(info: ConnectionInfo, (host, port): (&str, u16), trusted: &Trusted) -> RedisResult<ConnectionInfo> {
     // Set here: the URL could ask for no verification, in its fragment.
-    let addr =
-        ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: trusted.accepts_any, tls_params: None };
+    let addr = ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: trusted.accepts_any, tls_params: None };
     let client_tls = trusted.identity.as_ref().map(|(certificate, key)| ClientTlsConfig {
         client_cert: certificate.clone().into_bytes(),
         client_key: key.expose_secret().as_bytes().to_vec(),

@@ -302,7 +302,7 @@ impl Tenants {
         if !known.look.as_ref().is_some_and(Look::is_fresh) {
             self.look(&mut known).await?;
         }
-        let Known { gone, look: Some(look), restored, instances } = &mut *known else { return Ok(()) };
+        let Known { gone, look: Some(look), restored, instances, .. } = &mut *known else { return Ok(()) };
         let is_lost = |account: &Account| {
             let is_there = restored.contains(instance) && look.accounts.users.contains(&account.user);
             !is_there && !gone.contains(&account.user)

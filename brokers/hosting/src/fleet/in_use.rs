@@ -52,7 +52,7 @@ fn same(one: &Site, other: &Site) -> bool {
         (Site::Own, Site::Own) => true,
         (Site::Given(one), Site::Given(other)) => {
             one.url.expose_secret() == other.url.expose_secret() && one.trust == other.trust
-        },
+        }
         (Site::Own, Site::Given(_)) | (Site::Given(_), Site::Own) => false,
     }
 }

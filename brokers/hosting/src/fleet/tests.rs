@@ -137,7 +137,8 @@ fn a_plans_servers_are_those_of_its_keys() {
     let id = "only".parse().unwrap();
     let of = |keys: PlanServers| keys.fleet(folder.path(), &id, Site::Own).map(|fleet| fleet.members().to_vec());
 
-    let only = of(PlanServers { url_file: Some("big.url".into()), capacity: Some(3), ..PlanServers::default() }).unwrap();
+    let only =
+        of(PlanServers { url_file: Some("big.url".into()), capacity: Some(3), ..PlanServers::default() }).unwrap();
     let refusal = |keys| of(keys).unwrap_err();
 
     assert!(

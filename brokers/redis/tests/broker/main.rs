@@ -10,3 +10,4 @@ mod moves;
 mod plans;
 mod servers;
 mod support;
+mod tls;
