@@ -163,7 +163,8 @@ fn sentence(error: &rustls::Error) -> String {
                 .to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let (host, names) = (expected.to_str(), presented.join(", "));
+            let names: Vec<_> = presented.iter().map(|name| name_in(name)).collect();
+            let (host, names) = (expected.to_str(), names.join(", "));
             format!("its certificate is for {names} and not for {host}: use a host in the URL that it is for")
         }
         CertificateError::NotValidForName => {
@@ -177,6 +178,12 @@ fn sentence(error: &rustls::Error) -> String {
         }
         other => format!("its certificate cannot be trusted: {other}"),
     }
+}
+
+/// The name in `DnsName("redis.example")`, as rustls shows it.
+fn name_in(shown: &str) -> &str {
+    let inner = shown.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or(shown, |name| name.trim_matches('"'))
 }
 
 #[cfg(test)]

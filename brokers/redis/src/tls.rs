@@ -1,6 +1,10 @@
 //! TLS: whether servers of a plan speak it, who certifies them, and what apps are told of it.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use broker_hosting::{Authority, Certificate, Place, TlsError, Trust};
 use serde::Deserialize;
@@ -76,45 +80,31 @@ pub(crate) struct Encryption {
     pub(crate) ca: Option<String>,
 }
 
-/// How the server of `--shared-url` is trusted.
+/// Whom the broker trusts at the server of `--shared-url`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct SharedTrust {
-    /// File of the authorities that may sign the certificate of a server for the plan `shared` that is reached by
-    /// TLS (rediss://), in PEM [default: those of the system]
-    #[arg(long = "shared-ca-file", env = "REDIS_BROKER_SHARED_CA_FILE", value_name = "FILE")]
-    pub ca_file: Option<std::path::PathBuf>,
+    /// File of the authorities that may sign the certificate of the server for the plan `shared`, in PEM, when its URL
+    /// is rediss:// [default: those of the system]
+    #[arg(long, env = "REDIS_BROKER_SHARED_CA_FILE", value_name = "FILE")]
+    pub shared_ca_file: Option<PathBuf>,
     /// File of the broker's own certificate there, in PEM, when that server wants one
-    #[arg(
-        long = "shared-certificate-file",
-        env = "REDIS_BROKER_SHARED_CERTIFICATE_FILE",
-        value_name = "FILE",
-        requires = "key_file"
-    )]
-    pub certificate_file: Option<std::path::PathBuf>,
-    /// File of the key of the broker's own certificate there, in PEM
-    #[arg(
-        long = "shared-key-file",
-        env = "REDIS_BROKER_SHARED_KEY_FILE",
-        value_name = "FILE",
-        requires = "certificate_file"
-    )]
-    pub key_file: Option<std::path::PathBuf>,
-    /// INSECURE: take any certificate of that server; who is on the way can read and change everything
-    #[arg(
-        long = "shared-insecure-accept-any-certificate",
-        env = "REDIS_BROKER_SHARED_INSECURE_ACCEPT_ANY_CERTIFICATE",
-        conflicts_with = "ca_file"
-    )]
-    pub insecure_accept_any_certificate: bool,
+    #[arg(long, env = "REDIS_BROKER_SHARED_CERTIFICATE_FILE", value_name = "FILE", requires = "shared_key_file")]
+    pub shared_certificate_file: Option<PathBuf>,
+    /// File of that certificate's key, in PEM
+    #[arg(long, env = "REDIS_BROKER_SHARED_KEY_FILE", value_name = "FILE", requires = "shared_certificate_file")]
+    pub shared_key_file: Option<PathBuf>,
+    /// INSECURE: take any certificate of that server; who is on the way then reads and changes everything
+    #[arg(long, env = "REDIS_BROKER_SHARED_INSECURE_ACCEPT_ANY_CERTIFICATE", conflicts_with = "shared_ca_file")]
+    pub shared_insecure_accept_any_certificate: bool,
 }
 
 impl SharedTrust {
     pub(crate) fn trust(&self) -> Trust {
         Trust {
-            ca_file: self.ca_file.clone(),
-            certificate_file: self.certificate_file.clone(),
-            key_file: self.key_file.clone(),
-            insecure_accept_any_certificate: self.insecure_accept_any_certificate,
+            ca_file: self.shared_ca_file.clone(),
+            certificate_file: self.shared_certificate_file.clone(),
+            key_file: self.shared_key_file.clone(),
+            insecure_accept_any_certificate: self.shared_insecure_accept_any_certificate,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Servers that are reached by TLS: the broker's own, and given ones.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
 use broker_core::{Broker as _, EnvVars, Instance, Secret};
 use broker_hosting::testing::Certified;
 use redis_broker::{Config, RedisBroker, SharedTrust};
 
 use crate::{
+    doctor::{doctor, says},
     moves::to,
     support::{Client, Given, Grounds, look_after, tenancy, tenant, update},
 };
@@ -179,22 +180,22 @@ async fn a_change_to_tls_that_was_interrupted_is_taken_back_or_finished_whatever
     let (clear, binding, env) = tenancy(&broker, "cache", "clear").await;
     let port = of(&env, "REDIS_PORT");
     let other = Certified::new(&grounds.root(), &["127.0.0.1"], NOW);
+    fs::set_permissions(&other.certificate, fs::Permissions::from_mode(0o644)).unwrap();
     let file = other.certificate.display();
     let half =
         format!("CONFIG SET tls-cert-file {file} tls-key-file {file} tls-auth-clients no port 0 tls-port {port}");
     let tenants = [tenant(&clear, &[&binding])];
 
-    for is_same_broker in [true, false] {
-        admin(&clear, &env).await.say(&half).await.unwrap();
-        assert!(Client::of(&env).await.is_err());
-        if is_same_broker {
-            look_after(&broker, &tenants).await;
-        }
-    }
+    admin(&clear, &env).await.say(&half).await.unwrap();
+    assert!(Client::of(&env).await.is_err());
+    look_after(&broker, &tenants).await;
+    Client::of(&env).await.expect("taken back by the same broker");
+
+    admin(&clear, &env).await.say(&half).await.unwrap();
     drop(broker);
     let broker = grounds.broker_of(PLANS).await;
     look_after(&broker, &tenants).await;
-    Client::of(&env).await.expect("as its records say");
+    Client::of(&env).await.expect("taken back by the next one");
 
     admin(&clear, &env).await.say(&half).await.unwrap();
     let sealed = update(&broker, &clear, &to(&clear, "sealed")).await.unwrap();
@@ -227,7 +228,7 @@ async fn given(certified: &Certified, more: &[&str]) -> Given {
 }
 
 fn trust(certified: &Certified) -> SharedTrust {
-    SharedTrust { ca_file: Some(certified.authority.clone()), ..SharedTrust::default() }
+    SharedTrust { shared_ca_file: Some(certified.authority.clone()), ..SharedTrust::default() }
 }
 
 async fn start(url: &Secret, shared_trust: SharedTrust) -> Result<(RedisBroker, Grounds), String> {
@@ -274,7 +275,7 @@ async fn a_certificate_that_is_not_to_be_trusted_keeps_the_broker_from_starting_
         assert!(refusal.contains(sentence) && !refusal.contains("admin"), "{refusal}");
     }
     let given = given(&named, &[]).await;
-    let any = SharedTrust { insecure_accept_any_certificate: true, ..usual() };
+    let any = SharedTrust { shared_insecure_accept_any_certificate: true, ..usual() };
     start(&given.tls_url("default", "admin"), any).await.unwrap();
 }
 
@@ -287,8 +288,9 @@ async fn a_server_that_wants_the_brokers_certificate_is_shown_it() {
     let url = given.tls_url("default", "admin");
 
     let refusal = start(&url, trust(&certified)).await.err().unwrap();
-    let (certificate_file, key_file) = (Some(client(folder.path())), Some(folder.path().join("client.key")));
-    let shown = start(&url, SharedTrust { certificate_file, key_file, ..trust(&certified) }).await;
+    let (shared_certificate_file, shared_key_file) =
+        (Some(client(folder.path())), Some(folder.path().join("client.key")));
+    let shown = start(&url, SharedTrust { shared_certificate_file, shared_key_file, ..trust(&certified) }).await;
 
     assert!(refusal.contains("it wants a certificate of the broker's that it knows"), "{refusal}");
     shown.unwrap();
@@ -320,9 +322,29 @@ async fn tls_where_there_is_none_and_files_that_cannot_be_are_refused() {
     let clear = plain.url("default", "admin");
 
     let without = start(&clear, trust(&certified)).await.err().unwrap();
-    let missing = SharedTrust { ca_file: Some(folder.path().join("none.pem")), ..SharedTrust::default() };
+    let missing = SharedTrust { shared_ca_file: Some(folder.path().join("none.pem")), ..SharedTrust::default() };
     let missing = start(&plain.tls_url("default", "admin"), missing).await.err().unwrap();
 
     assert!(without.contains("is for TLS: write its URL as rediss://"), "{without}");
     assert!(missing.contains("none.pem: No such file"), "{missing}");
+}
+
+#[tokio::test] // SPEC K-13
+async fn doctor_says_how_given_servers_are_reached_and_when_the_authority_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = Certified::new(folder.path(), &["127.0.0.1"], NOW);
+    let given = given(&certified, &["--maxmemory", "64mb", "--appendonly", "yes"]).await;
+    let (grounds, url) = (Grounds::new(), given.tls_url("default", "admin"));
+    let config = |shared_trust| Config { shared_url: Some(url.clone()), shared_trust, ..grounds.config() };
+
+    let well = doctor(&config(trust(&certified))).await;
+    let any = SharedTrust { shared_insecure_accept_any_certificate: true, ..SharedTrust::default() };
+    let any = doctor(&config(any)).await;
+    let unknown = doctor(&config(SharedTrust::default())).await;
+    let own = doctor(&Config { plans: Some(grounds.write("plans.toml", PLANS)), ..grounds.config() }).await;
+
+    says(&well, "ok", "reached by TLS");
+    says(&any, "warning", "any certificate is taken for its own");
+    says(&unknown, "error", "its certificate is not signed by a trusted authority");
+    says(&own, "ok", "it is made when the broker starts");
 }
