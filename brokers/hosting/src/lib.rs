@@ -9,6 +9,7 @@
 //! lives, since the lock belongs to the open file that it inherits as standard output. So two servers never
 //! share a data directory, whenever a broker crashed in between (SPEC H-2).
 
+mod certifier;
 mod cgroup;
 mod contained;
 mod container;
@@ -35,6 +36,7 @@ mod usage;
 mod user;
 mod vessel;
 
+pub use certifier::Certifier;
 pub use container::{Container, Containers, Image};
 pub use doctor::{look_at_advertised, look_at_memory};
 pub use error::HostError;
@@ -48,5 +50,5 @@ pub use program::{Program, find_program};
 pub use recent::Recent;
 pub use size::Size;
 pub use tls::{Authority, Certificate, TlsError, look_at_authority};
-pub use trust::{Trust, Trusted, wrong_with_tls};
+pub use trust::{Trust, Trusted, system_authorities, wrong_with_tls};
 pub use user::RunAs;

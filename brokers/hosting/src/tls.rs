@@ -20,7 +20,7 @@ use x509_parser::{extensions::GeneralName, pem::Pem, prelude::X509Certificate};
 use crate::{Place, files};
 
 /// The authority, with its key in the broker's folder and without in those of its servers.
-const FILE: &str = "authority.pem";
+pub(crate) const FILE: &str = "authority.pem";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long the authority is valid.
 const AUTHORITY_FOR: Duration = Duration::from_secs(3650 * 24 * 3600);

@@ -7,7 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{AlertDescription, CertificateError};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rustls::{AlertDescription, CertificateError, RootCertStore};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -106,6 +107,34 @@ fn key_of(file: &Path) -> Result<SecretString, String> {
 
 fn text_of(file: &Path) -> Result<String, String> {
     fs::read_to_string(file).map_err(|cause| format!("cannot read {}: {cause}", file.display()))
+}
+
+/// The authorities that the system trusts, in PEM, for clients that know none by themselves.
+///
+/// # Errors
+/// When there are none, in a sentence.
+pub fn system_authorities() -> Result<String, String> {
+    const LINE: usize = 64;
+    let mut found = String::new();
+    for authority in rustls_native_certs::load_native_certs().certs {
+        // Old stores have some that nobody can use.
+        if RootCertStore::empty().add(authority.clone()).is_err() {
+            continue;
+        }
+        found.push_str("-----BEGIN CERTIFICATE-----\n");
+        let text = BASE64_STANDARD.encode(&authority);
+        for begin in (0..text.len()).step_by(LINE) {
+            found.push_str(&text[begin..text.len().min(begin + LINE)]);
+            found.push('\n');
+        }
+        found.push_str("-----END CERTIFICATE-----\n");
+    }
+    if found.is_empty() {
+        return Err("the system trusts no authority: install its certificates (ca-certificates), or name one as \
+                    `ca-file`"
+            .to_owned());
+    }
+    Ok(found)
 }
 
 /// What is wrong when a server can't be reached by TLS, in a sentence that begins with "its"; none when TLS is not

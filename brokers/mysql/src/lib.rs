@@ -26,7 +26,9 @@ mod rights;
 mod server;
 mod servers;
 mod tenant;
+mod tls;
 
 pub use backups::{BackupConfig, ReadBackup};
 pub use broker::MysqlBroker;
 pub use config::Config;
+pub use tls::SharedTrust;

@@ -161,6 +161,10 @@ impl Account {
         format!("ALTER USER IF EXISTS {} ACCOUNT LOCK", self.quoted())
     }
 
+    pub(crate) fn require_tls(&self, is_required: bool) -> String {
+        format!("ALTER USER IF EXISTS {} REQUIRE {}", self.quoted(), if is_required { "SSL" } else { "NONE" })
+    }
+
     pub(crate) fn unlock(&self) -> String {
         format!("ALTER USER IF EXISTS {} ACCOUNT UNLOCK", self.quoted())
     }

@@ -12,7 +12,7 @@ use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
     PlanName, Result, Tenant, Update,
 };
-use broker_hosting::{Containers, Host, Hosting, InUse, Recent, RunAs, ServerId, addresses_of};
+use broker_hosting::{Certifier, Containers, Host, Hosting, InUse, Recent, RunAs, ServerId, addresses_of};
 use redis::ServerErrorKind;
 use tokio::time::timeout;
 use tracing::warn;
@@ -28,7 +28,7 @@ use crate::{
     server::{Installed, RedisServer},
     settings::{Backend, Settings, keeps_prefix},
     tenants::Tenants,
-    tls::{Address, Certifier, Encryption, Tls},
+    tls::{Address, Encryption, Tls},
 };
 
 /// How long a question about an instance may take.
@@ -73,7 +73,7 @@ impl RedisBroker {
         }
         let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
         let host = Arc::new(Host::open(hosting(&config, &offers, addresses)).await?);
-        let certifier = Certifier::open(&config.servers_dir, &config.advertise_host)?;
+        let certifier = Certifier::open(&config.servers_dir, "redis-broker", &config.advertise_host)?;
         let shared = SharedServers {
             host: Arc::clone(&host),
             installed: installed.clone(),

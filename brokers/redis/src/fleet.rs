@@ -4,7 +4,9 @@ use std::{error::Error, sync::Arc};
 
 use async_trait::async_trait;
 use broker_core::{BrokerError, Instance, OpaqueId, Result, Secret};
-use broker_hosting::{Census, Fleet, FleetError, Host, InUse, Member, ServerId, Site, kept_secret, seen_by_apps};
+use broker_hosting::{
+    Census, Certifier, Fleet, FleetError, Host, InUse, Member, ServerId, Site, kept_secret, seen_by_apps,
+};
 use secrecy::ExposeSecret as _;
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
     server::{Installed, RedisServer},
     settings::{Settings, placed_on},
     tenants::Tenants,
-    tls::{Address, Certifier, Encryption, Tls},
+    tls::{Address, Encryption, Tls},
 };
 
 /// A server of a shared plan, in use.

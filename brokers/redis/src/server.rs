@@ -12,14 +12,14 @@ use std::{
 use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::Secret;
-use broker_hosting::{Certificate, Container, Limits, Place, Program, TlsError, find_program};
+use broker_hosting::{Certificate, Certifier, Container, Limits, Place, Program, TlsError, find_program};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
     account::{ADMIN, Account, Dialect, account_file, accounts_in},
     link::{Link, version_of},
     settings::{Backend, Persistence, Settings},
-    tls::{Certifier, Tls},
+    tls::Tls,
 };
 
 /// The installed `redis-server`.

@@ -39,7 +39,7 @@ enum Server {
     Own {
         host: Arc<Host>,
         id: ServerId,
-        setup: std::sync::Mutex<RedisServer>,
+        setup: Box<std::sync::Mutex<RedisServer>>,
         link: std::sync::Mutex<Option<(u16, Link)>>,
     },
     /// One that was there: what it forgets in a restart is told again.
@@ -88,7 +88,8 @@ pub(crate) struct Up {
 impl Tenants {
     /// On a server that is one instance's.
     pub(crate) fn on_own(host: Arc<Host>, id: ServerId, setup: RedisServer) -> Self {
-        let server = Server::Own { host, id, setup: setup.into(), link: std::sync::Mutex::default() };
+        let setup = Box::new(std::sync::Mutex::new(setup));
+        let server = Server::Own { host, id, setup, link: std::sync::Mutex::default() };
         Self { server, is_shared: false, known: Mutex::default() }
     }
 

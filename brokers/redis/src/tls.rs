@@ -1,12 +1,8 @@
-//! TLS: whether servers of a plan speak it, who certifies them, and what apps are told of it.
+//! TLS: whether servers of a plan speak it, and what apps are told of it.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::PathBuf;
 
-use broker_hosting::{Authority, Certificate, Place, TlsError, Trust};
+use broker_hosting::Trust;
 use serde::Deserialize;
 
 /// How the broker's own servers of a plan are reached. Redis has another port for TLS, and an address is one port: so
@@ -27,40 +23,6 @@ impl Tls {
         match self {
             Self::Off => [("tls-port", 0), ("port", port)],
             Self::Required => [("port", 0), ("tls-port", port)],
-        }
-    }
-}
-
-/// Who certifies the broker's own servers, and under which names.
-#[derive(Clone, Debug)]
-pub(crate) struct Certifier {
-    authority: Arc<Authority>,
-    advertise_host: String,
-}
-
-impl Certifier {
-    pub(crate) fn open(servers: &Path, advertise_host: &str) -> Result<Self, TlsError> {
-        let authority = Arc::new(Authority::open(servers, "redis-broker")?);
-        Ok(Self { authority, advertise_host: advertise_host.to_owned() })
-    }
-
-    /// The server's certificate, made or renewed when it is time.
-    pub(crate) fn certify(&self, place: &Place) -> Result<Certificate, TlsError> {
-        self.authority.keep(place, &place.names(&self.advertise_host))
-    }
-
-    /// What apps have to trust.
-    pub(crate) fn ca(&self) -> &str {
-        self.authority.certificate()
-    }
-
-    /// What the broker trusts at a server of its own: one that runs since before the authority was made anew shows a
-    /// certificate of the last one until it is told.
-    pub(crate) fn roots(&self, place: &Place) -> io::Result<String> {
-        match fs::read_to_string(place.path().join("authority.pem")) {
-            Ok(last) => Ok(format!("{}{last}", self.ca())),
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(self.ca().to_owned()),
-            Err(other) => Err(other),
         }
     }
 }

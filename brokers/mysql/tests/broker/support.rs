@@ -10,7 +10,7 @@ use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Ten
 use broker_hosting::testing;
 pub(crate) use broker_hosting::testing::eventually;
 use mysql_async::{Conn, Row, prelude::Queryable as _};
-use mysql_broker::{BackupConfig, Config, MysqlBroker};
+use mysql_broker::{BackupConfig, Config, MysqlBroker, SharedTrust};
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
 pub(crate) struct Grounds(testing::Grounds);
@@ -54,6 +54,7 @@ impl Grounds {
             build_network: None,
             shared_url: None,
             shared_url_file: None,
+            shared_trust: SharedTrust::default(),
             advertise_host: "127.0.0.1".to_owned(),
             bind: Vec::new(),
             mariadbd: "mariadbd".to_owned(),
