@@ -14,3 +14,4 @@ mod read_only;
 mod removals;
 mod servers;
 mod support;
+mod tls;
