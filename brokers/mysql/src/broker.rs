@@ -19,6 +19,7 @@ use crate::{
     look::Look,
     metrics, operations,
     plans::{CHARACTER_SET, Dedicated, Kind, Offer, Plans, READ_ONLY},
+    quota,
     server::Installed,
     servers::{Server, Servers, examine, given, is_dedicated, on_its_own, on_shared},
     tenant::{Access, Account, Charset, Database, Limits},
@@ -214,7 +215,11 @@ impl Broker for MysqlBroker {
         if self.is_half_restored(instance, &link).await? {
             return Err(BrokerError::unavailable("a restore was cut off"));
         }
-        link.allow(&account, &database, &binding.secret, self.terms(instance, binding)).await?;
+        let (mut access, limits) = self.terms(instance, binding);
+        if access == Access::Full && self.room(instance).is_some() && link.is_bounded(&database).await? {
+            access = Access::NoGrowth;
+        }
+        link.allow(&account, &database, &binding.secret, (access, limits)).await?;
         let address = server.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
         Ok(env(&self.told(instance, address), &account, &database, &binding.secret))
     }
@@ -256,7 +261,10 @@ impl Broker for MysqlBroker {
             Ok(Ok(true)) if self.is_half_restored(instance, &link).await? => {
                 Health::Down("a restore was cut off: restore a backup again".to_owned())
             }
-            Ok(Ok(true)) => Health::Up,
+            Ok(Ok(true)) => match self.room(instance) {
+                Some(room) if link.is_bounded(&Database::of(instance)).await? => Health::Notice(quota::notice(room)),
+                _ => Health::Up,
+            },
             Ok(Ok(false)) => Health::Down("its database is missing and will be made again".to_owned()),
             _ => Health::Down("its server does not answer".to_owned()),
         })
@@ -275,7 +283,9 @@ impl Broker for MysqlBroker {
         items.push(InfoItem::new("Database", database.as_str()));
         let Some(link) = server.if_up().await? else { return Ok(items) };
         if let Ok(Ok(bytes)) = timeout(ASK_WITHIN, link.size(&database)).await {
-            items.push(InfoItem::new("Size", Size(bytes).to_string()));
+            let size = Size(bytes);
+            let size = self.room(instance).map_or_else(|| size.to_string(), |room| format!("{size} of {room}"));
+            items.push(InfoItem::new("Size", size));
         }
         if let Ok(Ok(version)) = timeout(ASK_WITHIN, link.version()).await {
             items.push(InfoItem::new("Server", version));
@@ -300,6 +310,7 @@ impl Broker for MysqlBroker {
             return Ok(());
         }
         self.restore(&link, tenant, &look).await?;
+        self.keep_within_room(instance, &link, &look).await?;
         // What is found here only now is not known to hold the data.
         if look.databases.contains(Database::of(instance).as_str()) {
             self.clear_old_place(instance).await?;
@@ -318,7 +329,7 @@ pub(crate) fn charset(instance: &Instance) -> Charset {
     name.and_then(Charset::named).unwrap_or_default()
 }
 
-/// What an app finds in its environment (SPEC M-1, M-16).
+/// What an app finds in its environment (SPEC M-1, M-17).
 fn env(address: &Address, account: &Account, database: &Database, password: &Secret) -> EnvVars {
     let Address { host, port, encryption } = address;
     let (user, database) = (account.as_str(), database.as_str());

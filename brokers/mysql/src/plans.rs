@@ -5,7 +5,7 @@ mod file;
 use std::{collections::HashSet, sync::Arc};
 
 use broker_core::{Catalog, Plan, PlanName};
-use broker_hosting::{Fleet, Limits as ServerLimits, Member, ServerId, Site};
+use broker_hosting::{Fleet, Limits as ServerLimits, Member, ServerId, Site, Size};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -34,6 +34,8 @@ pub(crate) struct Offer {
     pub(crate) limits: Limits,
     /// None leaves it to the server, for one that is given.
     pub(crate) tls: Option<Tls>,
+    /// How much an instance may take on disk (SPEC M-16).
+    pub(crate) storage: Option<Size>,
 }
 
 /// Where a plan's instances are.
@@ -241,6 +243,7 @@ fn usual(config: &Config) -> anyhow::Result<Plans> {
         at_most_per_team: None,
         limits: config.limits(),
         tls: config.require_tls.then_some(Tls::Required),
+        storage: config.max_storage,
     };
     let mut offers = vec![offer(SHARED, SHARED_DESCRIPTION.to_owned(), Kind::Shared(Arc::clone(&usual)))];
     if !config.has_shared_url() {

@@ -224,7 +224,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sees to it that a server of the broker's own that runs has a certificate that is valid (SPEC M-17). One that was
+    /// Sees to it that a server of the broker's own that runs has a certificate that is valid (SPEC M-18). One that was
     /// started without is left alone.
     pub(crate) async fn certify(&self) -> Result<()> {
         let Self::Own { own, id, settings } = self else { return Ok(()) };

@@ -77,7 +77,7 @@ async fn an_administrator_who_may_not_manage_accounts_is_refused() {
     assert!(refusal.contains("may not manage its accounts: give an administrator's"), "{refusal}");
 }
 
-#[tokio::test] // SPEC M-16
+#[tokio::test] // SPEC M-17
 async fn tls_is_demanded_of_bindings_when_it_is_required() {
     let shared = Shared::server().await;
     let broker = MysqlBroker::start({

@@ -80,7 +80,7 @@ fn other_authority(folder: &Path) -> Certified {
     Certified::new(folder, &["127.0.0.1"], NOW)
 }
 
-#[tokio::test] // SPEC M-16
+#[tokio::test] // SPEC M-17
 async fn apps_get_in_by_tls_with_the_authority_they_are_told_and_without_it_where_their_plan_lets_them() {
     let (grounds, elsewhere) = (Grounds::new(), tempfile::tempdir().unwrap());
     let broker = MysqlBroker::start(grounds.with_plans(PLANS)).await.unwrap();
@@ -106,7 +106,7 @@ async fn apps_get_in_by_tls_with_the_authority_they_are_told_and_without_it_wher
     Client::of(&env).await.unwrap();
 }
 
-#[tokio::test] // SPEC M-17
+#[tokio::test] // SPEC M-18
 async fn a_certificate_that_is_due_is_replaced_without_dropping_a_connection() {
     let grounds = Grounds::new();
     let broker = MysqlBroker::start(grounds.with_plans(PLANS)).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_certificate_that_is_due_is_replaced_without_dropping_a_connection() {
     assert_eq!(app.number("SELECT CONNECTION_ID()").await, u64::from(id), "the connection that was there");
 }
 
-#[tokio::test] // SPEC M-17
+#[tokio::test] // SPEC M-18
 async fn an_instance_moves_between_plans_with_tls_and_without_and_its_variables_with_it() {
     let grounds = Grounds::new();
     let broker = MysqlBroker::start(grounds.with_plans(PLANS)).await.unwrap();
@@ -171,7 +171,7 @@ async fn an_instance_moves_between_plans_with_tls_and_without_and_its_variables_
     assert_eq!(Client::of(&env).await.unwrap().number("SELECT a FROM t").await, 7);
 }
 
-#[tokio::test] // SPEC M-17
+#[tokio::test] // SPEC M-18
 async fn a_plan_that_has_tls_from_now_on_gives_it_to_instances_with_their_next_bind() {
     let grounds = Grounds::new();
     let without = PLANS.replace("tls = \"required\"", "");
@@ -225,7 +225,7 @@ impl Given {
     }
 }
 
-#[tokio::test] // SPEC M-18
+#[tokio::test] // SPEC M-19
 async fn a_given_server_is_reached_by_tls_and_its_tenants_are_told_its_authority() {
     let given = Given::start().await;
     let plans = "[[plan]]\nname = \"shared\"\nkind = \"shared\"\n[[plan]]\nname = \"sealed\"\nkind = \"dedicated\"\n\
@@ -249,7 +249,7 @@ async fn a_given_server_is_reached_by_tls_and_its_tenants_are_told_its_authority
     assert_eq!(app.number("SELECT a FROM t").await, 7);
 }
 
-#[tokio::test] // SPEC M-18, H-12
+#[tokio::test] // SPEC M-19, H-12
 async fn a_certificate_that_is_not_to_be_trusted_keeps_the_broker_from_starting_and_says_why() {
     let (given, elsewhere) = (Given::start().await, tempfile::tempdir().unwrap());
     let (url, by_name) = (given.url(), given.url().replace("127.0.0.1", "localhost"));
