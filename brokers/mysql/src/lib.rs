@@ -7,8 +7,8 @@
 //! [`MysqlBroker`] is the policy, `moves` its part for instances that change plans, `backups` that for backups and
 //! restores, which `operations` offers to the platform's users. What plans there are is in
 //! `plans`, the servers in `servers`, on which of them an instance is in `fleet`, what is said to one in `link`, the
-//! words in `tenant`, how much an instance may take in `quota`, what `doctor` looks at in `doctor` and `rights`, and how the broker's own
-//! servers are set up in `server`; `tls` is how apps reach them.
+//! words in `tenant`, how much an instance may take in `quota`, what `doctor` looks at in `doctor` and `rights`, how the
+//! broker's own servers are set up in `server`, and how servers are reached by TLS in `tls`.
 
 mod backups;
 mod broker;
