@@ -83,6 +83,19 @@ impl Trust {
     }
 }
 
+impl Trusted {
+    /// With the authorities of the system where it names none, for clients that know none by themselves.
+    ///
+    /// # Errors
+    /// When the system has none, in a sentence.
+    pub fn with_authorities(self) -> Result<Self, String> {
+        if self.ca.is_some() || self.accepts_any {
+            return Ok(self);
+        }
+        Ok(Self { ca: Some(system_authorities()?), ..self })
+    }
+}
+
 impl std::fmt::Debug for Trusted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trusted").field("accepts_any", &self.accepts_any).finish_non_exhaustive()
@@ -109,11 +122,8 @@ fn text_of(file: &Path) -> Result<String, String> {
     fs::read_to_string(file).map_err(|cause| format!("cannot read {}: {cause}", file.display()))
 }
 
-/// The authorities that the system trusts, in PEM, for clients that know none by themselves.
-///
-/// # Errors
-/// When there are none, in a sentence.
-pub fn system_authorities() -> Result<String, String> {
+/// The authorities that the system trusts, in PEM.
+fn system_authorities() -> Result<String, String> {
     const LINE: usize = 64;
     let mut found = String::new();
     for authority in rustls_native_certs::load_native_certs().certs {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use broker_core::{BrokerError, Result, Secret};
-use broker_hosting::{Given, Trusted, system_authorities, wrong_with_tls};
+use broker_hosting::{Given, Trusted, wrong_with_tls};
 use mysql_async::{
     ClientIdentity, Conn, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, SslOpts, params,
     prelude::Queryable as _,
@@ -104,11 +104,9 @@ pub(crate) fn at_given(given: &Given) -> anyhow::Result<Reach> {
         "the server's URL turns the verification of its certificate off: name its authority as `ca-file`, or say \
          `insecure-accept-any-certificate`"
     );
-    let mut trusted = given.trust.read().map_err(anyhow::Error::msg)?;
+    let trusted = given.trust.read().map_err(anyhow::Error::msg)?;
     let encryption = Some(Encryption { ca: trusted.ca.clone() });
-    if trusted.ca.is_none() && !trusted.accepts_any {
-        trusted.ca = Some(system_authorities().map_err(anyhow::Error::msg)?);
-    }
+    let trusted = trusted.with_authorities().map_err(anyhow::Error::msg)?;
     let opts = OptsBuilder::from_opts(opts).ssl_opts(with(&trusted)).into();
     Ok(Reach { opts, trusted: Some(trusted), encryption })
 }

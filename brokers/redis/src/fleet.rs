@@ -14,7 +14,7 @@ use crate::{
     server::{Installed, RedisServer},
     settings::{Settings, placed_on},
     tenants::Tenants,
-    tls::{Address, Encryption, Tls},
+    tls::{Address, Tls},
 };
 
 /// A server of a shared plan, in use.
@@ -126,7 +126,7 @@ pub(crate) fn keeps_promise(member: &Member, settings: &Settings) -> anyhow::Res
 
 /// The address under which apps reach the server of a URL.
 fn reachable(reach: &Reach, advertised: &str) -> Address {
-    let encryption = reach.trusted.as_ref().map(|trusted| Encryption { ca: trusted.ca.clone() });
+    let encryption = reach.encryption.clone();
     Address { host: seen_by_apps(&reach.host, advertised), port: reach.port, encryption }
 }
 

@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     account::{Account, Dialect, mark, marked},
     settings::Settings,
-    tls::Tls,
+    tls::{Encryption, Tls},
 };
 
 /// How long the server may take for one command. `SCAN` and `ACL` commands stay far below it.
@@ -63,6 +63,8 @@ pub(crate) struct Reach {
     pub(crate) port: u16,
     /// Whom the broker trusts there, when it is reached by TLS.
     pub(crate) trusted: Option<Trusted>,
+    /// What its tenants are told of that.
+    pub(crate) encryption: Option<Encryption>,
 }
 
 /// What a server says about itself.
@@ -101,14 +103,17 @@ pub(crate) fn at_given(given: &Given) -> anyhow::Result<Reach> {
             !given.trust.is_some(),
             "whom to trust at the shared server is for TLS: write its URL as rediss://USER:PASSWORD@HOST:PORT"
         );
-        return Ok(Reach { info, host, port, trusted: None });
+        return Ok(Reach { info, host, port, trusted: None, encryption: None });
     }
     let trusted = given.trust.read().map_err(anyhow::Error::msg)?;
+    let encryption = Some(Encryption { ca: trusted.ca.clone() });
+    let trusted = trusted.with_authorities().map_err(anyhow::Error::msg)?;
     let info = with_tls(info, (&host, port), &trusted).context("the files of the shared server's `trust`")?;
-    Ok(Reach { info, host, port, trusted: Some(trusted) })
+    Ok(Reach { info, host, port, trusted: Some(trusted), encryption })
 }
 
-/// The same address by TLS.
+/// The same address by TLS. The authorities are always said: else the client would read the system's, with whatever is
+/// wrong there, for each connection.
 fn with_tls(info: ConnectionInfo, (host, port): (&str, u16), trusted: &Trusted) -> RedisResult<ConnectionInfo> {
     // Set here: the URL could ask for no verification, in its fragment.
     let addr = ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: trusted.accepts_any, tls_params: None };
