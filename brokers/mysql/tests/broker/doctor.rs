@@ -137,7 +137,7 @@ async fn settings_that_tenants_suffer_from_are_warned_of_one_by_one() {
         admin.run(&format!("SET GLOBAL {variable} = {good}")).await.unwrap();
     }
     let encrypted = doctor(&Config { require_tls: true, ..given.config("admin") }).await;
-    says(&encrypted, "error", "it offers no TLS, and --require-tls refuses connections without");
+    says(&encrypted, "error", "it offers no TLS, and a plan or --require-tls refuses connections without");
 }
 
 #[tokio::test] // SPEC M-13
