@@ -14,7 +14,7 @@ use crate::{
     line::{cut, one_line},
 };
 use discretion::discreetly_at_once;
-pub(crate) use discretion::{discreet_here, discreetly, text_of};
+pub(crate) use discretion::{discreet_here, discreetly, masked, text_of};
 
 /// Variables of a binding, and notes of an instance, in bytes.
 const KEPT: usize = 256 * 1024;

@@ -91,7 +91,8 @@ pub trait Broker: Send + Sync + 'static {
     }
 
     /// Where the instance's owner looks after it: a URL, which holds no secret. Asked often, and already while the
-    /// instance is made, since some platforms keep what they are told then: best made of [`Instance::id`].
+    /// instance is made, since some platforms keep what they are told then: best made of [`Instance::id`]. Without one,
+    /// there is a page of the framework's where the server has a public URL (SPEC I-12).
     fn dashboard(&self, instance: &Instance) -> Option<String> {
         let _ = instance;
         None

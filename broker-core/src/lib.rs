@@ -28,6 +28,8 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "server")]
+mod dashboard;
 mod endpoint;
 mod env;
 mod error;
@@ -80,6 +82,8 @@ pub use authorizer::{Access, Attempt, Authorizer, Credential};
 pub use axum;
 pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
+#[cfg(feature = "server")]
+pub use dashboard::{InvalidPublicUrl, PublicUrl};
 pub use endpoint::Endpoint;
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};

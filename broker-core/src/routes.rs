@@ -17,7 +17,7 @@ use crate::Tenant;
 const OURS_BELOW_INSTANCES: [&str; 9] =
     ["bind", "bind-app", "bind-job", "binds", "info", "operations", "retry", "rotate", "status"];
 /// First words of other paths that are.
-const OURS: [&str; 6] = ["healthz", "metrics", "openapi.json", "readyz", "resources", "v2"];
+const OURS: [&str; 7] = ["dashboard", "healthz", "metrics", "openapi.json", "readyz", "resources", "v2"];
 
 /// Operations of an author's own: backups, exports, statistics, whatever a service has beside instances and bindings.
 ///
@@ -322,7 +322,7 @@ mod tests {
         assert!(refused(at("/a/:b")).contains("{name}"));
         assert!(refused(at("/a/{b")).contains("/a/{b"));
         assert!(refused(at("/a/{b}").instance("/a/{c}", get(async || ""))).contains("/a/{c}"));
-        for path in ["/resources/x", "/v2/x", "/metrics"] {
+        for path in ["/resources/x", "/v2/x", "/metrics", "/dashboard/x"] {
             assert!(refused(Routes::new().service(path, get(async || ""))).contains("the framework's"), "{path}");
         }
         let fine =

@@ -165,6 +165,21 @@ async fn what_one_replica_makes_the_other_serves() {
     assert_eq!(ground.fake().instances(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")] // SPEC I-12
+async fn a_link_that_one_replica_tells_opens_the_dashboard_at_the_other() {
+    let ground = Ground::new();
+    let public = |server: BrokerServer| server.public_url("https://x.test".parse().unwrap());
+    let (one, other) = (ground.replica_with(public).await, ground.replica_with(public).await);
+    one.create("cache").await.is(201);
+
+    let link = |info: Answer| info.value().as_array().unwrap().last().unwrap()["value"].as_str().unwrap().to_owned();
+    let told = link(one.ask("GET", "/resources/cache").await);
+
+    let path = told.strip_prefix("https://x.test").unwrap();
+    Answer::to(other.anonymous("GET", path)).await.is(200);
+    assert_eq!(link(other.ask("GET", "/resources/cache").await), told);
+}
+
 #[tokio::test(flavor = "multi_thread")] // SPEC L-8, L-4
 async fn replicas_that_are_asked_at_once_get_into_nobodys_way() {
     let ground = Ground::new();

@@ -112,7 +112,8 @@ struct Told {
     source: Option<Box<Told>>,
 }
 
-fn masked(text: &str, secrets: &[&Secret]) -> String {
+/// A text without these secrets and without what stands before the host in URLs.
+pub(crate) fn masked(text: &str, secrets: &[&Secret]) -> String {
     let known = secrets.iter().map(|secret| secret.expose()).filter(|secret| secret.len() >= SHORTEST);
     let text = known.fold(text.to_owned(), |text, secret| text.replace(secret, MASK));
     without_userinfo(&text)

@@ -16,7 +16,7 @@ use super::{
     records::Place,
     serve::{Serve, Settings},
 };
-use crate::{Broker, Catalog, Credentials, Secret, ServeError, State, lifecycle::Schemas};
+use crate::{Broker, Catalog, Credentials, PublicUrl, Secret, ServeError, State, lifecycle::Schemas};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -89,6 +89,7 @@ impl Settings {
         address(self.address.listen, is_running, findings).await;
         password(&self.login, &self.records.folder(about), findings);
         guests(&self.guests, findings);
+        dashboards(self.network.public_url.as_ref(), findings);
         match self.network.tls() {
             Ok(None) => findings.found("tls", "none: connections are not encrypted"),
             Ok(Some(tls)) => {
@@ -172,5 +173,15 @@ fn guests(guests: &Guests, findings: &mut Findings) {
     for (what, file) in lists.into_iter().filter_map(|(what, file)| Some((what, file.as_deref()?))) {
         let found = Credentials::read(file).map(|read| format!("{} in {}", read.len(), file.display()));
         findings.add_result(what, found.map_err(anyhow::Error::from));
+    }
+}
+
+fn dashboards(public_url: Option<&PublicUrl>, findings: &mut Findings) {
+    let Some(url) = public_url else { return };
+    if url.is_readable_on_the_way() {
+        let why = "links begin with http://, so that whoever reads along on the way can open them: use https://";
+        findings.warning("dashboards", why);
+    } else {
+        findings.found("dashboards", format!("at {url}"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{BrokerServer, RequestIdHeader, Tls};
+use crate::{BrokerServer, PublicUrl, RequestIdHeader, Tls};
 
 /// The address, for whoever names it.
 #[derive(Debug, clap::Args)]
@@ -45,6 +45,10 @@ pub(super) struct Network {
     /// X-ForRequest-ID and X-Vcap-Request-Id; the name is in the log and in the answer
     #[arg(long, env = "BROKER_REQUEST_ID_HEADER", value_name = "NAME")]
     request_id_header: Option<RequestIdHeader>,
+    /// Where users' browsers reach the broker: each instance has a page there, for whoever has its link; without it
+    /// there are none
+    #[arg(long, env = "BROKER_PUBLIC_URL", value_name = "URL")]
+    pub(super) public_url: Option<PublicUrl>,
 }
 
 impl Network {
@@ -73,6 +77,10 @@ impl Network {
             .head_within(Duration::from_secs(self.head_within));
         let server = match &self.request_id_header {
             Some(header) => server.request_id_header(header.clone()),
+            None => server,
+        };
+        let server = match &self.public_url {
+            Some(url) => server.public_url(url.clone()),
             None => server,
         };
         Ok(match self.tls()? {

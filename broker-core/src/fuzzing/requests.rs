@@ -37,7 +37,7 @@ async fn ask_all(input: &[u8]) -> Vec<StatusCode> {
     let fake = FakeBroker::new();
     let catalog = fake.catalog();
     let schemas = Schemas::of(&catalog).expect("schemas");
-    let engine = Engine::new(Arc::new(fake.clone()), catalog, schemas, store.clone(), Timing::default());
+    let engine = Engine::new(Arc::new(fake.clone()), catalog, schemas, store.clone(), Timing::default(), None);
     let router = router(engine, USERNAME, PASSWORD);
     for request in divided(input).into_iter().take(8).filter_map(request) {
         let before = records(&*store).await;

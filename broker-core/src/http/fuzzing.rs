@@ -37,6 +37,7 @@ pub(crate) fn router(engine: Arc<Engine>, username: &str, password: &str) -> Rou
         id_header: None,
         stopping: CancellationToken::new(),
         own: Routes::new(),
+        dashboards: false,
     };
     let pair = STANDARD.encode(format!("{username}:{password}"));
     let header = HeaderValue::from_str(&format!("Basic {pair}")).expect("a header");

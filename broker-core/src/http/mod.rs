@@ -4,6 +4,7 @@ mod auth;
 mod bindings;
 mod connections;
 mod credentials;
+mod dashboard;
 mod extract;
 mod front;
 #[cfg(feature = "fuzzing")]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     auth::Guard,
-    bindings,
+    bindings, dashboard,
     front::{Front, InFront},
     instances,
     limits::{Limits, Places},
@@ -35,14 +35,16 @@ pub(super) struct Around {
     pub(super) stopping: CancellationToken,
     /// The author's own operations.
     pub(super) own: Routes,
+    /// Whether instances have dashboards of the framework's.
+    pub(super) dashboards: bool,
 }
 
 /// All endpoints, of both dialects. Whoever has no credentials learns nothing, not even which paths there are.
 pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     let metrics = engine.metrics.clone();
     let places = Places::new(around.limits, metrics.clone());
-    let Around { guard, limit, id_header, .. } = around;
-    let front = Front { guard, engine: engine.clone(), places, metrics, limit, id_header };
+    let Around { guard, limit, id_header, dashboards, .. } = around;
+    let front = Front { guard, engine: engine.clone(), places, metrics, limit, id_header, dashboards };
     let document = Arc::new(openapi::document(engine.catalog(), &around.own));
     let own = Own::new(around.own, &engine);
     let plans = PlanList::of(engine.catalog());
@@ -61,6 +63,7 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .route("/resources/{name}/retry", post(instances::retry))
         .route("/resources/{name}/operations", get(operator::operations))
         .route("/openapi.json", get(openapi::show).layer(Extension(document)))
+        .route("/dashboard/{name}", get(dashboard::show).layer(Extension(dashboard::Readers::default())))
         .merge(osb::router())
         .method_not_allowed_fallback(own::method_not_allowed)
         .fallback(async move |request: Request| own::beyond(own, request).await)
@@ -88,12 +91,12 @@ mod tests {
         let catalog = broker.catalog();
         let schemas = Schemas::of(&catalog).unwrap();
         let store = State::in_memory().store.clone();
-        let engine = Engine::new(Arc::new(broker), catalog, schemas, store, Timing::default());
+        let engine = Engine::new(Arc::new(broker), catalog, schemas, store, Timing::default(), None);
         let mut guard = Guard::default();
         guard.callers.named.accept("fake", &Secret::from("s3cret"));
         let (limits, limit) = (Limits::default(), Duration::from_secs(10));
         let stopping = CancellationToken::new();
-        router(engine, Around { guard, limits, limit, id_header: None, stopping, own: Routes::new() })
+        router(engine, Around { guard, limits, limit, id_header: None, stopping, own: Routes::new(), dashboards: true })
     }
 
     /// Which methods a path takes, as its refusal of one that no path takes has them.

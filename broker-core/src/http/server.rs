@@ -23,7 +23,7 @@ use super::{
     trace::RequestIdHeader,
 };
 use crate::{
-    Authorizer, Broker, Catalog, Routes, Secret, State,
+    Authorizer, Broker, Catalog, PublicUrl, Routes, Secret, State,
     lifecycle::{Engine, Schemas, Timing},
 };
 
@@ -71,6 +71,7 @@ pub struct BrokerServer {
     tls: Option<Tls>,
     limits: Limits,
     id_header: Option<RequestIdHeader>,
+    public_url: Option<PublicUrl>,
     timing: Timing,
     reload: Reload,
 }
@@ -87,6 +88,7 @@ impl BrokerServer {
             tls: None,
             limits: Limits::default(),
             id_header: None,
+            public_url: None,
             timing: Timing::default(),
             reload: Reload::default(),
         }
@@ -216,6 +218,21 @@ impl BrokerServer {
     /// ```
     pub fn request_id_header(mut self, header: RequestIdHeader) -> Self {
         self.id_header = Some(header);
+        self
+    }
+
+    /// Where users' browsers reach this server: every instance whose author names no
+    /// [dashboard](crate::Broker::dashboard) has one of the framework's then, a page that whoever has its link can read
+    /// and that changes nothing (SPEC I-12 to I-14).
+    ///
+    /// ```
+    /// # use broker_core::BrokerServer;
+    /// # fn published(server: BrokerServer) -> Result<BrokerServer, broker_core::InvalidPublicUrl> {
+    /// Ok(server.public_url("https://redis-broker.example.com".parse()?))
+    /// # }
+    /// ```
+    pub fn public_url(mut self, url: PublicUrl) -> Self {
+        self.public_url = Some(url);
         self
     }
 
@@ -428,11 +445,12 @@ impl BoundServer {
     /// # Errors
     /// When the system takes the socket away.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let BrokerServer { broker, state, guard, limits, id_header, timing, reload, .. } = self.server;
-        let engine = Engine::new(broker, self.catalog, self.schemas, state.store.clone(), timing);
+        let BrokerServer { broker, state, guard, limits, id_header, public_url, timing, reload, .. } = self.server;
+        let dashboards = public_url.is_some();
+        let engine = Engine::new(broker, self.catalog, self.schemas, state.store.clone(), timing, public_url);
         let (stopping, killed) = (CancellationToken::new(), CancellationToken::new());
         let limit = timing.answer_within + SLACK;
-        let around = Around { guard, limits, limit, id_header, stopping: stopping.clone(), own: self.own };
+        let around = Around { guard, limits, limit, id_header, stopping: stopping.clone(), own: self.own, dashboards };
         let router = routes::router(engine.clone(), around);
         let scheme = if self.encrypted.is_some() { "https" } else { "http" };
         let connections = Connections {

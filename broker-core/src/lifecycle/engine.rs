@@ -29,7 +29,7 @@ use super::{
     states::{BindingState, InstanceState},
 };
 use crate::{
-    Broker, BrokerError, Catalog, Consumer, Instance, InstanceName, OpaqueId, Plan, PlanName, Result,
+    Broker, BrokerError, Catalog, Consumer, Instance, InstanceName, OpaqueId, Plan, PlanName, PublicUrl, Result,
     author::{Checked, text_of},
     metrics::Metrics,
     store::{Store, StoreError, Write},
@@ -117,6 +117,8 @@ pub(crate) struct Engine {
     pub(super) schemas: Schemas,
     pub(super) store: Arc<dyn Store>,
     pub(super) timing: Timing,
+    /// What links to dashboards begin with; without it there are none.
+    pub(super) public_url: Option<PublicUrl>,
     pub(crate) metrics: Arc<Metrics>,
     pub(super) locks: Locks,
     pub(super) lease: Lease,
@@ -144,6 +146,7 @@ impl Engine {
         schemas: Schemas,
         store: Arc<dyn Store>,
         timing: Timing,
+        public_url: Option<PublicUrl>,
     ) -> Arc<Self> {
         let broker = Checked::around(broker);
         Arc::new(Self {
@@ -156,6 +159,7 @@ impl Engine {
             lease: Lease::new(store.clone(), timing.lease),
             store,
             timing,
+            public_url,
             locks: Locks::new(timing.turn_within),
             backoff: Backoff::new(timing.reconcile_every.min(Duration::from_secs(1))),
             driving: Arc::new(Semaphore::new(DRIVEN_AT_ONCE)),
@@ -705,6 +709,17 @@ impl InstanceRecord {
             InstanceState::Provisioning | InstanceState::Ready | InstanceState::Updating | InstanceState::Failed => {
                 true
             }
+        }
+    }
+
+    /// Whether its author has made it, and nobody wants it removed.
+    pub(super) fn is_there(&self) -> bool {
+        match self.state {
+            InstanceState::Ready | InstanceState::Updating => true,
+            InstanceState::Provisioning
+            | InstanceState::Failed
+            | InstanceState::Deprovisioning
+            | InstanceState::Gone => false,
         }
     }
 }

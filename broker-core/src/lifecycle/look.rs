@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// An operation with what the author says about how far it is.
-    fn with_line(&self, mut operation: Operation) -> Operation {
+    pub(super) fn with_line(&self, mut operation: Operation) -> Operation {
         if operation.ended.is_none() {
             operation.progress = self.progress.of(&operation.id).last();
         }
@@ -159,18 +159,25 @@ impl Engine {
     /// How the instance is. Takes no lock: it answers while something is being done.
     pub(crate) async fn status(self: &Arc<Self>, name: &InstanceName) -> Result<Condition> {
         let record = self.shared(name).await?;
+        if record.state == InstanceState::Ready {
+            self.confirm_shared(&record).await;
+        }
+        Ok(self.condition(&record).await)
+    }
+
+    /// As the record has it; of an instance that is ready, as its author says.
+    pub(super) async fn condition(&self, record: &InstanceRecord) -> Condition {
         match record.state {
             InstanceState::Provisioning | InstanceState::Updating => {
-                Ok(Condition::Pending(self.with_line(record.operation.clone()).progress))
+                Condition::Pending(self.with_line(record.operation.clone()).progress)
             }
-            InstanceState::Failed => Ok(Condition::Down(record.failed().to_string())),
+            InstanceState::Failed => Condition::Down(record.failed().to_string()),
             InstanceState::Deprovisioning | InstanceState::Gone => {
-                Ok(Condition::Down(format!("instance \"{name}\" is being removed")))
+                Condition::Down(format!("instance \"{}\" is being removed", record.instance.name))
             }
             InstanceState::Ready => {
-                self.confirm_shared(&record).await;
                 let answer = self.look("status", self.broker.status(&record.instance)).await;
-                Ok(answer.map_or_else(|error| Condition::Down(error.to_string()), Condition::from))
+                answer.map_or_else(|error| Condition::Down(error.to_string()), Condition::from)
             }
         }
     }
@@ -178,42 +185,54 @@ impl Engine {
     /// What the instance says about itself: nothing until it is ready.
     pub(crate) async fn info(self: &Arc<Self>, name: &InstanceName) -> Result<Vec<InfoItem>> {
         let record = self.shared(name).await?;
-        match record.state {
-            InstanceState::Ready => self.confirm_shared(&record).await,
-            InstanceState::Updating => {}
-            InstanceState::Provisioning
-            | InstanceState::Failed
-            | InstanceState::Deprovisioning
-            | InstanceState::Gone => return Ok(Vec::new()),
+        if record.state == InstanceState::Ready {
+            self.confirm_shared(&record).await;
         }
-        let mut items = self.look("info", self.broker.info(&record.instance)).await?;
-        for more in self.more_info(&record.instance) {
-            // What the author says under that label goes first.
-            if items.iter().all(|item| item.label != more.label) {
-                items.push(more);
+        let mut items = self.said(&record).await?;
+        if record.is_there() {
+            for more in self.more_info(&record.instance) {
+                // What the author says under that label goes first.
+                if items.iter().all(|item| item.label != more.label) {
+                    items.push(more);
+                }
             }
         }
         Ok(items)
     }
 
+    /// What the author says of an instance that is there.
+    pub(super) async fn said(&self, record: &InstanceRecord) -> Result<Vec<InfoItem>> {
+        match record.is_there() {
+            true => self.look("info", self.broker.info(&record.instance)).await,
+            false => Ok(Vec::new()),
+        }
+    }
+
     /// What the framework knows beside it: the dashboard, and whether an update brings a newer version.
     fn more_info(&self, instance: &Instance) -> Vec<InfoItem> {
         let dashboard = self.dashboard(instance).map(|url| InfoItem::new("Dashboard", url));
-        let plan = self.catalog.find(&instance.plan).and_then(|plan| plan.maintenance.as_ref());
-        let newer = plan.filter(|newest| instance.maintenance.as_ref() != Some(&newest.version));
-        let update = newer.map(|newest| {
-            let present = instance.maintenance.as_deref().unwrap_or("an older version");
-            let line = format!("{} is there, the instance is on {present}: update it to get it", newest.version);
-            InfoItem::new(
-                "Update",
-                if newest.description.is_empty() { line } else { format!("{line} ({})", newest.description) },
-            )
-        });
+        let update = self.newer_version(instance).map(|line| InfoItem::new("Update", line));
         dashboard.into_iter().chain(update).collect()
     }
 
-    /// Where the instance's owner looks after it, if the author has such a place.
+    /// A line about the maintenance version that an update of the instance would bring, if there is one.
+    pub(super) fn newer_version(&self, instance: &Instance) -> Option<String> {
+        let newest = self.catalog.find(&instance.plan)?.maintenance.as_ref()?;
+        if instance.maintenance.as_ref() == Some(&newest.version) {
+            return None;
+        }
+        let present = instance.maintenance.as_deref().unwrap_or("an older version");
+        let line = format!("{} is there, the instance is on {present}: update it to get it", newest.version);
+        Some(if newest.description.is_empty() { line } else { format!("{line} ({})", newest.description) })
+    }
+
+    /// Where the instance's owner looks after it: the author's place, or else the framework's own (SPEC I-12), if the
+    /// broker has a public URL.
     pub(crate) fn dashboard(&self, instance: &Instance) -> Option<String> {
+        self.authors_dashboard(instance).or_else(|| Some(self.public_url.as_ref()?.link(instance)))
+    }
+
+    fn authors_dashboard(&self, instance: &Instance) -> Option<String> {
         let url = ask_at_once("dashboard", &instance.name, || self.broker.dashboard(instance))?;
         if url.starts_with("https://") || url.starts_with("http://") {
             return Some(url);

@@ -9,6 +9,7 @@ mod ask;
 mod backoff;
 mod bindings;
 mod calls;
+mod dashboard;
 mod engine;
 mod instances;
 mod lease;
@@ -28,6 +29,7 @@ mod trouble;
 mod written;
 
 pub(crate) use ask::{Ask, Outcome};
+pub(crate) use dashboard::{ConsumerView, Dashboard};
 pub(crate) use engine::{AT_ONCE, Engine, Timing};
 pub(crate) use instances::{Change, NewInstance, Wishes};
 pub(crate) use look::{BindingView, Condition, Ends, InstanceView};

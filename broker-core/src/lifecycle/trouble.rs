@@ -25,7 +25,7 @@ fn engine_on(store: Arc<dyn Store>, fake: &FakeBroker, reconcile_every: Duration
     let catalog = fake.catalog();
     let schemas = Schemas::of(&catalog).unwrap();
     let timing = Timing { retries: 0, reconcile_every, ..Timing::default() };
-    Engine::new(Arc::new(fake.clone()), catalog, schemas, store, timing)
+    Engine::new(Arc::new(fake.clone()), catalog, schemas, store, timing, None)
 }
 
 const OFTEN: Duration = Duration::from_millis(20);
@@ -237,7 +237,7 @@ fn engine_that_ends_credentials(store: Arc<dyn Store>, fake: &FakeBroker) -> Arc
     let soon = Plan::new("small", "ends soon").bindings_expire_after(Duration::from_millis(200), Duration::ZERO);
     let catalog = Catalog::new("fake".parse().unwrap()).plan(soon);
     let timing = Timing { retries: 0, reconcile_every: OFTEN, ..Timing::default() };
-    Engine::new(Arc::new(fake.clone()), catalog.clone(), Schemas::of(&catalog).unwrap(), store, timing)
+    Engine::new(Arc::new(fake.clone()), catalog.clone(), Schemas::of(&catalog).unwrap(), store, timing, None)
 }
 
 #[tokio::test] // SPEC B-9, L-3

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         settings::what_is_wrong_in_the_file_is_named_by_line_and_key,
         settings::help_lists_every_setting_under_a_heading,
         settings::requests_are_named_by_the_header_that_the_operator_sets,
+        settings::dashboards_are_where_the_operator_says_and_their_keys_in_no_log,
         subcommands::check_says_what_works_and_what_does_not_and_changes_nothing,
         subcommands::check_tells_programs_what_it_found_an_object_a_line,
         subcommands::doctor_goes_on_where_check_ends_and_warnings_are_no_errors,

@@ -91,7 +91,7 @@ async fn nothing_shows_a_secret(place: &Place) {
     {
         shown.secrets.push(STANDARD.encode(format!("{user}:{password}")));
     }
-    let broker = place.serve(&["--config", &config]).await;
+    let broker = place.serve(&["--config", &config, "--public-url", "https://x.test"]).await;
     drive(&broker, &mut shown).await;
     let flags = ["--config", config.as_str()];
     for subcommand in SUBCOMMANDS {
@@ -184,6 +184,8 @@ async fn drive(broker: &Running, shown: &mut Shown) {
     ] {
         shown.add(format!("{method} {path} {body:.20}"), broker.platform(method, path, body).await.1);
     }
+    let info = broker.platform("GET", "/resources/cache", "").await.1;
+    let dashboard = info.split_once("https://x.test").expect("a link").1.split('"').next().unwrap().to_owned();
     let kind = "application/x-www-form-urlencoded";
     for body in [form, format!("name=x2&parameters.={PIN}&parameters.a=1&parameters.a.b={PIN}")] {
         let answer = broker.ask_in(kind, ("fake", PASSWORD), "POST", "/resources", Some(&body)).await;
@@ -204,6 +206,9 @@ async fn drive(broker: &Running, shown: &mut Shown) {
         let (status, said) = broker.platform("POST", "/resources/cache/rotate", "{\"appName\":\"blog\"}").await;
         assert_eq!(status, 200, "{said}");
         shown.add(format!("rotation {round}"), said);
+        let page = broker.request("GET", &dashboard).send().await.unwrap().text().await.unwrap();
+        assert!(page.contains("App <strong>blog</strong>"), "{page}");
+        shown.add(format!("dashboard {round}"), page);
     }
     shown.add(
         "DELETE bind-app",

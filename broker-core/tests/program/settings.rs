@@ -52,6 +52,8 @@ pub(crate) async fn what_is_wrong_in_the_file_is_named_by_line_and_key() {
         ("[network]\nlisten = \"x\"", 1, "there is no setting `network`"),
         ("max-requests = 1\nmax_requests = 2", 2, "is there twice"),
         ("request-id-header = \"Authorization\"", 1, "the header `authorization` means something else"),
+        ("public-url = \"https://a:b@x.test\"", 1, "`public-url` is wrong: it has a user name or password in it"),
+        ("public-url = \"x.test\"", 1, "`public-url` is wrong: it is no URL of http or https"),
         ("servers = 70000", 1, "`servers` is wrong: 70000 is not in"),
         ("token = 12345", 1, "`token` is wrong: a text is wanted"),
     ] {
@@ -80,6 +82,7 @@ pub(crate) async fn help_lists_every_setting_under_a_heading() {
         "--listen",
         "--tls-client-ca",
         "--request-id-header",
+        "--public-url",
         "--operator-credentials-file",
         "--give-up-after",
         "--log-level",
@@ -103,5 +106,31 @@ pub(crate) async fn requests_are_named_by_the_header_that_the_operator_sets() {
     assert_eq!(answer.headers()["x-trace-me"], "abc-1");
     let log = broker.output();
     assert!(log.lines().any(|line| line.contains("abc-1") && line.contains("GET /nowhere answered 401")), "{log}");
+    broker.stop();
+}
+
+// SPEC I-12, S-5
+pub(crate) async fn dashboards_are_where_the_operator_says_and_their_keys_in_no_log() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let check = |url: &str| run(&["check", "--listen", "127.0.0.1:0", "--public-url", url], &data).ok();
+    assert!(check("https://x.test").contains("at https://x.test"));
+    assert!(check("http://x.test").lines().any(|line| line.starts_with("warning") && line.contains("use https://")));
+    let refused = run(&["serve", "--public-url", "https://x.test/?a=b"], &data).fails(2);
+    assert!(refused.contains("it has a query or a fragment"), "{refused}");
+    let broker = Running::start(&["--public-url", "https://x.test"], &data).await;
+    broker.platform("POST", "/resources", "{\"name\":\"cache\",\"team\":\"data\"}").await;
+    let info = broker.platform("GET", "/resources/cache", "").await.1;
+    let link = info.split_once("https://x.test").expect("a link").1.split('"').next().unwrap();
+    let (path, key) = link.split_once("?key=").expect("a key");
+
+    let page = broker.request("GET", link).send().await.unwrap();
+
+    assert_eq!(page.status(), 200);
+    let nothing_there = broker.request("GET", &format!("{path}?key=x{key}")).send().await.unwrap();
+    assert_eq!(nothing_there.status(), 404);
+    let log = broker.output();
+    assert!(log.contains("GET /dashboard/cache answered 200"), "{log}");
+    assert!(log.contains("GET /dashboard/cache answered 404") && !log.contains(key), "{log}");
     broker.stop();
 }

@@ -29,6 +29,7 @@ pub(crate) fn document(catalog: &Catalog, own: &Routes) -> Value {
             { "name": "service API", "description": "tsuru's service API" },
             { "name": "Open Service Broker", "description": "Version 2.17" },
             { "name": "operators", "description": "For those who run the broker" },
+            { "name": "users", "description": "For whoever was given an instance's link" },
             { "name": "own operations", "description": "What this broker offers beside both" },
         ],
         "security": [{ "basic": [] }, { "bearer": [] }],
@@ -54,7 +55,7 @@ pub(crate) fn document(catalog: &Catalog, own: &Routes) -> Value {
 }
 
 fn paths(own: &Routes) -> Value {
-    let calls = [service_api::calls(), open_service_broker::calls(), operators(), own::calls(own)].concat();
+    let calls = [service_api::calls(), open_service_broker::calls(), operators(), users(), own::calls(own)].concat();
     let mut paths = Map::new();
     for call in calls {
         let path = paths.entry(call.path.into_owned()).or_insert_with(|| json!({}));
@@ -75,6 +76,18 @@ fn operators() -> Vec<Call> {
             .answer(200, "The measurements", "application/openmetrics-text", json!({ "type": "string" })),
         call("/openapi.json", "document", "This document").json(200, "The document", json!({ "type": "object" })),
     ]
+}
+
+fn users() -> Vec<Call> {
+    let text = || json!({ "type": "string" });
+    let page =
+        Call::new("users", "get", "/dashboard/{name}", "dashboard", "An instance's page, where the broker has any")
+            .open()
+            .parameter("query", "key", true, "The key in the link that info and dashboard_url have")
+            .answer(200, "The page", "text/html", text())
+            .answer(404, "The key is not the instance's, or there is no such instance", "text/html", text())
+            .answer(503, "The records are unavailable, or there are too many requests", "text/html", text());
+    vec![page]
 }
 
 /// `GET /openapi.json`

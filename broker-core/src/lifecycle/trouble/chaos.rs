@@ -199,7 +199,7 @@ impl Process {
         let schemas = Schemas::of(&catalog).unwrap();
         let turn_within = Duration::from_millis(300);
         let timing = Timing { retries: 0, reconcile_every: OFTEN, turn_within, ..Timing::default() };
-        let engine = Engine::new(Arc::new(Slow(fake.clone())), catalog, schemas, records.clone(), timing);
+        let engine = Engine::new(Arc::new(Slow(fake.clone())), catalog, schemas, records.clone(), timing, None);
         engine.start();
         Self { engine, records }
     }

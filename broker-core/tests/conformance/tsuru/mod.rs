@@ -284,7 +284,7 @@ fn plans(world: &World, inner: &mut Inner, headers: &HeaderMap) -> Reply {
         "A20" => list.push(plan("small")),
         "A20 description" => list.push(json!({"name": "mute"})),
         "A21" => list.push(plan(&format!("n{}", inner.plans_asked))),
-        "A21 status" if inner.plans_asked % 2 == 0 => return (203, Value::from(list).to_string()),
+        "A21 status" if inner.plans_asked.is_multiple_of(2) => return (203, Value::from(list).to_string()),
         "A23" if !pooled => return (400, "{\"msg\":\"?\"}".to_owned()),
         "A23 status" if !pooled => return (500, "{\"missing_params\":[\"cluster\"]}".to_owned()),
         "A24" if pooled => return crash(),
