@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::ServerId;
+use crate::{ServerId, Trust};
 
 pub use file::PlanServers;
 pub use in_use::InUse;
@@ -46,8 +46,23 @@ pub struct Member {
 pub enum Site {
     /// The broker starts it, under the member's name.
     Own,
-    /// It is there already, at this URL, which has a password in it.
-    Given(SecretString),
+    /// It is there already.
+    Given(Given),
+}
+
+/// A server that was there before the broker.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Where it is, and an administrator's password there.
+    pub url: SecretString,
+    /// Whom the broker trusts there, when the URL asks for TLS.
+    pub trust: Trust,
+}
+
+impl<T: Into<SecretString>> From<T> for Given {
+    fn from(url: T) -> Self {
+        Self { url: url.into(), trust: Trust::default() }
+    }
 }
 
 /// What servers have: asked of the servers themselves, so that other replicas' tenants count too. A server that
@@ -103,6 +118,7 @@ pub enum FleetError {
 /// [[server]]
 /// id = "big"                 # there already
 /// url-file = "big.url"       # beside this file; or url = "..."
+/// trust = { ca-file = "ca.pem" }  # see [`Trust`]
 /// capacity = 2000
 /// draining = true            # no new tenants
 /// ```

@@ -9,6 +9,7 @@
 //! lives, since the lock belongs to the open file that it inherits as standard output. So two servers never
 //! share a data directory, whenever a broker crashed in between (SPEC H-2).
 
+mod certifier;
 mod cgroup;
 mod contained;
 mod container;
@@ -30,15 +31,17 @@ mod size;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tls;
+mod trust;
 mod usage;
 mod user;
 mod vessel;
 
+pub use certifier::Certifier;
 pub use container::{Container, Containers, Image};
 pub use doctor::{look_at_advertised, look_at_memory};
 pub use error::HostError;
 pub use files::kept_secret;
-pub use fleet::{Census, Fleet, FleetError, InUse, Member, Placement, PlanServers, Site};
+pub use fleet::{Census, Fleet, FleetError, Given, InUse, Member, Placement, PlanServers, Site};
 pub use host::{Host, Hosting, Running};
 pub use limits::{Limits, Usage};
 pub use place::{Place, ServerId};
@@ -46,5 +49,6 @@ pub use ports::{Ports, addresses_of, is_this_machine, seen_by_apps};
 pub use program::{Program, find_program};
 pub use recent::Recent;
 pub use size::Size;
-pub use tls::{Authority, Certificate, TlsError};
+pub use tls::{Authority, Certificate, TlsError, look_at_authority};
+pub use trust::{Trust, Trusted, wrong_with_tls};
 pub use user::RunAs;

@@ -92,10 +92,18 @@ impl Place {
         self.container.is_some()
     }
 
-    /// The addresses of this machine that lead to the server: what a certificate should name.
+    /// The names and addresses that a certificate of the server has to be for: the host that apps are told, and
+    /// those that lead to it from this machine.
     #[must_use]
-    pub fn reached_at(&self) -> &[IpAddr] {
-        &self.published
+    pub fn names(&self, advertised: &str) -> Vec<String> {
+        let mut names = vec![advertised.trim_matches(['[', ']']).to_owned()];
+        let reached = self.published.iter().filter(|address| !address.is_unspecified()).map(ToString::to_string);
+        for name in std::iter::once("127.0.0.1".to_owned()).chain(reached) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// Whether the server will run as root, which some programs want to be told.

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU16, Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tempfile::TempDir;
 
-use crate::record::Record;
+use crate::{Authority, Place, record::Record};
 
 /// A folder for servers that are processes of one program.
 #[derive(Debug)]
@@ -121,6 +121,40 @@ impl Grounds {
 impl Drop for Grounds {
     fn drop(&mut self) {
         self.pids().into_iter().filter(|pid| self.is_running(*pid)).for_each(kill);
+    }
+}
+
+/// A server's certificate, made for a test.
+#[derive(Debug)]
+pub struct Certified {
+    /// The file with the certificate and its key.
+    pub certificate: PathBuf,
+    /// The file with the certificate of the authority that signed it.
+    pub authority: PathBuf,
+}
+
+impl Certified {
+    /// For these names, made so long ago: after a year it has expired. All in one folder are of one authority.
+    ///
+    /// # Panics
+    /// When its files can't be written.
+    #[must_use]
+    pub fn new(folder: &Path, names: &[&str], ago: Duration) -> Self {
+        let own = folder.join(format!("{}-{}", names.join("-"), ago.as_secs()));
+        fs::create_dir_all(&own).expect("a folder for certificates");
+        let authority = Authority::open(folder, "test").expect("an authority");
+        let place = Place {
+            port: 1,
+            addresses: Vec::new(),
+            published: Vec::new(),
+            folder: own,
+            owner: None,
+            lock: None,
+            container: None,
+        };
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = authority.keep_at(&place, &names, SystemTime::now() - ago).expect("a certificate");
+        Self { certificate: made.file, authority: made.authority }
     }
 }
 

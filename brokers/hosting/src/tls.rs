@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use broker_core::cli::Findings;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -18,6 +19,8 @@ use x509_parser::{extensions::GeneralName, pem::Pem, prelude::X509Certificate};
 
 use crate::{Place, files};
 
+/// The authority, with its key in the broker's folder and without in those of its servers.
+pub(crate) const FILE: &str = "authority.pem";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long the authority is valid.
 const AUTHORITY_FOR: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -96,19 +99,26 @@ impl Authority {
     /// # Errors
     /// When the file can't be used or holds something else.
     pub fn open(folder: &Path, broker: &str) -> Result<Self, TlsError> {
-        let path = folder.join("authority.pem");
+        Self::at(folder.join(FILE), broker, |path, made| files::replace(path, made.as_bytes(), None))
+    }
+
+    /// Opens the authority in `folder`; when there is none, it is one that no file has.
+    pub(crate) fn look(folder: &Path, broker: &str) -> Result<Self, TlsError> {
+        Self::at(folder.join(FILE), broker, |_, _| Ok(()))
+    }
+
+    fn at(path: PathBuf, broker: &str, keep: impl FnOnce(&Path, &str) -> io::Result<()>) -> Result<Self, TlsError> {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
                 let made = make_authority(broker).map_err(|cause| TlsError::Broken { path: path.clone(), cause })?;
-                files::replace(&path, made.as_bytes(), None)
-                    .map_err(|cause| TlsError::Io { path: path.clone(), cause })?;
+                keep(&path, &made).map_err(|cause| TlsError::Io { path: path.clone(), cause })?;
                 made
             }
             Err(cause) => return Err(TlsError::Io { path, cause }),
         };
         let broken = |cause: String| TlsError::Broken { path: path.clone(), cause };
-        let certificate = certificate_in(&text).ok_or_else(|| broken("it has no certificate".to_owned()))?;
+        let certificate = certificates_in(&text).ok_or_else(|| broken("it has no certificate".to_owned()))?;
         let key = KeyPair::from_pem(&text).map_err(|cause| broken(cause.to_string()))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(|cause| broken(cause.to_string()))?;
         let expires = look_into(&certificate, end_of).map_err(broken)?;
@@ -137,19 +147,24 @@ impl Authority {
         self.keep_at(place, names, SystemTime::now())
     }
 
-    fn keep_at(&self, place: &Place, names: &[String], now: SystemTime) -> Result<Certificate, TlsError> {
-        let (file, authority) = (place.path().join("server.pem"), place.path().join("authority.pem"));
+    pub(crate) fn keep_at(&self, place: &Place, names: &[String], now: SystemTime) -> Result<Certificate, TlsError> {
+        let (file, authority) = (place.path().join("server.pem"), place.path().join(FILE));
         if let Some(expires) = self.fitting(&file, names)
-            && now < expires - RENEWED_BEFORE
+            && now < self.renew_at(expires)
         {
-            return Ok(Certificate { file, authority, expires, renew_at: expires - RENEWED_BEFORE, is_new: false });
+            return Ok(Certificate { file, authority, expires, renew_at: self.renew_at(expires), is_new: false });
         }
         let (pem, expires) = self.issue(names, now)?;
         let wrote =
             |done: io::Result<PathBuf>| done.map_err(|cause| TlsError::Io { path: place.path().to_owned(), cause });
-        wrote(place.write("authority.pem", &self.certificate))?;
+        wrote(place.write(FILE, &self.certificate))?;
         wrote(place.write("server.pem", &pem))?;
-        Ok(Certificate { file, authority, expires, renew_at: expires - RENEWED_BEFORE, is_new: true })
+        Ok(Certificate { file, authority, expires, renew_at: self.renew_at(expires), is_new: true })
+    }
+
+    /// A certificate that ends with its authority is not renewed before: the next one would end with it, too.
+    fn renew_at(&self, expires: SystemTime) -> SystemTime {
+        if expires >= self.expires { expires } else { expires - RENEWED_BEFORE }
     }
 
     /// A key and its certificate as PEM, and when it ends.
@@ -178,7 +193,7 @@ impl Authority {
     /// The end of the certificate in a file, when it is ours and for these names.
     fn fitting(&self, file: &Path, names: &[String]) -> Option<SystemTime> {
         let own = fs::read_to_string(file).ok()?;
-        let own = certificate_in(&own)?;
+        let own = certificates_in(&own)?;
         look_into(&self.certificate, |authority| {
             look_into(&own, |found| {
                 let is_ours = found.verify_signature(Some(authority.public_key())).is_ok();
@@ -187,6 +202,32 @@ impl Authority {
         })
         .ok()?
         .ok()?
+    }
+}
+
+/// Says in a `doctor` when the authority that a broker keeps in `folder` ends. It makes none.
+pub fn look_at_authority(folder: &Path, findings: &mut Findings) {
+    const WHAT: &str = "authority";
+    if !folder.join(FILE).exists() {
+        return findings.found(WHAT, "it is made when the broker starts");
+    }
+    match Authority::open(folder, "") {
+        Ok(authority) => match authority.expires.duration_since(SystemTime::now()) {
+            Ok(left) if left > SERVER_FOR => {
+                findings.found(WHAT, format!("valid for {} more days", left.as_secs() / DAY.as_secs()));
+            }
+            Ok(left) => findings.warning(
+                WHAT,
+                format!(
+                    "it ends in {} days, and every server's certificate with it: remove {}, restart the broker, and \
+                     bind the apps again",
+                    left.as_secs() / DAY.as_secs(),
+                    authority.path.display()
+                ),
+            ),
+            Err(_) => findings.problem(WHAT, TlsError::Expired { path: authority.path }.to_string()),
+        },
+        Err(why) => findings.problem(WHAT, why.to_string()),
     }
 }
 
@@ -212,12 +253,19 @@ fn make_authority(broker: &str) -> Result<String, String> {
     made().map_err(|cause| cause.to_string())
 }
 
-/// The certificate among what a PEM file holds.
-fn certificate_in(text: &str) -> Option<String> {
+/// The certificates among what a PEM file holds.
+pub(crate) fn certificates_in(text: &str) -> Option<String> {
     const END: &str = "-----END CERTIFICATE-----";
-    let begin = text.find("-----BEGIN CERTIFICATE-----")?;
-    let end = text[begin..].find(END)? + begin + END.len();
-    Some(format!("{}\n", &text[begin..end]))
+    let (mut found, mut rest) = (String::new(), text);
+    while let Some(begin) = rest.find("-----BEGIN CERTIFICATE-----")
+        && let Some(length) = rest[begin..].find(END)
+    {
+        let end = begin + length + END.len();
+        found.push_str(&rest[begin..end]);
+        found.push('\n');
+        rest = &rest[end..];
+    }
+    (!found.is_empty()).then_some(found)
 }
 
 fn look_into<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> Result<T, String> {
@@ -301,6 +349,51 @@ mod tests {
         assert_eq!(next.certificate(), authority.certificate());
         assert!(!next.keep(&place, &wanted).unwrap().is_new);
         assert!(Authority::open(other.path(), "test").unwrap().keep(&place, &wanted).unwrap().is_new);
+    }
+
+    #[test] // SPEC H-9
+    fn a_certificate_that_ends_with_its_authority_is_kept_until_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::open(folder.path(), "test").unwrap();
+        let server = tempfile::tempdir().unwrap();
+        let (place, wanted) = (place(server.path()), names(&["127.0.0.1"]));
+        let late = authority.expires - Duration::from_secs(24 * 3600);
+
+        let last = authority.keep_at(&place, &wanted, late).unwrap();
+        let again = authority.keep_at(&place, &wanted, late + Duration::from_secs(3600)).unwrap();
+        let refusal = authority.keep_at(&place, &wanted, authority.expires).unwrap_err().to_string();
+
+        assert!(last.is_new && !again.is_new);
+        assert_eq!(last.expires, authority.expires);
+        assert!(refusal.contains("has expired: remove the file"), "{refusal}");
+    }
+
+    #[test] // SPEC H-11
+    fn a_doctor_says_when_the_authority_ends_and_makes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = || {
+            let mut findings = Findings::default();
+            look_at_authority(folder.path(), &mut findings);
+            findings.to_string()
+        };
+
+        assert!(said().contains("made when the broker starts"), "{}", said());
+        assert!(!folder.path().join(FILE).exists());
+        Authority::open(folder.path(), "test").unwrap();
+        assert!(said().starts_with("ok") && said().contains("more days"), "{}", said());
+        fs::write(folder.path().join(FILE), "nothing").unwrap();
+        assert!(said().starts_with("error"), "{}", said());
+    }
+
+    #[test] // SPEC H-9
+    fn a_servers_names_are_those_that_apps_and_the_broker_reach_it_by() {
+        let addresses = |text: &[&str]| text.iter().map(|address| address.parse().unwrap()).collect();
+        let of = |published: &[&str], host: &str| {
+            Place { published: addresses(published), ..place(Path::new("/nowhere")) }.names(host)
+        };
+        assert_eq!(of(&["127.0.0.1", "10.0.0.5"], "10.0.0.5"), ["10.0.0.5", "127.0.0.1"]);
+        assert_eq!(of(&["0.0.0.0"], "redis.example"), ["redis.example", "127.0.0.1"]);
+        assert_eq!(of(&["127.0.0.1", "fd00::1"], "[fd00::1]"), ["fd00::1", "127.0.0.1"]);
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Archive {
 
     async fn write(&self, about: About, instance: &Instance, link: &Link) -> Result<Manifest> {
         let about = about.server(&link.version().await?).format("sql");
-        let (dump, _login) = self.copier.dump(&Database::of(instance), link.opts()).map_err(BrokerError::failed)?;
+        let (dump, _login) = self.copier.dump(&Database::of(instance), link.reach()).map_err(BrokerError::failed)?;
         let made = self.backups.write(&about, dump).await.map_err(failure)?;
         self.backups.retain(SERVICE, instance.id.as_str(), &self.retention, Utc::now()).await.map_err(failure)?;
         info!(instance.name = %instance.name, "made backup {} of `{}`", made.id, instance.name);
@@ -201,7 +201,7 @@ impl MysqlBroker {
             link.stand_in(account, &database).await?;
         }
         let data = archive.backups.read(&backup).await.map_err(failure)?;
-        archive.copier.load(&database, link.opts(), data).await?;
+        archive.copier.load(&database, link.reach(), data).await?;
         link.thaw(&database).await?;
         link.drop_mark(&database).await?;
         info!(instance.name = %instance.name, "restored backup {id} of `{}`", instance.name);

@@ -23,6 +23,7 @@ use crate::{
     server::Installed,
     servers::{Server, Servers, examine, given, is_dedicated, on_its_own, on_shared},
     tenant::{Access, Account, Charset, Database, Limits},
+    tls::{Address, Encryption, Tls},
 };
 
 /// How long a question about an instance may take.
@@ -85,9 +86,9 @@ impl MysqlBroker {
     pub async fn check(config: &Config, findings: &mut Findings) {
         // What is wrong with the plans the catalog says.
         let plans = Plans::of(config).ok();
-        for (server, url) in plans.iter().flat_map(given) {
+        for (server, given) in plans.iter().flat_map(given) {
             let what = format!("shared server {server}");
-            match examine(&url).await {
+            match examine(&given).await {
                 Ok((address, doubts)) if doubts.is_empty() => findings.found(what, address),
                 Ok((_, doubts)) => doubts.iter().for_each(|doubt| findings.warning(&what, doubt)),
                 Err(problem) => findings.problem(what, format!("{problem:#}")),
@@ -160,6 +161,17 @@ impl MysqlBroker {
         Ok((if is_full { Access::NoGrowth } else { access }, limits))
     }
 
+    /// Where apps of an instance find a server, as its plan wants it.
+    fn told(&self, instance: &Instance, address: Address) -> Address {
+        let tls = self.plans.find(&instance.plan).and_then(|offer| offer.tls);
+        let encryption = match tls {
+            Some(Tls::Off) => None,
+            Some(Tls::Offered | Tls::Required) => Some(address.encryption.unwrap_or_default()),
+            None => address.encryption,
+        };
+        Address { encryption, ..address }
+    }
+
     async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
         let mut gone = self.gone.lock().await;
         ids.into_iter().for_each(|id| gone.insert(id.clone()));
@@ -221,19 +233,20 @@ impl Broker for MysqlBroker {
         self.gone.lock().await.remove(&binding.id);
         let (account, database) = (Account::of(binding), Database::of(instance));
         let server = self.server(instance)?;
+        server.speak_tls().await?;
         let link = server.up().await?;
         if self.is_half_restored(instance, &link).await? {
             return Err(BrokerError::unavailable("a restore was cut off"));
         }
         let terms = self.present_terms(instance, binding, &link).await?;
         link.allow(&account, &database, &binding.secret, terms).await?;
-        let (host, port) = server.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
-        Ok(env(&host, port, &account, &database, &binding.secret))
+        let address = server.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
+        Ok(env(&self.told(instance, address), &account, &database, &binding.secret))
     }
 
     fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
         let address = self.server(instance).and_then(|server| server.address());
-        address.ok().flatten().map(|(host, port)| Endpoint::tcp(host, port)).into_iter().collect()
+        address.ok().flatten().map(|Address { host, port, .. }| Endpoint::tcp(host, port)).into_iter().collect()
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
@@ -280,8 +293,12 @@ impl Broker for MysqlBroker {
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
         let (database, server) = (Database::of(instance), self.server(instance)?);
         let mut items = Vec::new();
-        if let Some((host, port)) = server.address()? {
+        if let Some(address) = server.address()? {
+            let Address { host, port, encryption } = self.told(instance, address);
             items.push(InfoItem::new("Address", format!("{}:{port}", bracketed(&host))));
+            let is_required = self.plans.find(&instance.plan).is_some_and(|offer| offer.limits.tls);
+            let word = if is_required { "required" } else { "offered" };
+            items.extend(encryption.map(|_| InfoItem::new("TLS", word)));
         }
         items.push(InfoItem::new("Database", database.as_str()));
         let Some(link) = server.if_up().await? else { return Ok(items) };
@@ -305,7 +322,9 @@ impl Broker for MysqlBroker {
         if self.gone.lock().await.contains(&instance.id) {
             return Ok(());
         }
-        let link = self.server(instance)?.up().await?;
+        let server = self.server(instance)?;
+        let link = server.up().await?;
+        server.certify().await?;
         let look = link.look().await?;
         if look.databases.contains(Database::of(instance).mark().as_str()) {
             return Ok(());
@@ -330,17 +349,23 @@ pub(crate) fn charset(instance: &Instance) -> Charset {
     name.and_then(Charset::named).unwrap_or_default()
 }
 
-/// What an app finds in its environment (SPEC M-1).
-fn env(host: &str, port: u16, account: &Account, database: &Database, password: &Secret) -> EnvVars {
+/// What an app finds in its environment (SPEC M-1, M-17).
+fn env(address: &Address, account: &Account, database: &Database, password: &Secret) -> EnvVars {
+    let Address { host, port, encryption } = address;
     let (user, database) = (account.as_str(), database.as_str());
     let url = format!("mysql://{user}:{}@{}:{port}/{database}", password.expose(), bracketed(host));
-    EnvVars::default()
-        .with("MYSQL_HOST", host)
+    let env = EnvVars::default()
+        .with("MYSQL_HOST", host.as_str())
         .with("MYSQL_PORT", port.to_string())
         .with("MYSQL_DATABASE_NAME", database)
         .with("MYSQL_USER", user)
         .with("MYSQL_PASSWORD", password.clone())
-        .with("DATABASE_URL", url)
+        .with("DATABASE_URL", url);
+    match encryption {
+        Some(Encryption { ca: Some(ca) }) => env.with("MYSQL_TLS", "true").with("MYSQL_CA", ca.as_str()),
+        Some(Encryption { ca: None }) => env.with("MYSQL_TLS", "true"),
+        None => env,
+    }
 }
 
 /// An IPv6 address as it is written before a port.
@@ -359,7 +384,13 @@ mod tests {
         let instance = Instance::new("db".parse().unwrap(), "shared".parse().unwrap());
         let binding = Binding::new(Consumer::App("blog".parse().unwrap()));
 
-        let env = env("fd00::1", 21_000, &Account::of(&binding), &Database::of(&instance), &binding.secret);
+        let address = |encryption| Address { host: "fd00::1".to_owned(), port: 21_000, encryption };
+        let env = |encryption| {
+            super::env(&address(encryption), &Account::of(&binding), &Database::of(&instance), &binding.secret)
+        };
+        let by_tls = env(Some(Encryption { ca: Some("PEM".to_owned()) }));
+        let public = env(Some(Encryption::default()));
+        let env = env(None);
 
         let (id, user, password) = (&instance.id, &binding.id, binding.secret.expose());
         assert_eq!(
@@ -367,6 +398,10 @@ mod tests {
             format!("mysql://ub{user}:{password}@[fd00::1]:21000/tb{id}")
         );
         assert_eq!(env.get("MYSQL_HOST").unwrap().expose(), "fd00::1");
-        assert_eq!(env.len(), 6);
+        assert_eq!((env.len(), public.len(), by_tls.len()), (6, 7, 8));
+        assert_eq!(
+            (by_tls.get("MYSQL_TLS").unwrap().expose(), by_tls.get("MYSQL_CA").unwrap().expose()),
+            ("true", "PEM")
+        );
     }
 }

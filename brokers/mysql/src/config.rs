@@ -4,9 +4,9 @@ use std::{net::IpAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use broker_core::Secret;
-use broker_hosting::{Ports, RunAs, Size};
+use broker_hosting::{Given, Ports, RunAs, Site, Size};
 
-use crate::{backups::BackupConfig, tenant::Limits};
+use crate::{SharedTrust, backups::BackupConfig, tenant::Limits};
 
 /// The MySQL broker's own settings.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,13 +15,16 @@ pub struct Config {
     /// servers]
     #[arg(long, env = "MYSQL_BROKER_PLANS", value_name = "FILE")]
     pub plans: Option<PathBuf>,
-    /// Server for the databases: mysql://USER:PASSWORD@HOST:PORT; better set in the environment or a file,
+    /// Server for the databases: mysql://USER:PASSWORD@HOST:PORT, by TLS with ?require_ssl=true; better set in the environment or a file,
     /// since others see a command line [default: the broker starts one]
     #[arg(long, env = "MYSQL_BROKER_SHARED_URL", value_name = "URL", hide_env_values = true)]
     pub shared_url: Option<Secret>,
     /// File whose first line is the URL of the server for the databases
     #[arg(long, env = "MYSQL_BROKER_SHARED_URL_FILE", value_name = "FILE", conflicts_with = "shared_url")]
     pub shared_url_file: Option<PathBuf>,
+    /// Whom the broker trusts there.
+    #[command(flatten)]
+    pub shared_trust: SharedTrust,
     /// Host that apps reach the broker's servers under, from inside their containers
     #[arg(long, env = "MYSQL_BROKER_ADVERTISE_HOST", value_name = "HOST", default_value = "127.0.0.1")]
     pub advertise_host: String,
@@ -75,7 +78,8 @@ pub struct Config {
     /// [default: no limit]
     #[arg(long, env = "MYSQL_BROKER_MAX_STORAGE", value_name = "SIZE")]
     pub max_storage: Option<Size>,
-    /// Refuse bindings' connections that are not encrypted; needs a server given by URL that has TLS
+    /// Refuse bindings' connections that are not encrypted, unless their plan has another `tls`; a server given by URL
+    /// has to have TLS
     #[arg(long, env = "MYSQL_BROKER_REQUIRE_TLS")]
     pub require_tls: bool,
     /// Where backups are, and when they are made.
@@ -97,8 +101,23 @@ impl Config {
         }
     }
 
+    /// Where the server for the databases is, of plans that name none.
+    pub(crate) fn shared_site(&self) -> anyhow::Result<Site> {
+        let trust = self.shared_trust.trust();
+        match self.shared_url()? {
+            Some(url) => Ok(Site::Given(Given { url: url.expose().to_owned().into(), trust })),
+            None => {
+                anyhow::ensure!(
+                    !trust.is_some(),
+                    "--shared-ca-file and the like are for a server that is given by URL"
+                );
+                Ok(Site::Own)
+            }
+        }
+    }
+
     /// The server's URL, if one was given.
-    pub(crate) fn shared_url(&self) -> anyhow::Result<Option<Secret>> {
+    fn shared_url(&self) -> anyhow::Result<Option<Secret>> {
         let Some(file) = &self.shared_url_file else { return Ok(self.shared_url.clone()) };
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read the server's URL from {}", file.display()))?;

@@ -1,20 +1,24 @@
 //! Dumps of a database and their way back, through the servers' own programs.
 
-use std::{io::Write as _, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use broker_backup::output_of;
 use broker_core::{BrokerError, Result};
-use broker_hosting::find_program;
-use mysql_async::Opts;
-use tempfile::NamedTempFile;
+use broker_hosting::{Trusted, find_program};
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, Command},
     time::timeout,
 };
 
-use crate::{Config, tenant::Database};
+use crate::{Config, link::Reach, tenant::Database};
 
 /// How long a copy may take: less than the framework gives to a whole update.
 const WITHIN: Duration = Duration::from_secs(240);
@@ -33,13 +37,13 @@ impl Copier {
     }
 
     /// Copies all that a database holds into an empty one of the same name.
-    pub(crate) async fn copy(&self, database: &Database, from: &Opts, to: &Opts) -> Result<()> {
+    pub(crate) async fn copy(&self, database: &Database, from: &Reach, to: &Reach) -> Result<()> {
         let outcome = timeout(WITHIN, self.pipe(database, from, to)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {}s", WITHIN.as_secs())));
         outcome.map_err(|cause| BrokerError::failed(format!("the database could not be copied: {cause:#}")))
     }
 
-    async fn pipe(&self, database: &Database, from: &Opts, to: &Opts) -> anyhow::Result<()> {
+    async fn pipe(&self, database: &Database, from: &Reach, to: &Reach) -> anyhow::Result<()> {
         let (source, target) = (login(from)?, login(to)?);
         let mut dump = self
             .dumping(database, &source)
@@ -57,17 +61,13 @@ impl Copier {
     }
 
     /// All that a database holds, as a stream that fails when the dump does. The file is needed until its end.
-    pub(crate) fn dump(
-        &self,
-        database: &Database,
-        from: &Opts,
-    ) -> anyhow::Result<(impl AsyncRead + use<>, NamedTempFile)> {
+    pub(crate) fn dump(&self, database: &Database, from: &Reach) -> anyhow::Result<(impl AsyncRead + use<>, Login)> {
         let source = login(from)?;
         Ok((output_of(self.dumping(database, &source))?, source))
     }
 
     /// Loads a dump into an empty database.
-    pub(crate) async fn load(&self, database: &Database, to: &Opts, mut dump: impl AsyncRead + Unpin) -> Result<()> {
+    pub(crate) async fn load(&self, database: &Database, to: &Reach, mut dump: impl AsyncRead + Unpin) -> Result<()> {
         let load = async {
             let target = login(to)?;
             let mut load = self.loading(database, &target, Stdio::piped())?;
@@ -86,7 +86,7 @@ impl Copier {
         outcome.map_err(|cause| BrokerError::failed(format!("the dump could not be loaded: {cause:#}")))
     }
 
-    fn dumping(&self, database: &Database, login: &NamedTempFile) -> Command {
+    fn dumping(&self, database: &Database, login: &Login) -> Command {
         let mut dump = command(&self.dump, login);
         dump.args(["--single-transaction", "--skip-lock-tables", "--quick", "--routines", "--events", "--triggers"])
             .args(["--hex-blob", "--no-tablespaces", "--skip-comments", "--max-allowed-packet=1G"])
@@ -95,7 +95,7 @@ impl Copier {
     }
 
     /// The dump holds what tenants wrote: in the sandbox no command of the client's own is run from it.
-    fn loading(&self, database: &Database, login: &NamedTempFile, data: Stdio) -> anyhow::Result<Child> {
+    fn loading(&self, database: &Database, login: &Login, data: Stdio) -> anyhow::Result<Child> {
         command(&self.load, login)
             .args(["--loose-sandbox", "--max-allowed-packet=1G", "--default-character-set=utf8mb4", database.as_str()])
             .stdin(data)
@@ -107,28 +107,69 @@ impl Copier {
 }
 
 /// A program that is told where to log in by a file: its arguments are for everybody to see.
-fn command(program: &PathBuf, login: &NamedTempFile) -> Command {
+fn command(program: &PathBuf, login: &Login) -> Command {
     let mut defaults = std::ffi::OsString::from("--defaults-file=");
-    defaults.push(login.path());
+    defaults.push(login.0.path().join(LOGIN));
     let mut command = Command::new(program);
     command.env_clear().env("LANG", "C.UTF-8").arg(defaults).kill_on_drop(true);
     command
 }
 
-/// A file of mode 0600 that goes with its value.
-fn login(opts: &Opts) -> anyhow::Result<NamedTempFile> {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    let mut file = NamedTempFile::new()?;
-    write!(
-        file,
+/// Files of mode 0600 in a folder that goes with its value.
+pub(crate) struct Login(TempDir);
+
+const LOGIN: &str = "login.cnf";
+
+fn login(reach: &Reach) -> anyhow::Result<Login> {
+    let folder = tempfile::Builder::new().permissions(private(0o700)).tempdir()?;
+    let opts = &reach.opts;
+    let mut text = format!(
         "[client]\nprotocol=tcp\nhost={}\nport={}\nuser={}\npassword={}\n",
         quoted(opts.ip_or_hostname()),
         opts.tcp_port(),
         quoted(opts.user().unwrap_or_default()),
         quoted(opts.pass().unwrap_or_default()),
-    )?;
-    file.flush()?;
-    Ok(file)
+    );
+    if let Some(trusted) = &reach.trusted {
+        text.push_str(&by_tls(folder.path(), trusted)?);
+    }
+    write(folder.path(), LOGIN, &text)?;
+    Ok(Login(folder))
+}
+
+/// The options for TLS, and the files that they name.
+fn by_tls(folder: &Path, trusted: &Trusted) -> anyhow::Result<String> {
+    let mut options = String::from("ssl\n");
+    let mut name = |option: &str, file: &str, text: &str| -> anyhow::Result<()> {
+        let path = write(folder, file, text)?;
+        options.push_str(&format!("{option}={}\n", quoted(&path.to_string_lossy())));
+        Ok(())
+    };
+    if let Some(ca) = &trusted.ca {
+        name("ssl-ca", "ca.pem", ca)?;
+    }
+    if let Some((certificate, key)) = &trusted.identity {
+        name("ssl-cert", "certificate.pem", certificate)?;
+        name("ssl-key", "key.pem", key.expose_secret())?;
+    }
+    options.push_str(if trusted.accepts_any { "skip-ssl-verify-server-cert\n" } else { "ssl-verify-server-cert\n" });
+    Ok(options)
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let path = folder.join(name);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(path)
+}
+
+fn private(mode: u32) -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(mode)
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Waits for a program's end; one that fails says why.

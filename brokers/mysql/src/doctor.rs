@@ -4,13 +4,14 @@ use std::{collections::HashMap, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
 use broker_core::cli::Findings;
-use broker_hosting::{Hosting, Site, addresses_of, find_program, is_this_machine, look_at_advertised, look_at_memory};
-use mysql_async::Opts;
+use broker_hosting::{
+    Hosting, Site, addresses_of, find_program, is_this_machine, look_at_advertised, look_at_authority, look_at_memory,
+};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
     Config, MysqlBroker,
-    link::{self, Fault, Link},
+    link::{self, Fault, Link, Reach},
     plans::{Dedicated, Kind, Offer, Plans},
     rights::{Grants, needed},
     servers::{given, hosting},
@@ -32,11 +33,11 @@ impl MysqlBroker {
         // What is wrong with the plans the catalog says; with a URL or a host, `check`.
         let Ok(plans) = Plans::of(config) else { return };
         let mut is_advertised = plans.starts_servers();
-        for (id, url) in given(&plans) {
-            let Ok(opts) = link::at_url(&url) else { continue };
-            is_advertised |= is_this_machine(opts.ip_or_hostname());
+        for (id, given) in given(&plans) {
+            let Ok(reach) = link::at_given(&given) else { continue };
+            is_advertised |= is_this_machine(reach.opts.ip_or_hostname());
             let what = format!("shared server {id}");
-            match timeout(ASK_WITHIN, look_at_server(&opts, &what, config, &plans.on(&id), findings)).await {
+            match timeout(ASK_WITHIN, look_at_server(&reach, &what, &plans.on(&id), findings)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(cause)) => findings.problem(what, format!("nothing more can be said of it: {cause}")),
                 Err(_) => findings.problem(what, "it takes too long to answer: look what it is busy with"),
@@ -79,6 +80,9 @@ async fn look_at_own(config: &Config, plans: &Plans, findings: &mut Findings) {
         }
     }
     look_at_memory(promised, findings);
+    if plans.own_speak_tls() {
+        look_at_authority(&config.servers_dir, findings);
+    }
 }
 
 fn memory(plan: &Dedicated) -> u64 {
@@ -89,18 +93,12 @@ fn bytes(mebibytes: u32) -> u64 {
     u64::from(mebibytes) << 20
 }
 
-async fn look_at_server(
-    opts: &Opts,
-    what: &str,
-    config: &Config,
-    offers: &[&Offer],
-    findings: &mut Findings,
-) -> Result<(), Fault> {
-    let link = Link::new(opts.clone());
+async fn look_at_server(reach: &Reach, what: &str, offers: &[&Offer], findings: &mut Findings) -> Result<(), Fault> {
+    let link = Link::new(reach.clone());
     let (dialect, version) = (link.dialect().await?, link.version().await?);
     findings.add_result(what, new_enough(dialect, &version).map(|()| &version));
     let grants: Vec<String> = link.all("SHOW GRANTS", ()).await?;
-    let user = opts.user().unwrap_or_default();
+    let user = reach.opts.user().unwrap_or_default();
     match Grants::read(&grants).lack(&needed(dialect)) {
         None => findings.found(what, format!("the user \"{user}\" may do all that the broker does")),
         Some(missing) => findings
@@ -116,7 +114,7 @@ async fn look_at_server(
     let variables: HashMap<_, _> = variables.into_iter().collect();
     look_at_settings(&variables, what, findings);
     look_at_connections(&variables, offers, what, findings);
-    look_at_tls(&variables, opts, config, what, findings);
+    look_at_tls(&variables, reach, offers, what, findings);
     Ok(())
 }
 
@@ -186,16 +184,22 @@ fn look_at_connections(variables: &HashMap<String, String>, offers: &[&Offer], w
     }
 }
 
-fn look_at_tls(variables: &HashMap<String, String>, opts: &Opts, config: &Config, what: &str, findings: &mut Findings) {
-    let is_here = is_this_machine(opts.ip_or_hostname());
+fn look_at_tls(
+    variables: &HashMap<String, String>,
+    reach: &Reach,
+    offers: &[&Offer],
+    what: &str,
+    findings: &mut Findings,
+) {
+    let is_here = is_this_machine(reach.opts.ip_or_hostname());
     let has_certificate = variables.get("ssl_cert").is_some_and(|file| !file.is_empty());
     // Newer servers have no `have_ssl`.
     let offers_tls = variables.get("have_ssl").map_or(has_certificate, |have| have == "YES");
     match offers_tls {
         true => findings.found(what, "it offers TLS"),
-        false if config.require_tls => {
-            let sentence = "it offers no TLS, and --require-tls refuses connections without: give it a certificate, or \
-                            leave --require-tls out";
+        false if offers.iter().any(|offer| offer.limits.tls) => {
+            let sentence = "it offers no TLS, and a plan or --require-tls refuses connections without: give it a \
+                            certificate, or have the plan not require it";
             findings.problem(what, sentence);
         }
         false if is_here => findings.found(what, "it offers no TLS, and is on this machine"),
@@ -205,9 +209,19 @@ fn look_at_tls(variables: &HashMap<String, String>, opts: &Opts, config: &Config
              yourself",
         ),
     }
-    if offers_tls && opts.ssl_opts().is_none() && !is_here {
-        let sentence = "the broker's own connections to it are not encrypted: add `?require_ssl=true` to the URL";
-        findings.warning(what, sentence);
+    match &reach.trusted {
+        Some(trusted) if trusted.accepts_any => findings.warning(
+            what,
+            "any certificate is taken for its own: who is on the way to it reads and changes everything; name its \
+             authority's as `ca-file`",
+        ),
+        Some(_) => findings.found(what, "reached by TLS"),
+        None if offers_tls && !is_here => findings.warning(
+            what,
+            "the broker's own connections to it are not encrypted: add `?require_ssl=true` to the URL, or name its \
+             authority's certificate as `ca-file`",
+        ),
+        None => {}
     }
 }
 

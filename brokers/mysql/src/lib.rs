@@ -8,7 +8,8 @@
 //! restores, which `operations` offers to the platform's users. What plans there are is in
 //! `plans`, the servers in `servers`, on which of them an instance is in `fleet`, what is said to one in `link`, the
 //! words in `tenant`, how much an instance may take in `quota`, what `doctor` looks at in `doctor` and `rights`, what is
-//! compared with the records in `reconcile`, and how the broker's own servers are set up in `server`.
+//! compared with the records in `reconcile`, how the broker's own servers are set up in `server`, and how servers are
+//! reached by TLS in `tls`.
 
 mod backups;
 mod broker;
@@ -28,7 +29,9 @@ mod rights;
 mod server;
 mod servers;
 mod tenant;
+mod tls;
 
 pub use backups::{BackupConfig, ReadBackup};
 pub use broker::MysqlBroker;
 pub use config::Config;
+pub use tls::SharedTrust;

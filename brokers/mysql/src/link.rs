@@ -10,13 +10,19 @@ use std::{
 };
 
 use broker_core::{BrokerError, Result, Secret};
-use mysql_async::{Conn, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, params, prelude::Queryable as _};
+use broker_hosting::{Given, Trusted, wrong_with_tls};
+use mysql_async::{
+    ClientIdentity, Conn, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, SslOpts, params,
+    prelude::Queryable as _,
+};
+use secrecy::ExposeSecret as _;
 use tokio::{sync::OnceCell, time::timeout};
 
 use crate::{
     look::{LastLook, Look},
     server::{MariaDb, USUAL_MODES, modes},
     tenant::{Access, Account, Charset, Database, Dialect, Limits},
+    tls::Encryption,
 };
 
 pub(crate) use found::Found;
@@ -38,7 +44,7 @@ pub(crate) enum Fault {
     /// It answered no. The text of a syntax error would repeat the statement, with its password.
     #[error("the server refused a statement with error {code}: {}", if *code == 1064 { "wrong syntax" } else { message })]
     Refused { code: u16, message: String },
-    #[error("the server cannot be reached: {0}")]
+    #[error("the server cannot be reached: {}", wrong_with_tls(.0).unwrap_or_else(|| .0.to_string()))]
     Unreachable(mysql_async::Error),
     #[error("the server did not answer within {}s", WITHIN.as_secs())]
     Silent,
@@ -70,46 +76,84 @@ impl From<Fault> for BrokerError {
 
 /// The administrator's connections to the server.
 pub(crate) struct Link {
-    opts: Opts,
+    reach: Reach,
     pool: Pool,
     dialect: OnceCell<Dialect>,
     last_look: LastLook,
 }
 
-/// The URL of a server, checked. Says what is wrong with it without repeating it: it holds a password.
-pub(crate) fn at_url(url: &Secret) -> anyhow::Result<Opts> {
+/// How a server is reached, and who the broker is there.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    pub(crate) opts: Opts,
+    /// Whom the broker trusts there, when it is reached by TLS; always with authorities, unless any certificate will do.
+    pub(crate) trusted: Option<Trusted>,
+    /// What its tenants are told of that.
+    pub(crate) encryption: Option<Encryption>,
+}
+
+/// A given server. Says what is wrong with its URL without repeating it: it holds a password.
+pub(crate) fn at_given(given: &Given) -> anyhow::Result<Reach> {
     const WANTED: &str = "the server's URL is not like mysql://USER:PASSWORD@HOST:PORT";
-    anyhow::ensure!(url.expose().starts_with("mysql://"), WANTED);
-    let opts = Opts::from_url(url.expose()).map_err(|_| anyhow::anyhow!(WANTED))?;
+    let url = given.url.expose_secret();
+    anyhow::ensure!(url.starts_with("mysql://"), WANTED);
+    let opts = Opts::from_url(url).map_err(|_| anyhow::anyhow!(WANTED))?;
     anyhow::ensure!(opts.user().is_some_and(|user| !user.is_empty()) && !opts.ip_or_hostname().is_empty(), WANTED);
-    Ok(opts)
+    if opts.ssl_opts().is_none() && !given.trust.is_some() {
+        return Ok(Reach { opts, trusted: None, encryption: None });
+    }
+    let is_careless = |ssl: &SslOpts| ssl.accept_invalid_certs() || ssl.skip_domain_validation();
+    anyhow::ensure!(
+        !opts.ssl_opts().is_some_and(is_careless),
+        "the server's URL turns the verification of its certificate off: name its authority as `ca-file`, or say \
+         `insecure-accept-any-certificate`"
+    );
+    let trusted = given.trust.read().map_err(anyhow::Error::msg)?;
+    let encryption = Some(Encryption { ca: trusted.ca.clone() });
+    let trusted = trusted.with_authorities().map_err(anyhow::Error::msg)?;
+    let opts = OptsBuilder::from_opts(opts).ssl_opts(with(&trusted)).into();
+    Ok(Reach { opts, trusted: Some(trusted), encryption })
+}
+
+fn with(trusted: &Trusted) -> SslOpts {
+    let pem = |text: &str| text.as_bytes().to_vec().into();
+    let identity = trusted.identity.as_ref();
+    let identity = identity.map(|(certificate, key)| ClientIdentity::new(pem(certificate), pem(key.expose_secret())));
+    SslOpts::default()
+        .with_root_certs(trusted.ca.iter().map(|ca| pem(ca)).collect())
+        .with_client_identity(identity)
+        // Without any, it cannot even trust all.
+        .with_disable_built_in_roots(trusted.ca.is_some())
+        .with_danger_accept_invalid_certs(trusted.accepts_any)
+        .with_danger_skip_domain_validation(trusted.accepts_any)
 }
 
 /// The broker's account on its own server.
-pub(crate) fn at_own(port: u16, user: &str, password: &Secret) -> Opts {
+pub(crate) fn at_own(port: u16, user: &str, password: &Secret) -> Reach {
     let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port);
-    opts.user(Some(user)).pass(Some(password.expose())).into()
+    let opts = opts.user(Some(user)).pass(Some(password.expose())).into();
+    Reach { opts, trusted: None, encryption: None }
 }
 
 impl Link {
     /// A link that connects when it is first used.
-    pub(crate) fn new(opts: Opts) -> Self {
+    pub(crate) fn new(reach: Reach) -> Self {
         let constraints = PoolConstraints::new(0, CONNECTIONS).unwrap_or_default();
         let pool = PoolOpts::default()
             .with_constraints(constraints)
             .with_inactive_connection_ttl(Duration::from_secs(60))
             .with_ttl_check_interval(Duration::from_secs(30));
-        let pooled = OptsBuilder::from_opts(opts.clone())
+        let pooled = OptsBuilder::from_opts(reach.opts.clone())
             .pool_opts(pool)
             .prefer_socket(false)
             .db_name(None::<String>)
             .setup(vec![format!("SET SESSION lock_wait_timeout={LOCK_SECONDS}")]);
-        Self { opts, pool: Pool::new(pooled), dialect: OnceCell::new(), last_look: LastLook::default() }
+        Self { reach, pool: Pool::new(pooled), dialect: OnceCell::new(), last_look: LastLook::default() }
     }
 
     /// Where the server is and who the broker is there, for programs that connect themselves.
-    pub(crate) fn opts(&self) -> &Opts {
-        &self.opts
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Whether the server answers, and has the database.
@@ -421,6 +465,23 @@ impl Link {
         Ok(names.iter().filter_map(|name| Account::read(name)).collect())
     }
 
+    /// Whether connections of a database's accounts have to be encrypted from now on. Those that are open stay.
+    pub(crate) async fn require_tls(&self, database: &Database, is_required: bool) -> Result<(), Fault> {
+        let accounts = self.accounts_of(database).await?;
+        self.run(&accounts.iter().map(|account| account.require_tls(is_required)).collect::<Vec<_>>()).await
+    }
+
+    /// Whether a server of the broker's own speaks TLS.
+    pub(crate) async fn speaks_tls(&self) -> Result<bool, Fault> {
+        let have: Option<String> = self.first("SELECT @@GLOBAL.have_ssl", ()).await?;
+        Ok(have.as_deref() == Some("YES"))
+    }
+
+    /// Has a server of the broker's own read its certificate again, for new connections; those that are open stay.
+    pub(crate) async fn read_certificate(&self) -> Result<(), Fault> {
+        self.run(&["FLUSH SSL".to_owned()]).await
+    }
+
     /// Whether a server runs with its settings, those that only a start brings into force.
     pub(crate) async fn fits(&self, settings: &MariaDb) -> Result<bool, Fault> {
         let ask = "SELECT @@GLOBAL.sql_mode, @@GLOBAL.max_connections, @@GLOBAL.innodb_buffer_pool_size";
@@ -431,7 +492,8 @@ impl Link {
         let (pool, least) = (buffer_pool >> 20, u64::from(settings.buffer_pool));
         Ok(modes(&sql_mode) == modes(wanted)
             && max_connections == u64::from(settings.max_connections)
-            && (least..=least + least / 32 + 2).contains(&pool))
+            && (least..=least + least / 32 + 2).contains(&pool)
+            && (settings.certifier.is_none() || self.speaks_tls().await?))
     }
 
     /// The server's name and version, as `mariadb 10.11.6`.
@@ -519,10 +581,24 @@ mod tests {
     #[test]
     fn a_wrong_url_is_refused_without_its_password() {
         for bad in ["", "localhost", "redis://a:s3cret@b", "mysql://", "mysql://:s3cret@b", "mysql://a:s3cret@b:port"] {
-            let refusal = at_url(&Secret::from(bad)).unwrap_err().to_string();
+            let refusal = at_given(&bad.into()).err().unwrap().to_string();
             assert_eq!(refusal, "the server's URL is not like mysql://USER:PASSWORD@HOST:PORT", "{bad}");
         }
-        assert_eq!(at_url(&Secret::from("mysql://a:b@c")).unwrap().tcp_port(), 3306);
+        assert_eq!(at_given(&"mysql://a:b@c".into()).unwrap().opts.tcp_port(), 3306);
+    }
+
+    #[test] // SPEC M-19
+    fn verification_is_turned_off_by_its_own_setting_alone() {
+        let ssl = |given: &Given| at_given(given).map(|reach| reach.opts.ssl_opts().cloned());
+        let mut given: Given = "mysql://a:s3cret@c?require_ssl=true".into();
+        assert!(!ssl(&given).unwrap().unwrap().accept_invalid_certs());
+        for off in ["verify_ca=false", "verify_identity=false"] {
+            let careless: Given = format!("mysql://a:s3cret@c?require_ssl=true&{off}").into();
+            let refusal = ssl(&careless).unwrap_err().to_string();
+            assert!(refusal.contains("turns the verification of its certificate off") && !refusal.contains("s3cret"));
+        }
+        given.trust.insecure_accept_any_certificate = true;
+        assert!(ssl(&given).unwrap().unwrap().accept_invalid_certs());
     }
 
     #[test]

@@ -64,10 +64,14 @@ impl MysqlBroker {
         let database = Database::of(instance);
         if is_dedicated(instance) {
             server.settle().await?;
+            server.certify().await?;
         }
         let link = server.up().await?;
         if self.has_two_places(instance)? {
             link.thaw(&database).await?;
+        }
+        if let Some(offer) = self.plans.find(&wanted.plan) {
+            link.require_tls(&database, offer.limits.tls).await?;
         }
         if charset(instance) != charset(wanted) {
             link.alter(&database, charset(wanted)).await?;
@@ -162,7 +166,7 @@ async fn relocate(copier: &Copier, instance: &Instance, wanted: &Instance, (old,
     for account in &accounts {
         new.stand_in(account, &database).await?;
     }
-    copier.copy(&database, old.opts(), new.opts()).await?;
+    copier.copy(&database, old.reach(), new.reach()).await?;
     compare(old, new, &database).await?;
     report(instance, wanted, new, paused.elapsed()).await
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     Config,
     tenant::{Charset, Limits},
+    tls::Tls,
 };
 
 /// All plans, the default first.
@@ -31,6 +32,8 @@ pub(crate) struct Offer {
     at_most_per_team: Option<u32>,
     /// What each binding may use.
     pub(crate) limits: Limits,
+    /// None leaves it to the server, for one that is given.
+    pub(crate) tls: Option<Tls>,
     /// How much an instance may take on disk (SPEC M-16).
     pub(crate) storage: Option<Size>,
 }
@@ -52,6 +55,8 @@ pub(crate) struct Dedicated {
     /// In MiB.
     pub(crate) buffer_pool: u32,
     pub(crate) max_connections: u32,
+    /// Whether it has a certificate.
+    pub(crate) speaks_tls: bool,
 }
 
 impl Kind {
@@ -68,6 +73,7 @@ impl Dedicated {
             limits: ServerLimits::default(),
             buffer_pool: config.buffer_pool,
             max_connections: DEDICATED_CONNECTIONS,
+            speaks_tls: config.require_tls,
         }
     }
 }
@@ -90,11 +96,6 @@ impl Plans {
                 member.id
             );
         }
-        anyhow::ensure!(
-            !(config.require_tls && plans.starts_servers()),
-            "the broker's own server has no TLS: leave --require-tls out, or give a server that has it with \
-             --shared-url, and have no dedicated plans"
-        );
         Ok(plans)
     }
 
@@ -132,6 +133,16 @@ impl Plans {
             || self.servers().iter().any(|member| matches!(member.site, Site::Own))
     }
 
+    /// Whether the shared servers that the broker starts have certificates: one plan that wants it is enough.
+    pub(crate) fn shared_speak_tls(&self) -> bool {
+        self.offers.iter().any(|offer| offer.kind.is_shared() && offer.speaks_tls())
+    }
+
+    /// Whether any server that the broker starts has a certificate.
+    pub(crate) fn own_speak_tls(&self) -> bool {
+        self.starts_servers() && self.offers.iter().any(Offer::speaks_tls)
+    }
+
     pub(crate) fn all(&self) -> &[Offer] {
         &self.offers
     }
@@ -147,6 +158,10 @@ impl Plans {
 }
 
 impl Offer {
+    fn speaks_tls(&self) -> bool {
+        matches!(self.tls, Some(Tls::Offered | Tls::Required))
+    }
+
     fn plan(&self) -> Plan {
         let plan = Plan::new(self.name.as_str(), &self.description)
             .schema(instance_schema(&self.kind))
@@ -213,7 +228,7 @@ pub(crate) const SHARED: &str = "shared";
 
 /// That server: given, or started by the broker.
 fn usual_server(config: &Config) -> anyhow::Result<Member> {
-    let site = config.shared_url()?.map_or(Site::Own, |url| Site::Given(url.expose().to_owned().into()));
+    let site = config.shared_site()?;
     Ok(Member { id: SHARED.parse().map_err(anyhow::Error::msg)?, site, capacity: u64::MAX, draining: false })
 }
 
@@ -227,6 +242,7 @@ fn usual(config: &Config) -> anyhow::Result<Plans> {
         at_most: None,
         at_most_per_team: None,
         limits: config.limits(),
+        tls: config.require_tls.then_some(Tls::Required),
         storage: config.max_storage,
     };
     let mut offers = vec![offer(SHARED, SHARED_DESCRIPTION.to_owned(), Kind::Shared(Arc::clone(&usual)))];

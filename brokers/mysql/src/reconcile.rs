@@ -1,4 +1,4 @@
-//! `reconcile`: what differs between the records and the servers (SPEC M-17). Repairs are those of a broker that serves,
+//! `reconcile`: what differs between the records and the servers (SPEC M-20). Repairs are those of a broker that serves,
 //! and removals those of an instance that is removed.
 
 use std::{

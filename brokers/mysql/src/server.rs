@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use broker_core::Secret;
-use broker_hosting::{Container, Image, Limits, Place, Program, find_program};
+use broker_hosting::{Certificate, Certifier, Container, Image, Limits, Place, Program, find_program};
 
 use crate::{
     Config,
@@ -53,6 +53,8 @@ pub(crate) struct MariaDb {
     pub(crate) limits: Limits,
     /// Whether events of its databases run.
     pub(crate) runs_events: bool,
+    /// Who certifies it, when it speaks TLS.
+    pub(crate) certifier: Option<Certifier>,
     /// Its modes, where they are not the usual ones.
     pub(crate) sql_mode: Option<String>,
 }
@@ -98,7 +100,20 @@ impl MariaDb {
         fs::File::open(place.path())?.sync_all()
     }
 
-    fn settings(&self, place: &Place, data: &Path, init: &Path) -> io::Result<String> {
+    fn settings(
+        &self,
+        place: &Place,
+        data: &Path,
+        init: &Path,
+        certificate: Option<&Certificate>,
+    ) -> io::Result<String> {
+        let tls = match certificate {
+            Some(certificate) => {
+                let file = value(&certificate.file)?;
+                format!("ssl-cert={file}\nssl-key={file}\n")
+            }
+            None => String::new(),
+        };
         let addresses: Vec<_> = place.addresses.iter().map(ToString::to_string).collect();
         // The socket is named from the data folder: a whole path is often too long for one.
         Ok(format!(
@@ -118,6 +133,7 @@ impl MariaDb {
              skip-symbolic-links\n\
              enforce-storage-engine=InnoDB\n\
              local-infile=0\n\
+             {tls}\
              event-scheduler={events}\n\
              {sql_mode}\
              max-connections={max_connections}\n\
@@ -148,11 +164,13 @@ impl MariaDb {
         // The engine brings the broker's connections into a container from an address of its own.
         let from = if place.is_contained() { "%" } else { "127.0.0.1" };
         let account = format!("'{ADMIN}'@'{from}'");
+        // To have a certificate read again.
+        let reload = if self.certifier.is_some() { ", RELOAD" } else { "" };
         Ok(format!(
             "DELETE FROM mysql.global_priv WHERE User='';\n\
              FLUSH PRIVILEGES;\n\
              CREATE OR REPLACE USER {account} IDENTIFIED BY '{}';\n\
-             GRANT CREATE USER, PROCESS, CONNECTION ADMIN, SHOW DATABASES, SET USER ON *.* TO {account};\n\
+             GRANT CREATE USER, PROCESS, CONNECTION ADMIN, SHOW DATABASES, SET USER{reload} ON *.* TO {account};\n\
              GRANT SELECT ON `mysql`.* TO {account};\n\
              GRANT ALL PRIVILEGES ON `tb%`.* TO {account} WITH GRANT OPTION;\n",
             plain(&self.admin)?
@@ -182,7 +200,8 @@ impl Program for MariaDb {
         }
         place.folder("data")?;
         let init = place.write("init.sql", &self.init(place)?)?;
-        let settings = place.write("my.cnf", &self.settings(place, &data, &init)?)?;
+        let certificate = self.certifier.as_ref().map(|certifier| certifier.certify(place)).transpose()?;
+        let settings = place.write("my.cnf", &self.settings(place, &data, &init, certificate.as_ref())?)?;
         Ok(vec![option("defaults-file", &settings)])
     }
 

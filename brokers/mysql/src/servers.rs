@@ -4,23 +4,24 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use anyhow::Context as _;
 use broker_core::{BrokerError, Instance, Notes, Result, Secret};
 use broker_hosting::{
-    Containers, Fleet, Host, Hosting, InUse, Limits, Member, RunAs, ServerId, Site, addresses_of, kept_secret,
-    seen_by_apps,
+    Certifier, Containers, Fleet, Given, Host, Hosting, InUse, Limits, Member, RunAs, ServerId, Site, addresses_of,
+    kept_secret, seen_by_apps, wrong_with_tls,
 };
 use futures::future::join_all;
-use secrecy::ExposeSecret as _;
 use tracing::warn;
 
 use crate::{
     Config,
-    link::{self, Fault, Link},
+    link::{self, Fault, Link, Reach},
     plans::{Dedicated, Plans, SHARED, SQL_MODE},
     server::{Installed, MariaDb},
+    tls::{Address, Encryption},
 };
 
 /// What an instance remembers of where it is. One without it was made when all were shared.
@@ -56,6 +57,8 @@ pub(crate) struct Servers {
     pub(crate) usual: Arc<Fleet>,
     /// Those of the shared plans.
     pub(crate) fleets: Vec<Arc<Fleet>>,
+    /// Whether those of the broker's own have certificates.
+    speak_tls: bool,
     in_use: InUse<Server>,
     pub(crate) own: Option<Arc<Own>>,
 }
@@ -66,13 +69,13 @@ pub(crate) enum Server {
     /// One that the broker starts.
     Own { own: Arc<Own>, id: ServerId, settings: Box<MariaDb> },
     /// One that was there.
-    Given { link: Arc<Link>, address: (String, u16) },
+    Given { link: Arc<Link>, address: Address },
 }
 
 impl Servers {
     pub(crate) async fn start(config: &Config, plans: &Plans) -> anyhow::Result<Self> {
         let given = given(plans);
-        let examined = join_all(given.iter().map(|(_, url)| examine(url))).await;
+        let examined = join_all(given.iter().map(|(_, given)| examine(given))).await;
         for ((id, _), examined) in given.iter().zip(examined) {
             for doubt in examined.with_context(|| format!("the server \"{id}\" cannot be used"))?.1 {
                 warn!("{doubt}");
@@ -98,18 +101,17 @@ impl Servers {
     fn with(config: &Config, plans: &Plans, own: Option<Own>) -> Self {
         let fleets = plans.fleets().into_iter().cloned().collect();
         let (config, usual, own) = (config.clone(), Arc::clone(plans.usual()), own.map(Arc::new));
-        Self { config, usual, fleets, in_use: InUse::default(), own }
+        Self { config, usual, fleets, speak_tls: plans.shared_speak_tls(), in_use: InUse::default(), own }
     }
 
     /// A shared server, as its plan's file has it now.
     pub(crate) fn at(&self, member: &Member) -> Result<Server> {
         let opened = self.in_use.at(member, |member| match &member.site {
             Site::Own => {
-                anyhow::ensure!(!self.config.require_tls, "it has no TLS, and --require-tls is set");
                 let own = self.own.as_ref().context("restart the broker, it was started without servers of its own")?;
-                Server::own_shared(own, &member.id, &self.config)
+                Server::own_shared(own, &member.id, &self.config, self.speak_tls)
             }
-            Site::Given(url) => Server::given(&Secret::from(url.expose_secret()), &self.config),
+            Site::Given(given) => Server::given(given, &self.config),
         });
         opened.map_err(|why| BrokerError::failed(format!("the server \"{}\" cannot be used: {why:#}", member.id)))
     }
@@ -126,6 +128,7 @@ impl Servers {
             is_contained: plan.is_contained,
             limits: plan.limits.clone(),
             runs_events: true,
+            certifier: plan.speaks_tls.then(|| own.certifier.clone()),
             sql_mode,
         };
         Ok(Server::Own { own: Arc::clone(own), id: server_id(instance)?, settings: Box::new(settings) })
@@ -164,13 +167,14 @@ pub(crate) fn server_id(instance: &Instance) -> Result<ServerId> {
 }
 
 impl Server {
-    fn given(url: &Secret, config: &Config) -> anyhow::Result<Self> {
-        let opts = link::at_url(url)?;
-        let address = (seen_by_apps(opts.ip_or_hostname(), &config.advertise_host), opts.tcp_port());
-        Ok(Self::Given { link: Arc::new(Link::new(opts)), address })
+    fn given(given: &Given, config: &Config) -> anyhow::Result<Self> {
+        let reach = link::at_given(given)?;
+        let host = seen_by_apps(reach.opts.ip_or_hostname(), &config.advertise_host);
+        let address = Address { host, port: reach.opts.tcp_port(), encryption: reach.encryption.clone() };
+        Ok(Self::Given { link: Arc::new(Link::new(reach)), address })
     }
 
-    fn own_shared(own: &Arc<Own>, id: &ServerId, config: &Config) -> anyhow::Result<Self> {
+    fn own_shared(own: &Arc<Own>, id: &ServerId, config: &Config, speaks_tls: bool) -> anyhow::Result<Self> {
         // The file of the first one has its name from when there was no other.
         let secret = if id.as_str() == SHARED { "admin-password".to_owned() } else { format!("{id}-admin-password") };
         let settings = MariaDb {
@@ -181,6 +185,7 @@ impl Server {
             is_contained: false,
             limits: Limits::default(),
             runs_events: false,
+            certifier: speaks_tls.then(|| own.certifier.clone()),
             sql_mode: None,
         };
         Ok(Self::Own { own: Arc::clone(own), id: id.clone(), settings: Box::new(settings) })
@@ -228,11 +233,47 @@ impl Server {
         Ok(())
     }
 
+    /// Sees to it that a server of the broker's own that runs has a certificate that is valid (SPEC M-18). One that was
+    /// started without is left alone.
+    pub(crate) async fn certify(&self) -> Result<()> {
+        let Self::Own { own, id, settings } = self else { return Ok(()) };
+        let (Some(certifier), Some(place)) =
+            (&settings.certifier, own.host.find(id).map_err(BrokerError::unavailable)?)
+        else {
+            return Ok(());
+        };
+        let certificate = certifier.certify(&place).map_err(BrokerError::unavailable)?;
+        let told = own.told.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
+        if !certificate.is_new && told == Some(certificate.expires) {
+            return Ok(());
+        }
+        let link = self.up().await?;
+        own.told.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if link.speaks_tls().await? {
+            link.read_certificate().await?;
+            own.told.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), certificate.expires);
+        }
+        Ok(())
+    }
+
+    /// Has a server of the broker's own that was started before its plan had TLS speak it: it is started again.
+    pub(crate) async fn speak_tls(&self) -> Result<()> {
+        let Self::Own { own, id, settings } = self else { return Ok(()) };
+        if settings.certifier.is_some() && !self.up().await?.speaks_tls().await? {
+            own.host.restart(id, &**settings).await.map_err(BrokerError::unavailable)?;
+        }
+        Ok(())
+    }
+
     /// Where apps find the server; none before the broker's own was first started.
-    pub(crate) fn address(&self) -> Result<Option<(String, u16)>> {
+    pub(crate) fn address(&self) -> Result<Option<Address>> {
         match self {
             Self::Given { address, .. } => Ok(Some(address.clone())),
-            Self::Own { own, .. } => Ok(self.port()?.map(|port| (own.advertise_host.clone(), port))),
+            Self::Own { own, settings, .. } => {
+                let ca = settings.certifier.as_ref().map(|certifier| certifier.ca().to_owned());
+                let encryption = ca.map(|ca| Encryption { ca: Some(ca) });
+                Ok(self.port()?.map(|port| Address { host: own.advertise_host.clone(), port, encryption }))
+            }
         }
     }
 
@@ -248,6 +289,9 @@ pub(crate) struct Own {
     pub(crate) host: Host,
     installed: Installed,
     advertise_host: String,
+    certifier: Certifier,
+    /// When the certificates end that the servers were told to read.
+    told: Mutex<HashMap<ServerId, SystemTime>>,
     links: Mutex<HashMap<ServerId, (u16, Arc<Link>)>>,
 }
 
@@ -256,17 +300,20 @@ impl Own {
         let installed = Installed::find(config)?;
         let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
         let host = Host::open(hosting(config, addresses)).await?;
-        Ok(Self::with(config, installed, host))
+        let certifier = Certifier::open(&config.servers_dir, "mysql-broker", &config.advertise_host)?;
+        Ok(Self::with(config, installed, host, certifier))
     }
 
     async fn to_look(config: &Config) -> anyhow::Result<Self> {
         let installed = Installed::find(config)?;
         let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
-        Ok(Self::with(config, installed, Host::look(hosting(config, addresses))?))
+        let certifier = Certifier::look(&config.servers_dir, "mysql-broker", &config.advertise_host)?;
+        Ok(Self::with(config, installed, Host::look(hosting(config, addresses))?, certifier))
     }
 
-    fn with(config: &Config, installed: Installed, host: Host) -> Self {
-        Self { host, installed, advertise_host: config.advertise_host.clone(), links: Mutex::default() }
+    fn with(config: &Config, installed: Installed, host: Host, certifier: Certifier) -> Self {
+        let (told, links) = (Mutex::default(), Mutex::default());
+        Self { host, installed, advertise_host: config.advertise_host.clone(), certifier, told, links }
     }
 
     fn link(&self, id: &ServerId, port: u16, settings: &MariaDb) -> Arc<Link> {
@@ -299,19 +346,20 @@ pub(crate) fn hosting(config: &Config, addresses: Vec<IpAddr>) -> Hosting {
 }
 
 /// The servers of shared plans that are given by URL.
-pub(crate) fn given(plans: &Plans) -> Vec<(ServerId, Secret)> {
+pub(crate) fn given(plans: &Plans) -> Vec<(ServerId, Given)> {
     let of = |member: Member| match member.site {
         Site::Own => None,
-        Site::Given(url) => Some((member.id, Secret::from(url.expose_secret()))),
+        Site::Given(given) => Some((member.id, given)),
     };
     plans.servers().into_iter().filter_map(of).collect()
 }
 
 /// Looks whether the broker can work on a server given by URL. Returns its address, and what is doubtful and lets it
 /// start.
-pub(crate) async fn examine(url: &Secret) -> anyhow::Result<(String, Vec<String>)> {
-    let opts = link::at_url(url)?;
-    let (server, link) = (format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()), Link::new(opts));
+pub(crate) async fn examine(given: &Given) -> anyhow::Result<(String, Vec<String>)> {
+    let reach = link::at_given(given)?;
+    let Reach { opts, .. } = &reach;
+    let (server, link) = (format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()), Link::new(reach));
     let asked = match link.dialect().await {
         Ok(_) => link.accounts().await,
         Err(fault) => Err(fault),
@@ -330,6 +378,11 @@ pub(crate) async fn examine(url: &Secret) -> anyhow::Result<(String, Vec<String>
             });
         }
         Err(down) => {
+            if let Fault::Unreachable(cause) = &down
+                && let Some(wrong) = wrong_with_tls(cause)
+            {
+                anyhow::bail!("the server {server} cannot be used: {wrong}");
+            }
             let doubt = format!("the server {server} does not answer, calls will fail until it does: {down}");
             return Ok((server, vec![doubt]));
         }

@@ -196,6 +196,10 @@ impl Account {
         format!("ALTER USER IF EXISTS {} ACCOUNT LOCK", self.quoted())
     }
 
+    pub(crate) fn require_tls(&self, is_required: bool) -> String {
+        format!("ALTER USER IF EXISTS {} REQUIRE {}", self.quoted(), if is_required { "SSL" } else { "NONE" })
+    }
+
     pub(crate) fn unlock(&self) -> String {
         format!("ALTER USER IF EXISTS {} ACCOUNT UNLOCK", self.quoted())
     }
@@ -324,7 +328,7 @@ mod tests {
         assert_eq!(Charset::named("utf8mb4; DROP"), None);
     }
 
-    #[test] // SPEC M-17
+    #[test] // SPEC M-20
     fn rights_are_known_as_the_server_tells_them() {
         assert_eq!(Access::Full.letters(), "YYYYYYNYYYYYYYYYYYY");
         assert_eq!(Access::ReadOnly.letters(), "YNNNNNNNNNNNNYNNNNN");

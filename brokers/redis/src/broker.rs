@@ -12,7 +12,7 @@ use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
     PlanName, Result, Tenant, Update,
 };
-use broker_hosting::{Containers, Host, Hosting, InUse, Recent, RunAs, ServerId, addresses_of};
+use broker_hosting::{Certifier, Containers, Host, Hosting, InUse, Recent, RunAs, ServerId, addresses_of};
 use redis::ServerErrorKind;
 use tokio::time::timeout;
 use tracing::warn;
@@ -28,6 +28,7 @@ use crate::{
     server::{Installed, RedisServer},
     settings::{Backend, Settings, keeps_prefix},
     tenants::Tenants,
+    tls::{Address, Encryption, Tls},
 };
 
 /// How long a question about an instance may take.
@@ -37,6 +38,7 @@ const ASK_WITHIN: Duration = Duration::from_secs(3);
 pub struct RedisBroker {
     pub(crate) offers: Vec<Offer>,
     advertise_host: String,
+    certifier: Certifier,
     pub(crate) host: Arc<Host>,
     /// None when no `redis-server` is installed: then no server of a plan is a process of the broker's.
     installed: Option<Installed>,
@@ -50,7 +52,9 @@ pub struct RedisBroker {
 pub(crate) struct Home {
     pub(crate) tenants: Arc<Tenants>,
     /// Where apps find the server, when it was given by URL.
-    given: Option<(String, u16)>,
+    given: Option<Address>,
+    /// How they reach it, when it was not.
+    tls: Tls,
     pub(crate) is_shared: bool,
 }
 
@@ -69,18 +73,27 @@ impl RedisBroker {
         }
         let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
         let host = Host::open(hosting(&config, &offers, addresses)).await?;
-        Ok(Self::with(&config, offers, installed, host))
+        let certifier = Certifier::open(&config.servers_dir, "redis-broker", &config.advertise_host)?;
+        Ok(Self::with(&config, offers, installed, host, certifier))
     }
 
-    pub(crate) fn with(config: &Config, offers: Vec<Offer>, installed: Option<Installed>, host: Host) -> Self {
+    pub(crate) fn with(
+        config: &Config,
+        offers: Vec<Offer>,
+        installed: Option<Installed>,
+        host: Host,
+        certifier: Certifier,
+    ) -> Self {
         let (host, advertise_host) = (Arc::new(host), config.advertise_host.clone());
         let shared = SharedServers {
             host: Arc::clone(&host),
             installed: installed.clone(),
             advertise_host: advertise_host.clone(),
+            certifier: certifier.clone(),
             in_use: InUse::default(),
         };
-        Self { offers, advertise_host, host, installed, dedicated: Mutex::default(), removed: Mutex::default(), shared }
+        let (dedicated, removed) = (Mutex::default(), Mutex::default());
+        Self { offers, advertise_host, certifier, host, installed, dedicated, removed, shared }
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -100,12 +113,13 @@ impl RedisBroker {
         match &self.find(&instance.plan)?.kind {
             Kind::Shared { servers, settings } => {
                 let Shared { tenants, given, .. } = self.shared.of(instance, servers, settings)?;
-                Ok(Home { tenants, given, is_shared: true })
+                Ok(Home { tenants, given, tls: settings.tls, is_shared: true })
             }
             Kind::Dedicated { settings, choices } => {
                 let settings = settings.clone().chosen(choices, &instance.parameters);
+                let tls = settings.tls;
                 let tenants = self.own_server(instance, self.server(instance, settings)?)?;
-                Ok(Home { tenants, given: None, is_shared: false })
+                Ok(Home { tenants, given: None, tls, is_shared: false })
             }
         }
     }
@@ -124,16 +138,22 @@ impl RedisBroker {
     }
 
     pub(crate) fn server(&self, instance: &Instance, settings: Settings) -> Result<RedisServer> {
-        let server = RedisServer::new(self.installed.as_ref(), instance.secret.clone(), settings, 16);
+        let (admin, certifier) = (instance.secret.clone(), self.certifier.clone());
+        let server = RedisServer::new(self.installed.as_ref(), admin, certifier, settings, 16);
         server.map_err(|why| BrokerError::failed(format!("{why:#}")))
     }
 
     /// Where apps find an instance's server; none before it was made.
-    fn address(&self, home: &Home) -> Result<Option<(String, u16)>> {
-        match &home.given {
-            Some(given) => Ok(Some(given.clone())),
-            None => Ok(home.tenants.own_port()?.map(|port| (self.advertise_host.clone(), port))),
+    fn address(&self, home: &Home) -> Result<Option<Address>> {
+        if let Some(given) = &home.given {
+            return Ok(Some(given.clone()));
         }
+        let encryption = match home.tls {
+            Tls::Off => None,
+            Tls::Required => Some(Encryption { ca: Some(self.certifier.ca().to_owned()) }),
+        };
+        let address = |port| Address { host: self.advertise_host.clone(), port, encryption };
+        Ok(home.tenants.own_port()?.map(address))
     }
 }
 
@@ -203,16 +223,16 @@ impl Broker for RedisBroker {
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
         let home = self.home(instance)?;
         home.tenants.allow(&account(&home, instance, binding)).await?;
-        let (host, port) = self
+        let address = self
             .address(&home)?
             .ok_or_else(|| BrokerError::unavailable(format!("the server of {} has no port", instance.id)))?;
         let prefixed = home.is_shared || keeps_prefix(instance);
-        Ok(env(&host, port, prefixed.then_some(instance), binding))
+        Ok(env(&address, prefixed.then_some(instance), binding))
     }
 
     fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
         let address = self.home(instance).and_then(|home| self.address(&home));
-        address.ok().flatten().map(|(host, port)| Endpoint::tcp(host, port)).into_iter().collect()
+        address.ok().flatten().map(|Address { host, port, .. }| Endpoint::tcp(host, port)).into_iter().collect()
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
@@ -274,8 +294,9 @@ impl Broker for RedisBroker {
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
         let home = self.home(instance)?;
         let mut items = Vec::new();
-        if let Some((host, port)) = self.address(&home)? {
+        if let Some(Address { host, port, encryption }) = self.address(&home)? {
             items.push(InfoItem::new("Address", format!("{}:{port}", bracketed(&host))));
+            items.extend(encryption.map(|_| InfoItem::new("TLS", "required")));
         }
         if home.is_shared {
             items.push(InfoItem::new("Key prefix", format!("{}:", instance.id)));
@@ -313,15 +334,23 @@ pub(crate) fn account(home: &Home, instance: &Instance, binding: &Binding) -> Ac
     if home.is_shared { Account::on_prefix(binding, instance) } else { Account::on_server(binding) }
 }
 
-/// What an app finds in its environment (SPEC K-1); `prefixed` is its instance when its keys have a prefix.
-fn env(host: &str, port: u16, prefixed: Option<&Instance>, binding: &Binding) -> EnvVars {
+/// What an app finds in its environment (SPEC K-1, K-17); `prefixed` is its instance when its keys have a prefix.
+fn env(address: &Address, prefixed: Option<&Instance>, binding: &Binding) -> EnvVars {
     let (user, password) = (binding.id.as_str(), binding.secret.expose());
-    let env = EnvVars::default()
-        .with("REDIS_URL", format!("redis://{user}:{password}@{}:{port}/0", bracketed(host)))
-        .with("REDIS_HOST", host)
+    let Address { host, port, encryption } = address;
+    let scheme = if encryption.is_some() { "rediss" } else { "redis" };
+    let mut env = EnvVars::default()
+        .with("REDIS_URL", format!("{scheme}://{user}:{password}@{}:{port}/0", bracketed(host)))
+        .with("REDIS_HOST", host.as_str())
         .with("REDIS_PORT", port.to_string())
         .with("REDIS_USERNAME", user)
         .with("REDIS_PASSWORD", binding.secret.clone());
+    if let Some(Encryption { ca }) = encryption {
+        env = env.with("REDIS_TLS", "true");
+        if let Some(ca) = ca {
+            env = env.with("REDIS_CA", ca.as_str());
+        }
+    }
     match prefixed {
         Some(instance) => env.with("REDIS_PREFIX", format!("{}:", instance.id)),
         None => env,
@@ -360,12 +389,22 @@ mod tests {
         let instance = Instance::new("cache".parse().unwrap(), "shared".parse().unwrap());
         let binding = Binding::new(Consumer::App("blog".parse().unwrap()));
 
-        let env = env("fd00::1", 20_000, Some(&instance), &binding);
+        let address = |encryption| Address { host: "fd00::1".to_owned(), port: 20_000, encryption };
+        let env = |encryption| super::env(&address(encryption), Some(&instance), &binding);
+        let (by_tls, public) =
+            (env(Some(Encryption { ca: Some("PEM".to_owned()) })), env(Some(Encryption { ca: None })));
+        let env = env(None);
 
         let (user, password) = (&binding.id, binding.secret.expose());
         assert_eq!(env.get("REDIS_URL").unwrap().expose(), format!("redis://{user}:{password}@[fd00::1]:20000/0"));
         assert_eq!(env.get("REDIS_HOST").unwrap().expose(), "fd00::1");
         assert_eq!(env.get("REDIS_PREFIX").unwrap().expose(), format!("{}:", instance.id));
         assert_eq!(env.len(), 6);
+        assert_eq!(by_tls.get("REDIS_URL").unwrap().expose(), format!("rediss://{user}:{password}@[fd00::1]:20000/0"));
+        assert_eq!(
+            (by_tls.get("REDIS_TLS").unwrap().expose(), by_tls.get("REDIS_CA").unwrap().expose()),
+            ("true", "PEM")
+        );
+        assert_eq!((by_tls.len(), public.len()), (8, 7));
     }
 }

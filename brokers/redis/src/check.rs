@@ -1,15 +1,14 @@
 //! `check`: whether a broker of this configuration would start.
 
 use anyhow::Context as _;
-use broker_core::{Secret, cli::Findings};
-use broker_hosting::{Member, Site, addresses_of};
-use redis::{ConnectionInfo, ErrorKind, ServerErrorKind};
-use secrecy::ExposeSecret as _;
+use broker_core::cli::Findings;
+use broker_hosting::{Member, Site, addresses_of, wrong_with_tls};
+use redis::{ErrorKind, ServerErrorKind};
 
 use crate::{
     Config, RedisBroker,
     broker::offers,
-    link::{self, Link},
+    link::{self, Link, Reach},
     plans::{Kind, Offer},
     server::Installed,
     tenants::OLDEST,
@@ -30,15 +29,15 @@ impl RedisBroker {
         }
         for member in given_servers(&offers) {
             let what = format!("shared server {}", member.id);
-            let info = match at(&member) {
-                Ok(info) => info,
+            let reach = match at(&member) {
+                Ok(reach) => reach,
                 Err(wrong) => {
                     findings.problem(what, format!("{wrong:#}"));
                     continue;
                 }
             };
-            match examine(&info).await {
-                Ok(doubts) if doubts.is_empty() => findings.found(what, info.addr()),
+            match examine(&reach).await {
+                Ok(doubts) if doubts.is_empty() => findings.found(what, reach.info.addr()),
                 Ok(doubts) => doubts.iter().for_each(|doubt| findings.warning(&what, doubt)),
                 Err(problem) => findings.problem(what, format!("{problem:#}")),
             }
@@ -59,17 +58,17 @@ pub(crate) fn given_servers(offers: &[Offer]) -> Vec<Member> {
 }
 
 /// A given server's address, and the administrator's credentials there.
-pub(crate) fn at(member: &Member) -> anyhow::Result<ConnectionInfo> {
+pub(crate) fn at(member: &Member) -> anyhow::Result<Reach> {
     match &member.site {
-        Site::Given(url) => link::at_url(&Secret::from(url.expose_secret())),
+        Site::Given(given) => link::at_given(given),
         Site::Own => anyhow::bail!("the server {} is the broker's own", member.id),
     }
 }
 
 /// Looks whether tenants can be kept apart on a server given by URL.
-pub(crate) async fn examine(info: &ConnectionInfo) -> anyhow::Result<Vec<String>> {
-    let server = info.addr();
-    let link = Link::new(info.clone())?;
+pub(crate) async fn examine(reach: &Reach) -> anyhow::Result<Vec<String>> {
+    let server = reach.info.addr();
+    let link = Link::new(reach.info.clone())?;
     let asked = match link.accounts().await {
         Ok(_) => link.about().await,
         Err(refused) => Err(refused),
@@ -86,6 +85,9 @@ pub(crate) async fn examine(info: &ConnectionInfo) -> anyhow::Result<Vec<String>
             });
         }
         Err(down) => {
+            if let Some(wrong) = wrong_with_tls(&down) {
+                anyhow::bail!("the shared server {server} cannot be used: {wrong}");
+            }
             return Ok(vec![format!(
                 "the shared server {server} does not answer, calls that need it will fail until it does: {down}"
             )]);

@@ -54,7 +54,7 @@ impl Commands {
 mod tests {
     use super::*;
 
-    #[test] // SPEC K-14
+    #[test] // SPEC K-19
     fn rules_in_other_words_allow_the_same() {
         let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
         let commands = Commands::new(HashMap::from([

@@ -7,18 +7,23 @@ use std::{
 
 use anyhow::Context as _;
 use broker_core::Secret;
-use broker_hosting::{Ports, RunAs, Size};
+use broker_hosting::{Given, Ports, RunAs, Site, Size};
+
+use crate::SharedTrust;
 
 /// The Redis broker's own settings.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
-    /// Server for the plan `shared`: redis://USER:PASSWORD@HOST:PORT; better set in the environment or a
+    /// Server for the plan `shared`: redis://USER:PASSWORD@HOST:PORT, or rediss:// for TLS; better set in the environment or a
     /// file, since others see a command line [default: the broker starts one]
     #[arg(long, env = "REDIS_BROKER_SHARED_URL", value_name = "URL", hide_env_values = true)]
     pub shared_url: Option<Secret>,
     /// File whose first line is the URL of the server for the plan `shared`
     #[arg(long, env = "REDIS_BROKER_SHARED_URL_FILE", value_name = "FILE", conflicts_with = "shared_url")]
     pub shared_url_file: Option<PathBuf>,
+    /// Whom the broker trusts there.
+    #[command(flatten)]
+    pub shared_trust: SharedTrust,
     /// Host that apps reach the broker's servers under, from inside their containers
     #[arg(long, env = "REDIS_BROKER_ADVERTISE_HOST", value_name = "HOST", default_value = "127.0.0.1")]
     pub advertise_host: String,
@@ -60,8 +65,23 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where the server of the plan `shared` is, when there is no file of plans.
+    pub(crate) fn shared_site(&self) -> anyhow::Result<Site> {
+        let trust = self.shared_trust.trust();
+        match self.shared_url()? {
+            Some(url) => Ok(Site::Given(Given { url: url.expose().to_owned().into(), trust })),
+            None => {
+                anyhow::ensure!(
+                    !trust.is_some(),
+                    "--shared-ca-file and the like are for a server that is given by URL"
+                );
+                Ok(Site::Own)
+            }
+        }
+    }
+
     /// The shared server's URL, if one was given.
-    pub(crate) fn shared_url(&self) -> anyhow::Result<Option<Secret>> {
+    fn shared_url(&self) -> anyhow::Result<Option<Secret>> {
         let Some(file) = &self.shared_url_file else { return Ok(self.shared_url.clone()) };
         Ok(Some(Secret::from(first_line(file)?)))
     }

@@ -3,16 +3,17 @@
 use std::{collections::HashMap, time::Duration};
 
 use broker_core::{OpaqueId, cli::Findings};
-use broker_hosting::{addresses_of, is_this_machine, look_at_advertised, look_at_memory};
-use redis::{ConnectionAddr, ConnectionInfo, FromRedisValue as _, RedisResult, ServerErrorKind};
+use broker_hosting::{addresses_of, is_this_machine, look_at_advertised, look_at_authority, look_at_memory};
+use redis::{FromRedisValue as _, RedisResult, ServerErrorKind};
 use tokio::time::timeout;
 
 use crate::{
     Config, RedisBroker,
     broker::{hosting, offers},
     check::{at, given_servers},
-    link::Link,
+    link::{Link, Reach},
     plans::{Kind, Offer},
+    tls::Tls,
 };
 
 /// How long all questions to one server may take.
@@ -29,10 +30,10 @@ impl RedisBroker {
         let starts_some = offers.iter().any(|offer| offer.starts().is_some());
         let mut is_advertised = starts_some;
         for member in given_servers(&offers) {
-            let Ok(info) = at(&member) else { continue };
+            let Ok(reach) = at(&member) else { continue };
             let what = format!("shared server {}", member.id);
-            is_advertised |= look_at_way(&info, &what, findings);
-            match timeout(ASK_WITHIN, look_at_server(&info, &what, findings)).await {
+            is_advertised |= look_at_way(&reach, &what, findings);
+            match timeout(ASK_WITHIN, look_at_server(&reach, &what, findings)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(cause)) => findings.problem(what, format!("nothing more can be said of it: {cause:#}")),
                 Err(_) => findings.problem(what, "it takes too long to answer: look what it is busy with"),
@@ -42,6 +43,9 @@ impl RedisBroker {
             let addresses = addresses_of(&config.advertise_host, &config.bind).await.unwrap_or_default();
             hosting(config, &offers, addresses).doctor(findings).await;
             look_at_promises(&offers, findings);
+            if offers.iter().any(|offer| offer.starts().is_some() && offer.settings().tls == Tls::Required) {
+                look_at_authority(&config.servers_dir, findings);
+            }
         }
         if is_advertised {
             look_at_advertised(&config.advertise_host, findings).await;
@@ -50,19 +54,27 @@ impl RedisBroker {
 }
 
 /// How the server is reached; whether that is on this machine.
-fn look_at_way(info: &ConnectionInfo, what: &str, findings: &mut Findings) -> bool {
-    let ConnectionAddr::Tcp(host, _) = info.addr() else { return false };
-    let is_here = is_this_machine(host);
-    if !is_here {
-        let sentence = "passwords and data go to it without TLS: keep the network between it, the broker and the apps \
-                        to yourself";
-        findings.warning(what, sentence);
+fn look_at_way(reach: &Reach, what: &str, findings: &mut Findings) -> bool {
+    let is_here = is_this_machine(&reach.host);
+    match &reach.trusted {
+        Some(trusted) if trusted.accepts_any => findings.warning(
+            what,
+            "any certificate is taken for its own: who is on the way to it reads and changes everything; name its \
+             authority's as `ca-file`",
+        ),
+        Some(_) => findings.found(what, "reached by TLS"),
+        None if is_here => {}
+        None => findings.warning(
+            what,
+            "passwords and data go to it without TLS: write its URL as rediss://, or keep the network between it, the \
+             broker and the apps to yourself",
+        ),
     }
     is_here
 }
 
-async fn look_at_server(info: &ConnectionInfo, what: &str, findings: &mut Findings) -> anyhow::Result<()> {
-    let link = Link::new(info.clone())?;
+async fn look_at_server(reach: &Reach, what: &str, findings: &mut Findings) -> anyhow::Result<()> {
+    let link = Link::new(reach.info.clone())?;
     let server = link.info("server").await?;
     let of = |name: &str| server.get(name).map_or("", String::as_str);
     findings.found(what, format!("version {}", of("redis_version")));
@@ -74,7 +86,7 @@ async fn look_at_server(info: &ConnectionInfo, what: &str, findings: &mut Findin
     if replication.get("role").is_some_and(|role| role == "slave") {
         findings.problem(what, "it is a replica and takes no writes: give the URL of its primary");
     }
-    look_at_rights(&link, info.redis_settings().username().unwrap_or("default"), what, findings).await?;
+    look_at_rights(&link, reach.info.redis_settings().username().unwrap_or("default"), what, findings).await?;
     look_at_default_user(&link, what, findings).await?;
     look_at_memory_of(&link.info("memory").await?, what, findings);
     look_at_settings(link.config(&SETTINGS).await, what, findings)?;

@@ -2,18 +2,19 @@
 
 use std::{error::Error, sync::Arc};
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::{BrokerError, Instance, OpaqueId, Result, Secret};
-use broker_hosting::{Census, Fleet, FleetError, Host, InUse, Member, ServerId, Site, kept_secret, seen_by_apps};
-use redis::{ConnectionAddr, ConnectionInfo};
+use broker_hosting::{
+    Census, Certifier, Fleet, FleetError, Host, InUse, Member, ServerId, Site, kept_secret, seen_by_apps,
+};
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    link,
+    link::{self, Reach},
     server::{Installed, RedisServer},
     settings::{Settings, placed_on},
     tenants::Tenants,
+    tls::{Address, Tls},
 };
 
 /// A server of a shared plan, in use.
@@ -21,7 +22,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) tenants: Arc<Tenants>,
     /// Where apps find it, when it was given by URL.
-    pub(crate) given: Option<(String, u16)>,
+    pub(crate) given: Option<Address>,
 }
 
 /// All servers of shared plans that were used so far.
@@ -29,6 +30,7 @@ pub(crate) struct SharedServers {
     pub(crate) host: Arc<Host>,
     pub(crate) installed: Option<Installed>,
     pub(crate) advertise_host: String,
+    pub(crate) certifier: Certifier,
     pub(crate) in_use: InUse<Shared>,
 }
 
@@ -45,13 +47,14 @@ impl SharedServers {
     }
 
     fn open(&self, member: &Member, settings: &Settings) -> anyhow::Result<Shared> {
-        if let Site::Given(url) = &member.site {
-            let info = link::at_url(&Secret::from(url.expose_secret()))?;
-            let given = Some(reachable(&info, &self.advertise_host)?);
-            return Ok(Shared { tenants: Arc::new(Tenants::on_given(info)?), given });
+        if let Site::Given(given) = &member.site {
+            keeps_promise(member, settings)?;
+            let reach = link::at_given(given)?;
+            let address = reachable(&reach, &self.advertise_host);
+            return Ok(Shared { tenants: Arc::new(Tenants::on_given(reach.info)?), given: Some(address) });
         }
         let admin = Secret::from(kept_secret(&self.host.file(&format!("{}-admin-password", member.id)))?);
-        let server = RedisServer::new(self.installed.as_ref(), admin, settings.clone(), 1)?;
+        let server = RedisServer::new(self.installed.as_ref(), admin, self.certifier.clone(), settings.clone(), 1)?;
         let tenants = Tenants::on_shared(Arc::clone(&self.host), member.id.clone(), server);
         Ok(Shared { tenants: Arc::new(tenants), given: None })
     }
@@ -113,12 +116,23 @@ fn no_place(why: FleetError) -> BrokerError {
     }
 }
 
+/// Refuses a server that is reached in clear for a plan that promises TLS (SPEC K-17).
+pub(crate) fn keeps_promise(member: &Member, settings: &Settings) -> anyhow::Result<()> {
+    if let (Site::Given(given), Tls::Required) = (&member.site, settings.tls) {
+        anyhow::ensure!(
+            given.url.expose_secret().starts_with("rediss://"),
+            "the server \"{}\" is reached without TLS, which the plan promises: give a URL like \
+             rediss://USER:PASSWORD@HOST:PORT",
+            member.id
+        );
+    }
+    Ok(())
+}
+
 /// The address under which apps reach the server of a URL.
-fn reachable(info: &ConnectionInfo, advertised: &str) -> anyhow::Result<(String, u16)> {
-    let ConnectionAddr::Tcp(host, port) = info.addr() else {
-        return None.context("the shared server's URL has no host");
-    };
-    Ok((seen_by_apps(host, advertised), *port))
+fn reachable(reach: &Reach, advertised: &str) -> Address {
+    let encryption = reach.encryption.clone();
+    Address { host: seen_by_apps(&reach.host, advertised), port: reach.port, encryption }
 }
 
 #[cfg(test)]
@@ -127,9 +141,12 @@ mod tests {
 
     #[test]
     fn apps_reach_a_server_on_this_machine_under_the_advertised_host() {
-        let at = |url: &str| reachable(&link::at_url(&Secret::from(url)).unwrap(), "172.17.0.1").unwrap();
-        assert_eq!(at("redis://:pw@127.0.0.1:7000"), ("172.17.0.1".to_owned(), 7000));
-        assert_eq!(at("redis://:pw@localhost"), ("172.17.0.1".to_owned(), 6379));
-        assert_eq!(at("redis://:pw@cache.example:7000"), ("cache.example".to_owned(), 7000));
+        let at = |url: &str| {
+            let Address { host, port, encryption } = reachable(&link::at_given(&url.into()).unwrap(), "172.17.0.1");
+            (host, port, encryption.is_some())
+        };
+        assert_eq!(at("redis://:pw@127.0.0.1:7000"), ("172.17.0.1".to_owned(), 7000, false));
+        assert_eq!(at("redis://:pw@localhost"), ("172.17.0.1".to_owned(), 6379, false));
+        assert_eq!(at("rediss://:pw@cache.example:7000"), ("cache.example".to_owned(), 7000, true));
     }
 }

@@ -4,13 +4,15 @@ use std::{collections::HashSet, fs, path::Path};
 
 use anyhow::Context as _;
 use broker_core::{Plan, PlanName};
-use broker_hosting::{Fleet, Limits, Member, PlanServers, ServerId, Site};
+use broker_hosting::{Fleet, Limits, Member, PlanServers, ServerId, Site, Trust};
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
     Config, Size,
+    fleet::keeps_promise,
     settings::{Backend, Choice, Persistence, Policy, Settings, bind_schema, schema},
+    tls::Tls,
 };
 
 pub(crate) const DEDICATED: &str = "dedicated";
@@ -34,6 +36,13 @@ pub(crate) enum Kind {
 }
 
 impl Offer {
+    /// How the servers that the broker starts are set up.
+    pub(crate) fn settings(&self) -> &Settings {
+        match &self.kind {
+            Kind::Dedicated { settings, .. } | Kind::Shared { settings, .. } => settings,
+        }
+    }
+
     /// How the broker starts the plan's servers; none when all are given.
     pub(crate) fn starts(&self) -> Option<Backend> {
         match &self.kind {
@@ -66,7 +75,7 @@ pub(crate) fn read(config: &Config) -> anyhow::Result<Vec<Offer>> {
 }
 
 fn without_file(config: &Config) -> anyhow::Result<Vec<Offer>> {
-    let site = config.shared_url()?.map_or(Site::Own, |url| Site::Given(url.expose().to_owned().into()));
+    let site = config.shared_site()?;
     let dedicated = Settings::new(config.maxmemory);
     let shared = Settings::new(config.shared_maxmemory);
     let choices = vec![Choice::MaxmemoryPolicy, Choice::Persistence];
@@ -84,7 +93,11 @@ fn without_file(config: &Config) -> anyhow::Result<Vec<Offer>> {
 
 fn offer_dedicated(name: &str, description: Option<String>, settings: Settings, choices: Vec<Choice>) -> Offer {
     let (memory, kept) = (settings.maxmemory, settings.persistence_in_words());
-    let usual = || format!("A Redis server of its own with {memory} of memory and all commands, {kept}");
+    let way = match settings.tls {
+        Tls::Off => "",
+        Tls::Required => ", reached by TLS",
+    };
+    let usual = || format!("A Redis server of its own with {memory} of memory and all commands, {kept}{way}");
     let plan = plan(name, &description.unwrap_or_else(usual)).schema(schema(&choices));
     Offer { plan, kind: Kind::Dedicated { settings, choices }, at_most: None }
 }
@@ -122,9 +135,11 @@ struct Entry {
     cpu: Option<f64>,
     processes: Option<u32>,
     open_files: Option<u64>,
+    tls: Option<Tls>,
     servers: Option<std::path::PathBuf>,
     url_file: Option<std::path::PathBuf>,
     capacity: Option<u64>,
+    trust: Option<Trust>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -203,6 +218,7 @@ impl Entry {
             persistence: self.persistence.unwrap_or(usual.persistence),
             connections: self.connections,
             limits,
+            tls: self.tls.unwrap_or(usual.tls),
             ..usual
         })
     }
@@ -217,7 +233,7 @@ impl Entry {
 
     fn servers(&self) -> PlanServers {
         let (servers, url_file) = (self.servers.clone(), self.url_file.clone());
-        PlanServers { servers, url_file, capacity: self.capacity }
+        PlanServers { servers, url_file, capacity: self.capacity, trust: self.trust.clone() }
     }
 
     fn shared(self, folder: &Path, settings: Settings) -> anyhow::Result<Offer> {
@@ -229,6 +245,9 @@ impl Entry {
         let name = self.name.get_ref().as_str();
         let id: ServerId = name.parse().map_err(anyhow::Error::msg)?;
         let servers = self.servers().fleet(folder, &id, Site::Own).map_err(anyhow::Error::msg)?;
+        for member in servers.members().iter() {
+            keeps_promise(member, &settings)?;
+        }
         let description = self.description.as_deref().unwrap_or(SHARED_DESCRIPTION);
         Ok(Offer { plan: plan(name, description), kind: Kind::Shared { servers, settings }, at_most: None })
     }
@@ -242,6 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plans.toml");
         fs::write(&file, text).unwrap();
+        fs::write(folder.path().join("url"), "redis://cache.example").unwrap();
         let shown = format!("{}, ", file.display());
         read_file(&file, Size(64 << 20), Size(256 << 20)).map_err(|why| format!("{why:#}").replace(&shown, ""))
     }
@@ -269,6 +289,7 @@ mod tests {
     #[test] // SPEC K-7
     fn what_is_wrong_with_the_file_is_said_with_its_line() {
         let small = "[[plan]]\nname = \"small\"\nkind = \"dedicated\"\n";
+        let shared = |more| format!("[[plan]]\nname = \"a\"\nkind = \"shared\"\nurl-file = \"url\"\n{more}");
         for (text, sentence) in [
             (format!("{small}{small}"), "line 5: there are two plans named \"small\""),
             (format!("{small}maxmemory = \"much\"\n"), "line 4: a size is written like 64mb"),
@@ -276,6 +297,10 @@ mod tests {
             (format!("{small}memory = \"64mb\"\n"), "line 2: the plan \"small\" cannot be: `memory` is for the whole"),
             (format!("{small}capacity = 5\n"), "`capacity` is for shared plans"),
             (format!("{small}persistence = \"maybe\"\n"), "line 4: unknown variant `maybe`"),
+            (format!("{small}tls = \"offered\"\n"), "line 4: unknown variant `offered`, expected `off` or `required`"),
+            (format!("{small}trust = {{ ca-file = \"ca.pem\" }}\n"), "`trust` is for shared plans"),
+            (shared("tls = \"required\"\n"), "the server \"a\" is reached without TLS, which the plan promises"),
+            (shared("trust = { ca = \"ca.pem\" }\n"), "line 5: unknown field `ca`"),
             ("\n[[plan]]\nname = \"a\"\nkind = \"other\"\n".to_owned(), "line 4: unknown variant `other`"),
             ("[[plan]]\nname = \"a b\"\nkind = \"shared\"\n".to_owned(), "line 2: the plan \"a b\" cannot be"),
             ("[[plan]]\nname = \"a\"\nkind = \"shared\"\nmaxmemory-policy = \"allkeys-lru\"".to_owned(), "push out"),

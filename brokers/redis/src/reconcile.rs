@@ -1,10 +1,10 @@
-//! `reconcile`: what differs between the records and the servers (SPEC K-14). Repairs are those of a broker that serves,
+//! `reconcile`: what differs between the records and the servers (SPEC K-19). Repairs are those of a broker that serves,
 //! and removals those of an instance that is removed.
 
 use std::sync::Arc;
 
 use broker_core::{Broker as _, OpaqueId, Result, Tenant, cli::Drift};
-use broker_hosting::{Host, Member, addresses_of};
+use broker_hosting::{Certifier, Host, Member, addresses_of};
 
 use crate::{
     Config, RedisBroker,
@@ -54,7 +54,8 @@ impl RedisBroker {
         let (offers, installed) = offers(config).await?;
         let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
         let host = Host::look(hosting(config, &offers, addresses))?;
-        Ok(Self::with(config, offers, installed, host))
+        let certifier = Certifier::look(&config.servers_dir, "redis-broker", &config.advertise_host)?;
+        Ok(Self::with(config, offers, installed, host, certifier))
     }
 
     fn is_on(&self, tenant: &Tenant, offer: &Offer, member: &Member) -> bool {

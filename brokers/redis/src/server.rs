@@ -12,13 +12,14 @@ use std::{
 use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::Secret;
-use broker_hosting::{Container, Limits, Place, Program, find_program};
+use broker_hosting::{Certificate, Certifier, Container, Limits, Place, Program, TlsError, find_program};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
     account::{ADMIN, Account, Dialect, account_file, accounts_in},
-    link::{self, Link, version_of},
+    link::{Link, version_of},
     settings::{Backend, Persistence, Settings},
+    tls::Tls,
 };
 
 /// The installed `redis-server`.
@@ -53,6 +54,7 @@ impl Installed {
 pub(crate) struct RedisServer {
     installed: Installed,
     admin: Secret,
+    certifier: Certifier,
     pub(crate) settings: Settings,
     /// Tenants of one server get a single logical database, one tenant the customary 16.
     databases: u8,
@@ -70,6 +72,7 @@ impl RedisServer {
     pub(crate) fn new(
         installed: Option<&Installed>,
         admin: Secret,
+        certifier: Certifier,
         settings: Settings,
         databases: u8,
     ) -> anyhow::Result<Self> {
@@ -77,7 +80,7 @@ impl RedisServer {
             Backend::Container => Installed { executable: "/usr/bin/redis-server".into(), version: CONTAINED },
             Backend::Process => installed.context("no redis-server is installed on this machine")?.clone(),
         };
-        Ok(Self { installed, admin, settings, databases })
+        Ok(Self { installed, admin, certifier, settings, databases })
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -85,8 +88,16 @@ impl RedisServer {
     }
 
     /// The broker's link to the server.
-    pub(crate) fn link(&self, port: u16) -> anyhow::Result<Link> {
-        Link::new(link::at("127.0.0.1", port, ADMIN, &self.admin)?)
+    pub(crate) fn link(&self, place: &Place) -> anyhow::Result<Link> {
+        Link::to_own(place.port, ADMIN, &self.admin, &self.certifier.roots(place)?)
+    }
+
+    /// The server's certificate, made or renewed when it is time; none when it speaks no TLS.
+    pub(crate) fn certificate(&self, place: &Place) -> Result<Option<Certificate>, TlsError> {
+        match self.settings.tls {
+            Tls::Off => Ok(None),
+            Tls::Required => self.certifier.certify(place).map(Some),
+        }
     }
 
     /// The tenants that the server will know after its next start.
@@ -104,15 +115,27 @@ impl RedisServer {
         place.write(ACCOUNTS, &account_file(&self.admin, accounts, self.dialect()))
     }
 
-    fn settings(&self, place: &Place, data: &Path, accounts: &Path) -> io::Result<String> {
+    fn settings(
+        &self,
+        place: &Place,
+        data: &Path,
+        accounts: &Path,
+        certificate: Option<&Certificate>,
+    ) -> io::Result<String> {
         let mut live: String = self.settings.live().iter().map(|(name, value)| format!("{name} {value}\n")).collect();
         if let Some(connections) = self.settings.connections {
             live.push_str(&format!("maxclients {connections}\n"));
         }
+        for (name, port) in self.settings.tls.ports(place.port) {
+            live.push_str(&format!("{name} {port}\n"));
+        }
+        if let Some(certificate) = certificate {
+            let file = quoted(&certificate.file)?;
+            live.push_str(&format!("tls-cert-file {file}\ntls-key-file {file}\ntls-auth-clients no\n"));
+        }
         let addresses: Vec<_> = place.addresses.iter().map(ToString::to_string).collect();
         Ok(format!(
             "bind {addresses}\n\
-             port {port}\n\
              protected-mode no\n\
              daemonize no\n\
              set-proc-title no\n\
@@ -130,7 +153,6 @@ impl RedisServer {
              enable-module-command no\n\
              enable-protected-configs no\n",
             addresses = addresses.join(" "),
-            port = place.port,
             data = quoted(data)?,
             accounts = quoted(accounts)?,
             databases = self.databases,
@@ -160,12 +182,12 @@ impl Program for RedisServer {
             forget(&data.join("appendonlydir"))?;
         }
         let accounts = self.keep(place, &self.accounts(place)?)?;
-        let settings = self.settings(place, &data, &accounts)?;
+        let settings = self.settings(place, &data, &accounts, self.certificate(place)?.as_ref())?;
         Ok(vec![place.write("redis.conf", &settings)?.into()])
     }
 
     async fn ready(&self, place: &Place) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.link(place.port)?.ping().await?)
+        Ok(self.link(place)?.ping().await?)
     }
 }
 

@@ -5,7 +5,7 @@ use broker_hosting::{Container, Image, Limits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Size;
+use crate::{Size, tls::Tls};
 
 /// How a server is set up.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,7 @@ pub(crate) struct Settings {
     pub(crate) connections: Option<u32>,
     /// What the whole server may use.
     pub(crate) limits: Limits,
+    pub(crate) tls: Tls,
 }
 
 /// What servers run as.
@@ -74,6 +75,7 @@ impl Settings {
             persistence: Persistence::EverySecond,
             connections: None,
             limits: Limits::default(),
+            tls: Tls::default(),
         }
     }
 

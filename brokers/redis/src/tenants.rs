@@ -5,7 +5,7 @@ mod found;
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use broker_core::{BrokerError, OpaqueId, Result};
@@ -43,7 +43,7 @@ enum Server {
     Own {
         host: Arc<Host>,
         id: ServerId,
-        setup: std::sync::Mutex<RedisServer>,
+        setup: Box<std::sync::Mutex<RedisServer>>,
         link: std::sync::Mutex<Option<(u16, Link)>>,
     },
     /// One that was there: what it forgets in a restart is told again.
@@ -61,6 +61,8 @@ struct Known {
     restored: HashSet<OpaqueId>,
     /// The instances that were placed or seen here: a server that restarted forgets their marks for a moment.
     instances: HashSet<OpaqueId>,
+    /// The server's run that was told its certificate, and when that ends.
+    certified: Option<(String, SystemTime)>,
 }
 
 /// A server's accounts at a moment.
@@ -90,7 +92,8 @@ pub(crate) struct Up {
 impl Tenants {
     /// On a server that is one instance's.
     pub(crate) fn on_own(host: Arc<Host>, id: ServerId, setup: RedisServer) -> Self {
-        let server = Server::Own { host, id, setup: setup.into(), link: std::sync::Mutex::default() };
+        let setup = Box::new(std::sync::Mutex::new(setup));
+        let server = Server::Own { host, id, setup, link: std::sync::Mutex::default() };
         Self { server, is_shared: false, known: Mutex::default() }
     }
 
@@ -123,7 +126,9 @@ impl Tenants {
                 let setup = setup_of(setup);
                 let running = host.ensure(id, &setup).await.map_err(BrokerError::unavailable)?;
                 let place = host.find(id).map_err(BrokerError::unavailable)?;
-                Ok(Up { link: self.own_link(running.port)?, dialect: setup.dialect(), place })
+                let place = place.filter(|place| place.port == running.port);
+                let place = place.ok_or_else(|| BrokerError::unavailable(format!("the server {id} is gone")))?;
+                Ok(Up { link: self.own_link(&place)?, dialect: setup.dialect(), place: Some(place) })
             }
             Server::Given { link } => {
                 let dialect = link.about().await.map_err(failure)?.dialect;
@@ -143,7 +148,7 @@ impl Tenants {
                     return Ok(None);
                 }
                 let place = host.find(id).map_err(BrokerError::unavailable)?;
-                place.map(|place| self.own_link(place.port)).transpose()
+                place.map(|place| self.own_link(&place)).transpose()
             }
             Server::Given { link } => Ok(Some(link.clone())),
         }
@@ -258,7 +263,7 @@ impl Tenants {
     /// Puts settings into force, while the server runs where that can be done (SPEC K-8).
     pub(crate) async fn reshape(&self, fresh: RedisServer) -> Result<()> {
         let Server::Own { host, id, setup, .. } = &self.server else { return Ok(()) };
-        let _turn = self.known.lock().await;
+        let mut known = self.known.lock().await;
         let before = setup_of(setup);
         // One that kept nothing on disk is changed while it runs: started with a new setting, it would be empty.
         let link = match before.settings.persistence {
@@ -273,6 +278,10 @@ impl Tenants {
             }
             if let Some(most) = fresh.settings.connections {
                 link.limit_connections(most).await.map_err(failure)?;
+            }
+            if let Some(place) = host.find(id).map_err(BrokerError::unavailable)? {
+                let run = link.about().await.map_err(failure)?.run;
+                secure(&mut known, link, &place, &fresh, run).await?;
             }
         }
         *setup.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
@@ -303,7 +312,7 @@ impl Tenants {
         if !known.look.as_ref().is_some_and(Look::is_fresh) {
             self.look(&mut known).await?;
         }
-        let Known { gone, look: Some(look), restored, instances } = &mut *known else { return Ok(()) };
+        let Known { gone, look: Some(look), restored, instances, .. } = &mut *known else { return Ok(()) };
         let is_lost = |account: &Account| {
             let is_there = restored.contains(instance) && look.accounts.users.contains(&account.user);
             !is_there && !gone.contains(&account.user)
@@ -332,10 +341,12 @@ impl Tenants {
         let up = self.up().await?;
         let run = up.link.about().await.map_err(failure)?.run;
         let accounts = up.link.accounts().await.map_err(failure)?;
-        if let Server::Own { id, setup, .. } = &self.server
-            && up.link.conform(&setup_of(setup).settings).await.map_err(failure)?
-        {
-            info!("server {id} runs with the settings of its plan again");
+        if let (Server::Own { id, setup, .. }, Some(place)) = (&self.server, &up.place) {
+            let setup = setup_of(setup);
+            if up.link.conform(&setup.settings).await.map_err(failure)? {
+                info!("server {id} runs with the settings of its plan again");
+            }
+            secure(known, &up.link, place, &setup, run.clone()).await?;
         }
         if known.look.as_ref().is_none_or(|look| look.run != run) {
             known.restored.clear();
@@ -357,16 +368,16 @@ impl Tenants {
         Ok(())
     }
 
-    fn own_link(&self, port: u16) -> Result<Link> {
+    fn own_link(&self, place: &Place) -> Result<Link> {
         let Server::Own { setup, link, .. } = &self.server else {
             return Err(BrokerError::failed("only the broker's own servers have such a link"));
         };
         let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
         match &*link {
-            Some((known, link)) if *known == port => Ok(link.clone()),
+            Some((port, link)) if *port == place.port => Ok(link.clone()),
             _ => {
-                let fresh = setup_of(setup).link(port).map_err(BrokerError::failed)?;
-                *link = Some((port, fresh.clone()));
+                let fresh = setup_of(setup).link(place).map_err(BrokerError::failed)?;
+                *link = Some((place.port, fresh.clone()));
                 Ok(fresh)
             }
         }
@@ -375,6 +386,23 @@ impl Tenants {
 
 fn setup_of(setup: &std::sync::Mutex<RedisServer>) -> RedisServer {
     setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Has a server of the broker's own be reached as its plan says, and have a certificate that is valid (SPEC K-18). Each
+/// of its runs is told its certificate once more: whether an earlier broker came to that, nobody knows.
+async fn secure(known: &mut Known, link: &Link, place: &Place, setup: &RedisServer, run: String) -> Result<()> {
+    if let Some(certificate) = setup.certificate(place).map_err(BrokerError::unavailable)? {
+        let told = Some((run, certificate.expires));
+        if certificate.is_new || known.certified != told {
+            known.certified = None;
+            link.certify(&certificate.file).await.map_err(failure)?;
+            known.certified = told;
+        }
+    }
+    if link.listen(place.port, setup.settings.tls).await.map_err(failure)? {
+        info!("the server on port {} is reached as its plan says from now on", place.port);
+    }
+    Ok(())
 }
 
 /// Whether what is there has room after a change; a server that gives up keys when it is full is asked, too.

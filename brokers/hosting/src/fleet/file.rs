@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{Fleet, Member, Site};
-use crate::ServerId;
+use super::{Fleet, Given, Member, Site};
+use crate::{ServerId, Trust};
 
 /// The keys of a shared plan, in a file of plans, that say which servers it has.
 ///
@@ -28,6 +28,8 @@ pub struct PlanServers {
     pub url_file: Option<PathBuf>,
     /// `capacity`: how many tenants the only one takes.
     pub capacity: Option<u64>,
+    /// `trust`: whom the broker trusts there.
+    pub trust: Option<Trust>,
 }
 
 impl PlanServers {
@@ -38,6 +40,7 @@ impl PlanServers {
             ("servers", self.servers.is_some()),
             ("url-file", self.url_file.is_some()),
             ("capacity", self.capacity.is_some()),
+            ("trust", self.trust.is_some()),
         ];
         keys.into_iter().find_map(|(key, is_there)| is_there.then_some(key))
     }
@@ -53,8 +56,14 @@ impl PlanServers {
             (Some(_), None) if self.capacity.is_some() => {
                 return Err("each server in the file `servers` has a `capacity` of its own".to_owned());
             }
+            (_, None) if self.trust.is_some() => {
+                return Err("`trust` goes with `url-file`, or with a server in the file `servers`".to_owned());
+            }
             (Some(file), None) => return Fleet::read(&folder.join(file)).map_err(|why| why.to_string()),
-            (None, Some(file)) => Site::Given(url_in(&folder.join(file))?),
+            (None, Some(file)) => {
+                let trust = self.trust.clone().unwrap_or_default().within(folder);
+                Site::Given(Given { url: url_in(&folder.join(file))?, trust })
+            }
             (None, None) => usual,
         };
         let capacity = self.capacity.unwrap_or(u64::MAX);
@@ -75,6 +84,7 @@ struct Entry {
     id: String,
     url: Option<String>,
     url_file: Option<PathBuf>,
+    trust: Option<Trust>,
     capacity: u64,
     #[serde(default)]
     draining: bool,
@@ -93,10 +103,17 @@ pub(super) fn read(file: &Path) -> Result<Vec<Member>, String> {
         if members.iter().any(|known| known.id == id) {
             return Err(format!("server \"{id}\" is named twice"));
         }
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let trust = entry.trust.map(|trust| trust.within(folder));
         let site = match (entry.url, entry.url_file) {
             (Some(_), Some(_)) => return Err(format!("server \"{id}\" has both url and url-file")),
-            (Some(url), None) => Site::Given(url.into()),
-            (None, Some(path)) => Site::Given(url_in(&file.parent().unwrap_or(Path::new("")).join(path))?),
+            (Some(url), None) => Site::Given(Given { url: url.into(), trust: trust.unwrap_or_default() }),
+            (None, Some(path)) => {
+                Site::Given(Given { url: url_in(&folder.join(path))?, trust: trust.unwrap_or_default() })
+            }
+            (None, None) if trust.is_some() => {
+                return Err(format!("server \"{id}\" has `trust` and no URL: that is for a server that is given"));
+            }
             (None, None) => Site::Own,
         };
         members.push(Member { id, site, capacity: entry.capacity, draining: entry.draining });

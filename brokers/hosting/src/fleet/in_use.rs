@@ -50,7 +50,9 @@ impl<T: Clone> InUse<T> {
 fn same(one: &Site, other: &Site) -> bool {
     match (one, other) {
         (Site::Own, Site::Own) => true,
-        (Site::Given(one), Site::Given(other)) => one.expose_secret() == other.expose_secret(),
+        (Site::Given(one), Site::Given(other)) => {
+            one.url.expose_secret() == other.url.expose_secret() && one.trust == other.trust
+        }
         (Site::Own, Site::Given(_)) | (Site::Given(_), Site::Own) => false,
     }
 }

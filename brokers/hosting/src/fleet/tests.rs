@@ -137,16 +137,17 @@ fn a_plans_servers_are_those_of_its_keys() {
     let id = "only".parse().unwrap();
     let of = |keys: PlanServers| keys.fleet(folder.path(), &id, Site::Own).map(|fleet| fleet.members().to_vec());
 
-    let only = of(PlanServers { url_file: Some("big.url".into()), capacity: Some(3), servers: None }).unwrap();
+    let only =
+        of(PlanServers { url_file: Some("big.url".into()), capacity: Some(3), ..PlanServers::default() }).unwrap();
     let refusal = |keys| of(keys).unwrap_err();
 
     assert!(
-        matches!(&only[0], Member { capacity: 3, site: Site::Given(url), .. } if url.expose_secret() == "redis://:pw@big")
+        matches!(&only[0], Member { capacity: 3, site: Site::Given(given), .. } if given.url.expose_secret() == "redis://:pw@big")
     );
     assert!(matches!(of(PlanServers::default()).unwrap()[..], [Member { capacity: u64::MAX, site: Site::Own, .. }]));
     let empty = refusal(PlanServers { url_file: Some("empty.url".into()), ..PlanServers::default() });
     assert!(empty.contains("is empty, write a URL there"), "{empty}");
-    let both = PlanServers { servers: Some("a".into()), capacity: Some(1), url_file: None };
+    let both = PlanServers { servers: Some("a".into()), capacity: Some(1), ..PlanServers::default() };
     assert_eq!(both.key(), Some("servers"));
     assert_eq!(refusal(both), "each server in the file `servers` has a `capacity` of its own");
 }

@@ -1,4 +1,4 @@
-//! What there is of servers on this machine, whoever remembers them: for an operator who compares (SPEC H-12).
+//! What there is of servers on this machine, whoever remembers them: for an operator who compares (SPEC H-13).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

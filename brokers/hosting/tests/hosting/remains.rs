@@ -12,7 +12,7 @@ async fn said_of(host: &Host, mut drift: Drift) -> Vec<String> {
     drift.to_string().lines().map(str::to_owned).collect()
 }
 
-#[tokio::test] // SPEC H-12
+#[tokio::test] // SPEC H-13
 async fn folders_containers_and_networks_that_nobody_remembers_are_found_and_removed() {
     let (grounds, others) = (Grounds::new(), Grounds::new());
     let (host, other) = (grounds.open().await, others.open().await);
@@ -42,7 +42,7 @@ async fn folders_containers_and_networks_that_nobody_remembers_are_found_and_rem
     assert_eq!((grounds.in_the_engine().len(), others.in_the_engine().len()), (4, 2));
 }
 
-#[tokio::test] // SPEC H-12
+#[tokio::test] // SPEC H-13
 async fn an_engine_that_is_away_hides_no_folder() {
     let grounds = Grounds::new();
     let mut hosting = grounds.hosting(&free_ports(4));

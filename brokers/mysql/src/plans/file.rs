@@ -8,7 +8,7 @@ use std::{
 };
 
 use broker_core::PlanName;
-use broker_hosting::{Fleet, Limits as ServerLimits, Member, PlanServers, Site, Size};
+use broker_hosting::{Fleet, Limits as ServerLimits, Member, PlanServers, Site, Size, Trust};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -16,7 +16,7 @@ use super::{
     DEDICATED_CONNECTIONS, DEDICATED_DESCRIPTION, Dedicated, Kind, Offer, Plans, SHARED, SHARED_DESCRIPTION,
     usual_server,
 };
-use crate::{Config, tenant::Limits};
+use crate::{Config, tenant::Limits, tls::Tls};
 
 /// The file, as it is written.
 #[derive(Deserialize)]
@@ -48,6 +48,8 @@ struct Entry {
     servers: Option<PathBuf>,
     url_file: Option<PathBuf>,
     capacity: Option<u64>,
+    trust: Option<Trust>,
+    tls: Option<Tls>,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq)]
@@ -96,8 +98,8 @@ impl<'a> Sites<'a> {
 
     pub(super) fn find(&mut self, plan: &PlanName, keys: &PlanServers) -> Result<Arc<Fleet>, String> {
         let known = match keys {
-            PlanServers { servers: None, url_file: None, capacity: None } => Some(&self.usual),
-            PlanServers { servers: Some(file), url_file: None, capacity: None } => self.files.get(file),
+            PlanServers { servers: None, url_file: None, capacity: None, trust: None } => Some(&self.usual),
+            PlanServers { servers: Some(file), url_file: None, capacity: None, trust: None } => self.files.get(file),
             _ => None,
         };
         if let Some(known) = known {
@@ -141,8 +143,12 @@ impl Entry {
             Some(number) => at_least(number, 1, "connections")?,
             None => usual.connections,
         };
-        let limits =
-            Limits { connections, statement_time: self.statement_time.unwrap_or(usual.statement_time), ..usual };
+        let tls = self.tls.or(config.require_tls.then_some(Tls::Required));
+        let limits = Limits {
+            connections,
+            statement_time: self.statement_time.unwrap_or(usual.statement_time),
+            tls: tls == Some(Tls::Required),
+        };
         let kind = self.kind(start, &name, config, sites)?;
         let description = self.description.unwrap_or_else(|| match kind {
             Kind::Shared(_) => SHARED_DESCRIPTION.to_owned(),
@@ -150,12 +156,16 @@ impl Entry {
         });
         let (at_most, at_most_per_team) = (self.at_most, self.at_most_per_team);
         let storage = self.storage.or(config.max_storage);
-        Ok(Offer { name, description, kind, at_most, at_most_per_team, limits, storage })
+        Ok(Offer { name, description, kind, at_most, at_most_per_team, limits, tls, storage })
     }
 
     fn kind(&self, start: usize, name: &PlanName, config: &Config, sites: &mut Sites<'_>) -> Result<Kind, Wrong> {
-        let keys =
-            PlanServers { servers: self.servers.clone(), url_file: self.url_file.clone(), capacity: self.capacity };
+        let keys = PlanServers {
+            servers: self.servers.clone(),
+            url_file: self.url_file.clone(),
+            capacity: self.capacity,
+            trust: self.trust.clone(),
+        };
         if self.kind == KindName::Shared {
             let of_servers = [
                 ("backend", self.backend.is_some()),
@@ -198,7 +208,11 @@ impl Entry {
         let limits =
             ServerLimits { memory, cpu_milli: self.cpu_milli, processes: self.processes, open_files: self.open_files };
         let is_contained = self.backend == Some(Backend::Container);
-        Ok(Kind::Dedicated(Dedicated { is_contained, limits, buffer_pool, max_connections }))
+        let speaks_tls = match self.tls {
+            Some(tls) => tls != Tls::Off,
+            None => config.require_tls,
+        };
+        Ok(Kind::Dedicated(Dedicated { is_contained, limits, buffer_pool, max_connections, speaks_tls }))
     }
 }
 

@@ -84,3 +84,21 @@ async fn a_server_of_ones_own_moves_into_a_container_with_its_data_and_its_port(
     assert!(leftovers.containers().is_empty());
     assert!(grounds.servers().is_empty());
 }
+
+#[tokio::test] // SPEC M-17, H-8
+async fn a_server_in_a_container_speaks_tls() {
+    let grounds = Grounds::new();
+    let plans = PLANS.replace("kind = \"dedicated\"", "kind = \"dedicated\"\ntls = \"required\"");
+    let config = Config { build_network: build_network(), ..grounds.with_plans(&plans) };
+    let broker = MysqlBroker::start(config).await.unwrap();
+    let (mut instance, binding) = (on_plan("container"), binding("blog"));
+    let _leftovers = Leftovers::of(&instance);
+    instance.notes = broker.provision(&instance).await.unwrap();
+
+    let env = broker.bind(&instance, &binding).await.unwrap();
+    look_after(&broker, &[tenant(&instance, &[&binding])]).await;
+
+    Client::by_tls(&env, env.get("MYSQL_CA").unwrap().expose()).await.unwrap();
+    assert!(Client::of(&env).await.is_err());
+    broker.deprovision(&instance).await.unwrap();
+}

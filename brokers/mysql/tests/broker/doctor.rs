@@ -13,7 +13,7 @@ use mysql_broker::{BackupConfig, Config, MysqlBroker};
 use crate::support::{Client, Grounds, Shared, eventually, look_after, tenancy, tenant};
 
 /// What `check` and `doctor` say.
-async fn doctor(config: &Config) -> String {
+pub(crate) async fn doctor(config: &Config) -> String {
     let mut findings = Findings::default();
     MysqlBroker::check(config, &mut findings).await;
     MysqlBroker::doctor(config, &mut findings).await;
@@ -22,7 +22,7 @@ async fn doctor(config: &Config) -> String {
 }
 
 #[track_caller]
-fn says(said: &str, level: &str, sentence: &str) {
+pub(crate) fn says(said: &str, level: &str, sentence: &str) {
     let is_said = said.lines().any(|line| line.starts_with(level) && line.contains(sentence));
     assert!(is_said, "no {level} with {sentence:?}: {said}");
     assert!(!said.contains("s3cret"), "{said}");
@@ -137,7 +137,7 @@ async fn settings_that_tenants_suffer_from_are_warned_of_one_by_one() {
         admin.run(&format!("SET GLOBAL {variable} = {good}")).await.unwrap();
     }
     let encrypted = doctor(&Config { require_tls: true, ..given.config("admin") }).await;
-    says(&encrypted, "error", "it offers no TLS, and --require-tls refuses connections without");
+    says(&encrypted, "error", "it offers no TLS, and a plan or --require-tls refuses connections without");
 }
 
 #[tokio::test] // SPEC M-13

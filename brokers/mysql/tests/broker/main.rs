@@ -16,3 +16,4 @@ mod reconcile;
 mod removals;
 mod servers;
 mod support;
+mod tls;

@@ -102,7 +102,7 @@ async fn damaged(grounds: &Grounds, tenants: &[Tenant; 2]) -> [OpaqueId; 3] {
     [gone, ghost, strange]
 }
 
-#[tokio::test] // SPEC M-17
+#[tokio::test] // SPEC M-20
 async fn a_server_as_the_records_have_it_is_said_to_be_so() {
     let grounds = Grounds::new();
     let (config, tenants, _) = shared(&grounds).await;
@@ -113,7 +113,7 @@ async fn a_server_as_the_records_have_it_is_said_to_be_so() {
     assert!(said.contains("shared server shared      2 instances that should be there"), "{said}");
 }
 
-#[tokio::test] // SPEC M-17, X-8, X-9
+#[tokio::test] // SPEC M-20, X-8, X-9
 async fn each_kind_of_drift_is_said_repaired_and_removed_and_others_are_left_alone() {
     let grounds = Grounds::new();
     let (config, tenants, env) = shared(&grounds).await;
@@ -146,7 +146,7 @@ async fn each_kind_of_drift_is_said_repaired_and_removed_and_others_are_left_alo
     assert_eq!(more, ["tbl_or", "ubabcd", "ubuntu", "ubabcd"]);
 }
 
-#[tokio::test] // SPEC M-17
+#[tokio::test] // SPEC M-20
 async fn rights_elsewhere_and_another_password_are_noticed_and_taken_back() {
     let grounds = Grounds::new();
     let (config, tenants, env) = shared(&grounds).await;
@@ -172,7 +172,7 @@ async fn rights_elsewhere_and_another_password_are_noticed_and_taken_back() {
     Client::of(&env).await.unwrap().run("INSERT INTO t VALUES (1)").await.unwrap();
 }
 
-#[tokio::test] // SPEC M-17, M-11, M-16
+#[tokio::test] // SPEC M-20, M-11, M-16
 async fn an_instance_that_is_full_or_half_restored_is_as_it_should_be() {
     let grounds = Grounds::new();
     let (config, tenants, _) = shared(&grounds).await;
@@ -213,7 +213,7 @@ async fn a_repair_that_is_cut_off_anywhere_is_finished_by_the_next() {
     }
 }
 
-#[tokio::test] // SPEC M-17, H-12
+#[tokio::test] // SPEC M-20, H-13
 async fn own_servers_that_are_down_or_remembered_by_nobody_are_found_beside_one_that_is_unreachable() {
     let grounds = Grounds::new();
     let file = "[[server]]\nid = \"far\"\ncapacity = 9\nurl = \"mysql://root:s3cret@127.0.0.1:1\"\n\
@@ -248,7 +248,7 @@ async fn own_servers_that_are_down_or_remembered_by_nobody_are_found_beside_one_
     assert!(!said.contains("s3cret"), "{said}");
 }
 
-#[tokio::test] // SPEC M-17
+#[tokio::test] // SPEC M-20
 async fn a_look_makes_no_folder_and_no_password() {
     let grounds = Grounds::new();
 

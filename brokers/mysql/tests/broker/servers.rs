@@ -77,7 +77,7 @@ async fn an_administrator_who_may_not_manage_accounts_is_refused() {
     assert!(refusal.contains("may not manage its accounts: give an administrator's"), "{refusal}");
 }
 
-#[tokio::test]
+#[tokio::test] // SPEC M-17
 async fn tls_is_demanded_of_bindings_when_it_is_required() {
     let shared = Shared::server().await;
     let broker = MysqlBroker::start({
@@ -94,8 +94,9 @@ async fn tls_is_demanded_of_bindings_when_it_is_required() {
     let grounds = Grounds::new();
     let mut config = grounds.config();
     config.require_tls = true;
-    let refusal = MysqlBroker::start(config).await.err().unwrap().to_string();
-    assert!(refusal.starts_with("the broker's own server has no TLS"), "{refusal}");
+    let (_, _, env) = tenancy(&MysqlBroker::start(config).await.unwrap()).await;
+    assert!(Client::of(&env).await.is_err());
+    Client::by_tls(&env, env.get("MYSQL_CA").unwrap().expose()).await.expect("the broker's own have it then");
 }
 
 #[tokio::test]

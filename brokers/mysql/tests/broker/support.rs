@@ -9,8 +9,8 @@ use std::{
 use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Tenant};
 use broker_hosting::testing;
 pub(crate) use broker_hosting::testing::eventually;
-use mysql_async::{Conn, Row, prelude::Queryable as _};
-use mysql_broker::{BackupConfig, Config, MysqlBroker};
+use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts, prelude::Queryable as _};
+use mysql_broker::{BackupConfig, Config, MysqlBroker, SharedTrust};
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
 pub(crate) struct Grounds(testing::Grounds);
@@ -54,6 +54,7 @@ impl Grounds {
             build_network: None,
             shared_url: None,
             shared_url_file: None,
+            shared_trust: SharedTrust::default(),
             advertise_host: "127.0.0.1".to_owned(),
             bind: Vec::new(),
             mariadbd: "mariadbd".to_owned(),
@@ -138,6 +139,14 @@ impl Client {
 
     pub(crate) async fn login(url: &str) -> mysql_async::Result<Self> {
         Ok(Self(Conn::from_url(url).await?))
+    }
+
+    /// By TLS, with these authorities and no others.
+    pub(crate) async fn by_tls(env: &EnvVars, ca: &str) -> mysql_async::Result<Self> {
+        let opts = Opts::from_url(env.get("DATABASE_URL").unwrap().expose())?;
+        let ssl =
+            SslOpts::default().with_disable_built_in_roots(true).with_root_certs(vec![ca.as_bytes().to_vec().into()]);
+        Ok(Self(Conn::new(OptsBuilder::from_opts(opts).ssl_opts(ssl)).await?))
     }
 
     /// Runs a statement, to the end of its answer.

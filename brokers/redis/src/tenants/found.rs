@@ -41,7 +41,7 @@ impl Tenants {
                 let Some(place) = host.find(id).map_err(BrokerError::unavailable)? else { return Ok(None) };
                 let setup = setup_of(setup);
                 let kept = setup.accounts(&place).map_err(BrokerError::unavailable)?;
-                (self.own_link(place.port)?, setup.dialect(), Some(kept))
+                (self.own_link(&place)?, setup.dialect(), Some(kept))
             }
             Server::Given { link } => (link.clone(), link.about().await.map_err(failure)?.dialect, None),
         };

@@ -19,7 +19,7 @@ async fn doctor_of(url: &Secret) -> String {
     doctor(&Config { plans, advertise_host: "192.0.2.1".to_owned(), ..grounds.config() }).await
 }
 
-async fn doctor(config: &Config) -> String {
+pub(crate) async fn doctor(config: &Config) -> String {
     let mut findings = Findings::default();
     RedisBroker::check(config, &mut findings).await;
     RedisBroker::doctor(config, &mut findings).await;
@@ -33,7 +33,7 @@ async fn set_up(more: &[&str]) -> String {
 }
 
 #[track_caller]
-fn says(said: &str, level: &str, sentence: &str) {
+pub(crate) fn says(said: &str, level: &str, sentence: &str) {
     let is_said = said.lines().any(|line| line.starts_with(level) && line.contains(sentence));
     assert!(is_said, "no {level} with {sentence:?}: {said}");
     assert!(!said.contains("s3cret") && !said.contains(":admin@"), "{said}");

@@ -11,3 +11,4 @@ mod plans;
 mod reconcile;
 mod servers;
 mod support;
+mod tls;

@@ -81,7 +81,7 @@ async fn damaged(given: &Given, tenants: &[Tenant; 2]) -> [OpaqueId; 3] {
     [gone, strange, keys_only]
 }
 
-#[tokio::test] // SPEC K-14
+#[tokio::test] // SPEC K-19
 async fn a_server_as_the_records_have_it_is_said_to_be_so() {
     let grounds = Grounds::new();
     let (_given, config, tenants) = shared(&grounds).await;
@@ -92,7 +92,7 @@ async fn a_server_as_the_records_have_it_is_said_to_be_so() {
     assert!(said.contains("shared server shared      2 instances that should be there"), "{said}");
 }
 
-#[tokio::test] // SPEC K-14, X-8
+#[tokio::test] // SPEC K-19, X-8
 async fn each_kind_of_drift_is_said_and_a_look_changes_nothing() {
     let grounds = Grounds::new();
     let (given, config, tenants) = shared(&grounds).await;
@@ -113,7 +113,7 @@ async fn each_kind_of_drift_is_said_and_a_look_changes_nothing() {
     assert!(!lines.concat().contains(one.bindings[0].secret.expose()));
 }
 
-#[tokio::test] // SPEC K-14, X-9
+#[tokio::test] // SPEC K-19, X-9
 async fn what_differs_is_repaired_and_orphans_go_only_when_they_are_to() {
     let grounds = Grounds::new();
     let (given, config, tenants) = shared(&grounds).await;
@@ -154,7 +154,7 @@ async fn a_repair_that_is_cut_off_anywhere_is_finished_by_the_next() {
     }
 }
 
-#[tokio::test] // SPEC K-14
+#[tokio::test] // SPEC K-19
 async fn one_server_that_is_down_keeps_the_others_from_nothing() {
     let grounds = Grounds::new();
     let mut servers = [Given::start(&["--databases", "1"]).await, Given::start(&["--databases", "1"]).await];
@@ -182,7 +182,7 @@ async fn one_server_that_is_down_keeps_the_others_from_nothing() {
     assert!(!said.contains("admin@"), "{said}");
 }
 
-#[tokio::test] // SPEC K-14, H-12
+#[tokio::test] // SPEC K-19, H-13
 async fn own_servers_that_are_down_lost_or_remembered_by_nobody_are_found() {
     let grounds = Grounds::new();
     let config = grounds.config();
@@ -222,7 +222,7 @@ async fn own_servers_that_are_down_lost_or_remembered_by_nobody_are_found() {
     }
 }
 
-#[tokio::test] // SPEC K-14, K-11
+#[tokio::test] // SPEC K-19, K-11
 async fn what_a_move_left_is_noticed_and_cleaned_up() {
     let grounds = Grounds::new();
     let (given, config, tenants) = shared(&grounds).await;
@@ -243,7 +243,7 @@ async fn what_a_move_left_is_noticed_and_cleaned_up() {
     assert!(!all_of(&given).await.concat().contains(one.instance.id.as_str()));
 }
 
-#[tokio::test] // SPEC K-14
+#[tokio::test] // SPEC K-19
 async fn a_look_makes_no_folder_and_no_password() {
     let grounds = Grounds::new();
 

@@ -1,7 +1,7 @@
 //! A broker on a folder of its own, and apps that use what it hands out.
 
 use std::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     ops::Deref,
     process::{Child, Command, Stdio},
 };
@@ -10,7 +10,7 @@ use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Ten
 use broker_hosting::testing;
 pub(crate) use broker_hosting::testing::eventually;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
-use redis_broker::{Config, RedisBroker};
+use redis_broker::{Config, RedisBroker, SharedTrust};
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
 pub(crate) struct Grounds(testing::Grounds);
@@ -37,6 +37,7 @@ impl Grounds {
         Config {
             shared_url: None,
             shared_url_file: None,
+            shared_trust: SharedTrust::default(),
             advertise_host: "127.0.0.1".to_owned(),
             bind: Vec::new(),
             redis_server: "redis-server".to_owned(),
@@ -72,23 +73,39 @@ pub(crate) struct Given {
 
 impl Given {
     pub(crate) async fn start(arguments: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let folder = tempfile::tempdir().unwrap();
-        let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let process = spawn(port, &folder, &arguments);
-        let given = Self { port, process, arguments, folder };
+        let given = Self::spawn(arguments, "--port");
         given.ready().await;
         given
+    }
+
+    /// One whose only port speaks TLS.
+    pub(crate) async fn by_tls(arguments: &[&str]) -> Self {
+        let given = Self::spawn(arguments, "--tls-port");
+        eventually("the given server listens", async || TcpStream::connect(("127.0.0.1", given.port)).is_ok()).await;
+        given
+    }
+
+    fn spawn(arguments: &[&str], port_option: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let mut given = vec!["--port".to_owned(), "0".to_owned(), port_option.to_owned(), port.to_string()];
+        given.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let process = spawn(&folder, &given);
+        Self { port, process, arguments: given, folder }
     }
 
     pub(crate) fn url(&self, user: &str, password: &str) -> Secret {
         Secret::from(format!("redis://{user}:{password}@127.0.0.1:{}", self.port))
     }
 
+    pub(crate) fn tls_url(&self, user: &str, password: &str) -> Secret {
+        Secret::from(self.url(user, password).expose().replace("redis://", "rediss://"))
+    }
+
     /// Killed and started again: its accounts and keys are lost.
     pub(crate) async fn restart(&mut self) {
         self.stop();
-        self.process = spawn(self.port, &self.folder, &self.arguments);
+        self.process = spawn(&self.folder, &self.arguments);
         self.ready().await;
     }
 
@@ -109,9 +126,9 @@ impl Given {
     }
 }
 
-fn spawn(port: u16, folder: &tempfile::TempDir, arguments: &[String]) -> Child {
+fn spawn(folder: &tempfile::TempDir, arguments: &[String]) -> Child {
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--requirepass", "admin"])
+        .args(["--bind", "127.0.0.1", "--save", "", "--requirepass", "admin"])
         .arg("--dir")
         .arg(folder.path())
         .args(arguments)
@@ -132,11 +149,26 @@ pub(crate) struct Client(MultiplexedConnection);
 
 impl Client {
     pub(crate) async fn of(env: &EnvVars) -> RedisResult<Self> {
-        Self::login(env.get("REDIS_URL").unwrap().expose()).await
+        let url = env.get("REDIS_URL").unwrap().expose();
+        match env.get("REDIS_CA") {
+            Some(ca) => Self::trusting(url, ca.expose()).await,
+            None => Self::login(url).await,
+        }
     }
 
     pub(crate) async fn login(url: &str) -> RedisResult<Self> {
-        let mut client = Self(redis::Client::open(url)?.get_multiplexed_async_connection().await?);
+        Self::through(redis::Client::open(url)?).await
+    }
+
+    /// By TLS, with these authorities and no others.
+    pub(crate) async fn trusting(url: &str, ca: &str) -> RedisResult<Self> {
+        let root_cert = Some(ca.as_bytes().to_vec());
+        let certificates = redis::TlsCertificates { client_tls: None, root_cert };
+        Self::through(redis::Client::build_with_tls(url, certificates)?).await
+    }
+
+    async fn through(client: redis::Client) -> RedisResult<Self> {
+        let mut client = Self(client.get_multiplexed_async_connection().await?);
         client.say("PING").await?;
         Ok(client)
     }
