@@ -5,7 +5,7 @@
 //! `broker-hosting`.
 //!
 //! [`MysqlBroker`] is the policy, `moves` its part for instances that change plans, `backups` that for backups and
-//! restores, which `operations` offers to the platform's users. What plans there are is in
+//! restores, which `broker-backup` offers to the platform's users. What plans there are is in
 //! `plans`, the servers in `servers`, on which of them an instance is in `fleet`, what is said to one in `link`, the
 //! words in `tenant`, what `doctor` looks at in `doctor` and `rights`, and how the broker's own
 //! servers are set up in `server`.
@@ -20,13 +20,12 @@ mod link;
 mod look;
 mod metrics;
 mod moves;
-mod operations;
 mod plans;
 mod rights;
 mod server;
 mod servers;
 mod tenant;
 
-pub use backups::{BackupConfig, ReadBackup};
 pub use broker::MysqlBroker;
+pub use broker_backup::BackupConfig;
 pub use config::Config;

@@ -11,10 +11,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{
-    Archive, BackedUp, Dumping,
-    archive::WITHIN,
-};
+use super::{Archive, BackedUp, Dumping, archive::WITHIN};
 use crate::Backups;
 
 /// How often removed instances, and what was cut off, are looked at.
