@@ -8,9 +8,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use broker_backup::{Archive, routes};
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
-    PlanName, Result, Tenant, Update,
+    PlanName, Result, Routes, Tenant, Update,
 };
 use broker_hosting::{Containers, Host, Hosting, InUse, Recent, RunAs, ServerId, addresses_of};
 use redis::ServerErrorKind;
@@ -20,6 +21,7 @@ use tracing::warn;
 use crate::{
     Config, Size,
     account::Account,
+    backups::SERVICE,
     check::{at, examine, given_servers},
     fleet::{Shared, SharedServers},
     link::{Link, failure},
@@ -44,6 +46,8 @@ pub struct RedisBroker {
     /// Dedicated servers that were removed lately: an older list does not bring them back.
     pub(crate) removed: Mutex<Recent<OpaqueId>>,
     pub(crate) shared: SharedServers,
+    /// None when no place for backups is configured.
+    pub(crate) archive: Option<Archive>,
 }
 
 /// Where an instance is.
@@ -51,7 +55,7 @@ pub(crate) struct Home {
     pub(crate) tenants: Arc<Tenants>,
     /// Where apps find the server, when it was given by URL.
     given: Option<(String, u16)>,
-    is_shared: bool,
+    pub(crate) is_shared: bool,
 }
 
 impl RedisBroker {
@@ -62,6 +66,7 @@ impl RedisBroker {
     /// is only down at the moment is no error: calls that need it fail until it is back.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let (offers, installed) = offers(&config).await?;
+        let archive = Archive::open(SERVICE, &config.backups)?;
         for member in given_servers(&offers) {
             for doubt in examine(&at(&member)?).await? {
                 warn!("{doubt}");
@@ -83,6 +88,7 @@ impl RedisBroker {
             dedicated: Mutex::default(),
             removed: Mutex::default(),
             shared,
+            archive,
         })
     }
 
@@ -205,6 +211,9 @@ impl Broker for RedisBroker {
 
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
         let home = self.home(instance)?;
+        if self.is_half_restored(instance).await? {
+            return Err(BrokerError::unavailable("a restore was cut off"));
+        }
         home.tenants.allow(&account(&home, instance, binding)).await?;
         let (host, port) = self
             .address(&home)?
@@ -224,6 +233,9 @@ impl Broker for RedisBroker {
 
     async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
         let (from, wanted) = (self.find(&instance.plan)?, self.find(&to.plan)?);
+        if from.plan.name != wanted.plan.name && self.is_half_restored(instance).await? {
+            return Err(BrokerError::bad_request("a restore of this instance was cut off: restore a backup first"));
+        }
         match (&from.kind, &wanted.kind) {
             (Kind::Dedicated { .. }, Kind::Dedicated { settings, choices }) => {
                 let tenants = self.home(instance)?.tenants;
@@ -248,6 +260,9 @@ impl Broker for RedisBroker {
 
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         let kind = &self.find(&instance.plan)?.kind;
+        if let Some(archive) = &self.archive {
+            archive.keep_last(self, instance).await?;
+        }
         self.clean(instance, matches!(kind, Kind::Shared { .. })).await?;
         if let Kind::Shared { servers, settings } = kind {
             for server in self.shared.all_of(instance, servers, settings)? {
@@ -266,6 +281,9 @@ impl Broker for RedisBroker {
             return Ok(Health::Down("its server is down and will be started again".to_owned()));
         };
         Ok(match timeout(ASK_WITHIN, link.ping()).await {
+            Ok(Ok(())) if self.is_half_restored(instance).await? => {
+                Health::Down("a restore was cut off: restore a backup again".to_owned())
+            }
             Ok(Ok(())) => Health::Up,
             Ok(Err(busy)) if busy.kind() == ServerErrorKind::BusyLoading.into() => {
                 Health::Down("its server is loading its data".to_owned())
@@ -306,13 +324,24 @@ impl Broker for RedisBroker {
         if (removed && !is_shared) || !self.tidy(instance, is_shared).await? {
             return Ok(());
         }
+        if self.is_half_restored(instance).await? {
+            return Ok(());
+        }
         let home = self.home(instance)?;
         let accounts = bindings.iter().map(|binding| account(&home, instance, binding)).collect();
-        home.tenants.restore(&instance.id, accounts).await
+        home.tenants.restore(&instance.id, accounts).await?;
+        match &self.archive {
+            Some(archive) => archive.keep_up(self, instance).await,
+            None => Ok(()),
+        }
+    }
+
+    fn routes(self: Arc<Self>) -> Routes {
+        routes(&self)
     }
 }
 
-fn account(home: &Home, instance: &Instance, binding: &Binding) -> Account {
+pub(crate) fn account(home: &Home, instance: &Instance, binding: &Binding) -> Account {
     if home.is_shared { Account::on_prefix(binding, instance) } else { Account::on_server(binding) }
 }
 

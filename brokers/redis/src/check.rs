@@ -8,6 +8,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::{
     Config, RedisBroker,
+    backups::SERVICE,
     broker::offers,
     link::{self, Link},
     plans::{Kind, Offer},
@@ -43,6 +44,7 @@ impl RedisBroker {
                 Err(problem) => findings.problem(what, format!("{problem:#}")),
             }
         }
+        config.backups.check(SERVICE, findings).await;
         let addresses = addresses_of(&config.advertise_host, &config.bind).await;
         let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
         findings.add_result("advertise-host", addresses);

@@ -7,10 +7,11 @@
 //!
 //! [`RedisBroker`] is the policy and `plans` what it offers; what is said to a server is in `link`, who may do
 //! what there in `account`, what is looked at beforehand in `check` and `doctor`, how instances change their kind
-//! of plan in `moves`, on which shared server an instance is in `fleet`, and how the broker's own servers are set
+//! of plan in `moves`, how they are backed up in `backups`, on which shared server an instance is in `fleet`, and how the broker's own servers are set
 //! up in `settings` and `server`.
 
 mod account;
+mod backups;
 mod broker;
 mod check;
 mod config;
@@ -25,6 +26,8 @@ mod server;
 mod settings;
 mod tenants;
 
+pub use backups::ReadBackup;
 pub use broker::RedisBroker;
+pub use broker_backup::BackupConfig;
 pub use broker_hosting::Size;
 pub use config::Config;

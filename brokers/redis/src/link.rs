@@ -25,6 +25,8 @@ use crate::{
 const COMMAND_WITHIN: Duration = Duration::from_secs(5);
 /// How long all data may take on its way to disk.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(300);
+/// How long values may take, which are as large as apps make them.
+const VALUES_WITHIN: Duration = Duration::from_secs(60);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// How many commands travel together.
 const BATCH: usize = 500;
@@ -32,6 +34,7 @@ const BATCH: usize = 500;
 /// The administrator's connection to a server: one for all callers, made again when it is lost.
 #[derive(Clone)]
 pub(crate) struct Link {
+    client: Client,
     connection: ConnectionManager,
 }
 
@@ -76,14 +79,30 @@ pub(crate) fn at_url(url: &Secret) -> anyhow::Result<ConnectionInfo> {
 impl Link {
     /// A link that connects when it is first used.
     pub(crate) fn new(info: ConnectionInfo) -> anyhow::Result<Self> {
+        let client = Client::open(info).context("the server's address is not usable")?;
+        Ok(Self::of(client, COMMAND_WITHIN)?)
+    }
+
+    fn of(client: Client, within: Duration) -> RedisResult<Self> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(10))
             .set_max_delay(Duration::from_millis(100))
             .set_connection_timeout(Some(CONNECT_WITHIN))
-            .set_response_timeout(Some(COMMAND_WITHIN));
-        let client = Client::open(info).context("the server's address is not usable")?;
-        Ok(Self { connection: ConnectionManager::new_lazy_with_config(client, config)? })
+            .set_response_timeout(Some(within));
+        Ok(Self { connection: ConnectionManager::new_lazy_with_config(client.clone(), config)?, client })
+    }
+
+    /// A link of its own to one of the server's databases, for values: they keep no other caller waiting. The server
+    /// does not end it when clients use much memory, where that may be asked of it.
+    pub(crate) async fn apart(&self, database: u16) -> RedisResult<Self> {
+        let info = self.client.get_connection_info().clone();
+        let login = info.redis_settings().clone().set_db(database.into());
+        let link = Self::of(Client::open(info.set_redis_settings(login))?, VALUES_WITHIN)?;
+        match link.ask(cmd("CLIENT").arg("NO-EVICT").arg("ON")).await {
+            Err(refused) if refused.kind() != ServerErrorKind::NoPerm.into() => Err(refused),
+            Ok(()) | Err(_) => Ok(link),
+        }
     }
 
     /// Whether the server answers, and is done with loading its data.
@@ -247,12 +266,18 @@ impl Link {
         Ok(found)
     }
 
-    /// Removes all keys of an instance. Twice: a scan may miss what moves while it runs.
+    /// Removes all keys of an instance.
     pub(crate) async fn erase(&self, instance: &OpaqueId) -> RedisResult<()> {
+        self.erase_all(&format!("{instance}:*"), b"").await
+    }
+
+    /// Removes all keys that fit a pattern, but one. Twice: a scan may miss what moves while it runs.
+    pub(crate) async fn erase_all(&self, pattern: &str, but: &[u8]) -> RedisResult<()> {
         for _ in 0..2 {
             let mut cursor = 0_u64;
             loop {
-                let (next, keys) = self.scan(cursor, &format!("{instance}:*")).await?;
+                let (next, mut keys) = self.scan(cursor, pattern).await?;
+                keys.retain(|key| key != but);
                 if !keys.is_empty() {
                     let _: u64 = self.ask(cmd("UNLINK").arg(keys)).await?;
                 }
@@ -263,6 +288,21 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// One of the keys that fit a pattern, if there is one.
+    pub(crate) async fn any(&self, pattern: &str) -> RedisResult<Option<Vec<u8>>> {
+        let mut cursor = 0_u64;
+        loop {
+            let (next, keys) = self.scan(cursor, pattern).await?;
+            if let Some(key) = keys.into_iter().next() {
+                return Ok(Some(key));
+            }
+            if next == 0 {
+                return Ok(None);
+            }
+            cursor = next;
+        }
     }
 
     /// Some of the keys that fit a pattern, and where to go on: 0 is the end. A key may come twice.
@@ -276,7 +316,7 @@ impl Link {
     }
 
     /// The numbers of the databases that have keys.
-    pub(crate) async fn databases_in_use(&self) -> RedisResult<Vec<u32>> {
+    pub(crate) async fn databases_in_use(&self) -> RedisResult<Vec<u16>> {
         let keyspace = self.info("keyspace").await?;
         Ok(keyspace.keys().filter_map(|name| name.strip_prefix("db")?.parse().ok()).collect())
     }
@@ -301,7 +341,7 @@ impl Link {
     }
 
     /// A connection that broke is only noticed when it is used: so once more, on the next one.
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         let mut connection = self.connection.clone();
         match command.query_async(&mut connection).await {
             Err(lost) if lost.is_connection_dropped() => command.query_async(&mut connection).await,

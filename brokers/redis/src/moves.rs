@@ -198,7 +198,7 @@ impl RedisBroker {
         Ok(found.map(|found| (place, found)))
     }
 
-    fn own_place(&self, instance: &Instance) -> Result<Option<Place>> {
+    pub(crate) fn own_place(&self, instance: &Instance) -> Result<Option<Place>> {
         let id: ServerId = instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))?;
         self.host.find(&id).map_err(BrokerError::unavailable)
     }

@@ -10,7 +10,7 @@ use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Ten
 use broker_hosting::testing;
 pub(crate) use broker_hosting::testing::eventually;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
-use redis_broker::{Config, RedisBroker};
+use redis_broker::{BackupConfig, Config, RedisBroker};
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
 pub(crate) struct Grounds(testing::Grounds);
@@ -48,6 +48,7 @@ impl Grounds {
             docker_engine: "unix:///var/run/docker.sock".to_owned(),
             docker_build_network: Some("host".to_owned()),
             run_as: None,
+            backups: BackupConfig::default(),
         }
     }
 
