@@ -34,6 +34,8 @@ mod pack;
 mod plan;
 mod seal;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod unpack;
 
 #[cfg(feature = "broker")]

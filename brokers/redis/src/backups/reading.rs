@@ -10,6 +10,7 @@ use super::{
 
 /// Which backup to read, and under which names.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct ReadBackup {
     /// Which backup to read.
     #[command(flatten)]

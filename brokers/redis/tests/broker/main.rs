@@ -1,6 +1,7 @@
 //! The Redis broker against real servers, which the tests start: `redis-server` has to be installed.
 
 mod accounts;
+mod backups;
 mod conformance;
 mod crash;
 mod doctor;
@@ -8,5 +9,6 @@ mod fleet;
 mod isolation;
 mod moves;
 mod plans;
+mod removals;
 mod servers;
 mod support;

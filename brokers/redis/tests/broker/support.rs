@@ -63,6 +63,17 @@ impl Grounds {
     }
 }
 
+/// Settings of a broker that keeps backups, sealed.
+pub(crate) fn keeping_backups(grounds: &Grounds) -> Config {
+    std::fs::create_dir_all(grounds.data()).unwrap();
+    let backups = BackupConfig {
+        backups: Some(grounds.data().join("backups")),
+        backup_key: Some(grounds.data().join("backup-key")),
+        ..BackupConfig::default()
+    };
+    Config { backups, ..grounds.config() }
+}
+
 /// A server that was there before the broker.
 pub(crate) struct Given {
     pub(crate) port: u16,
