@@ -353,12 +353,23 @@ async fn a_restore_that_is_interrupted_anywhere_leaves_all_of_the_data_or_a_clos
         let mut app = Client::of(&env).await.unwrap();
         fill(&mut app, &prefix).await;
         let made = broker.back_up(&instance).await.unwrap();
+        let begun = Instant::now();
+        broker.restore_backup(&tenant, &made.id).await.unwrap();
+        let takes = begun.elapsed();
         drop(broker);
         let (mut closed, mut whole) = (0, 0);
-        for after in [0, 3, 10, 20, 30, 40, 50, 60, 80, 100, 130, 160] {
+        let early = (0..6).map(|part| (false, takes * part / 6));
+        let late = [0, 1, 2, 4, 8, 16].map(|after| (true, Duration::from_millis(after)));
+        for (waits_for_load, after) in early.chain(late) {
             let broker = RedisBroker::start(config.clone()).await.unwrap();
-            let cut =
-                tokio::time::timeout(Duration::from_millis(after), broker.restore_backup(&tenant, &made.id)).await;
+            let cut = async {
+                while waits_for_load && Client::of(&env).await.is_ok() {}
+                tokio::time::sleep(after).await;
+            };
+            let cut = tokio::select! {
+                done = broker.restore_backup(&tenant, &made.id) => Ok(done.unwrap()),
+                () = cut => Err("cut off"),
+            };
             drop(broker);
 
             // The broker after a crash knows nothing of it.
@@ -444,7 +455,8 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 #[tokio::test] // SPEC K-14
 async fn much_data_and_values_that_are_larger_than_what_clients_may_buffer_are_backed_up() {
     let grounds = Grounds::new();
-    let config = Config { maxmemory: "64mb".parse().unwrap(), ..keeping_backups(&grounds) };
+    let mut config = Config { maxmemory: "64mb".parse().unwrap(), ..keeping_backups(&grounds) };
+    config.backups.backup_key = None;
     let broker = RedisBroker::start(config).await.unwrap();
     let (instance, binding, env) = tenancy(&broker, "cache", "dedicated").await;
     let mut app = Client::of(&env).await.unwrap();
@@ -458,7 +470,8 @@ async fn much_data_and_values_that_are_larger_than_what_clients_may_buffer_are_b
     }
 
     let made = broker.back_up(&instance).await.unwrap();
-    app.say("FLUSHALL").await.unwrap();
+    // A value that is larger than that ends other connections.
+    Client::of(&env).await.unwrap().say("FLUSHALL").await.unwrap();
     broker.restore_backup(&tenant(&instance, &[&binding]), &made.id).await.unwrap();
 
     assert!(made.size > 38_000_000, "{}", made.size);
