@@ -64,7 +64,9 @@ impl Archive {
     /// # Errors
     /// When one of the instance runs already, or the server or the place can't be used.
     pub async fn back_up<B: BackedUp + ?Sized>(&self, broker: &B, instance: &Instance) -> Result<Manifest> {
-        self.make(self.about(instance), instance, broker.dump(instance)?).await
+        let made = self.make(self.about(instance), instance, broker.dump(instance)?).await?;
+        self.retain(instance).await?;
+        Ok(made)
     }
 
     /// The instance's backups, oldest first.
@@ -88,9 +90,13 @@ impl Archive {
         // What is held is dropped after the data was read.
         let Dump { server, format, data, held: _held } = dumping.await?;
         let made = self.backups.write(&about.server(&server).format(format), data).await?;
-        self.backups.retain(self.service, instance.id.as_str(), &self.retention, Utc::now()).await?;
         info!(instance.name = %instance.name, "made backup {} of `{}`", made.id, instance.name);
         Ok(made)
+    }
+
+    pub(super) async fn retain(&self, instance: &Instance) -> Result<()> {
+        self.backups.retain(self.service, instance.id.as_str(), &self.retention, Utc::now()).await?;
+        Ok(())
     }
 
     /// Begins a backup when the schedule says so. Nobody waits for it: an author calls this from
@@ -115,7 +121,11 @@ impl Archive {
             let dumping = self.alone(instance, broker.dump(instance)?);
             let (archive, instance) = (self.clone(), instance.clone());
             tokio::spawn(async move {
-                let made = timeout(WITHIN, archive.make(archive.about(&instance), &instance, dumping)).await;
+                let make = async {
+                    archive.make(archive.about(&instance), &instance, dumping).await?;
+                    archive.retain(&instance).await
+                };
+                let made = timeout(WITHIN, make).await;
                 if let Err(cause) = made.unwrap_or_else(|_| Err(BrokerError::failed("it took too long"))) {
                     archive.set_due(&instance, Utc::now() + AGAIN_AFTER);
                     warn!(instance.name = %instance.name, error = &cause as &dyn std::error::Error, "no backup of `{}` was made", instance.name);
@@ -174,12 +184,20 @@ impl Archive {
         }
         broker.open(tenant).await?;
         info!(instance.name = %instance.name, "restored backup {id} of `{}`", instance.name);
+        // Only now: the backup that was restored may be one that goes.
+        if let Err(cause) = self.retain(instance).await {
+            warn!(instance.name = %instance.name, error = &cause as &dyn std::error::Error, "old backups of `{}` are not removed yet", instance.name);
+        }
         Ok(before)
     }
 
     /// Without a backup of what is there nothing is changed, and the instance is open again.
     async fn keep_before<B: BackedUp + ?Sized>(&self, broker: &B, tenant: &Tenant) -> Result<Manifest> {
-        let made = self.back_up(broker, &tenant.instance).await;
+        let instance = &tenant.instance;
+        let made = match broker.dump(instance) {
+            Ok(dumping) => self.make(self.about(instance), instance, dumping).await,
+            Err(unknown) => Err(unknown),
+        };
         if made.is_err() {
             broker.open(tenant).await?;
         }

@@ -73,7 +73,11 @@ impl Archive {
     }
 
     async fn make_in_time(self, instance: Instance, dumping: Dumping) -> Result<()> {
-        let made = timeout(WITHIN, self.make(self.about(&instance).last(), &instance, dumping)).await;
-        made.unwrap_or_else(|_| Err(BrokerError::failed("it took too long"))).map(drop)
+        let about = self.about(&instance).last();
+        let make = async {
+            self.make(about, &instance, dumping).await?;
+            self.retain(&instance).await
+        };
+        timeout(WITHIN, make).await.unwrap_or_else(|_| Err(BrokerError::failed("it took too long")))
     }
 }
