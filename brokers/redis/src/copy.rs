@@ -8,7 +8,7 @@ use redis::{RedisError, RedisResult, cmd, pipe};
 use crate::link::{Link, failure};
 
 /// How many keys travel together at most.
-const TOGETHER: usize = 500;
+pub(crate) const TOGETHER: usize = 500;
 /// How many bytes of values do, about: they are in memory meanwhile. A larger value travels alone.
 pub(crate) const BYTES_TOGETHER: usize = 4 << 20;
 

@@ -12,12 +12,9 @@ use super::{
 };
 use crate::{
     Size,
-    copy::{self, BYTES_TOGETHER, Copied, Entry, is_full},
+    copy::{self, BYTES_TOGETHER, Copied, Entry, TOGETHER, is_full},
     link::{Link, failure},
 };
-
-/// How many keys travel together at most.
-const TOGETHER: usize = 500;
 
 /// What a backup holds, as far as it decides where it can be restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,5 +10,6 @@ mod isolation;
 mod moves;
 mod plans;
 mod removals;
+mod restores;
 mod servers;
 mod support;
