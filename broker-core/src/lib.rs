@@ -18,6 +18,8 @@ mod actor;
 mod author;
 #[cfg(feature = "server")]
 mod author_metrics;
+#[cfg(feature = "server")]
+mod authorizer;
 mod binding;
 mod broker;
 #[cfg(feature = "server")]
@@ -71,6 +73,8 @@ mod whereabouts;
 mod wire;
 
 pub use actor::Actor;
+#[cfg(feature = "server")]
+pub use authorizer::{Access, Attempt, Authorizer, Credential};
 /// The version of axum that [`Routes`] takes handlers of.
 #[cfg(feature = "server")]
 pub use axum;

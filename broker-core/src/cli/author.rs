@@ -1,14 +1,15 @@
 //! What an author adds to the command line.
 
-use std::{fmt, pin::Pin, process::ExitCode, rc::Rc};
+use std::{fmt, pin::Pin, process::ExitCode, rc::Rc, sync::Arc};
 
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 
 use super::{About, findings::Findings, program};
-use crate::{Broker, Catalog};
+use crate::{Authorizer, Broker, Catalog};
 
 type Later<T> = Pin<Box<dyn Future<Output = T>>>;
 type CatalogOf<C> = Box<dyn FnOnce(Rc<C>) -> Later<anyhow::Result<Catalog>>>;
+type AuthorizerOf<C> = Box<dyn FnOnce(&C) -> anyhow::Result<Arc<dyn Authorizer>>>;
 pub(super) type CheckOf<C> = Box<dyn FnOnce(Rc<C>, Findings) -> Later<Findings>>;
 type CommandsOf<X> = Box<dyn FnOnce(X) -> Later<anyhow::Result<()>>>;
 
@@ -68,6 +69,7 @@ type CommandsOf<X> = Box<dyn FnOnce(X) -> Later<anyhow::Result<()>>>;
 pub struct Cli<C: clap::Args, X: Subcommand = NoCommands> {
     pub(super) about: About,
     pub(super) catalog: Option<CatalogOf<C>>,
+    pub(super) authorizer: Option<AuthorizerOf<C>>,
     pub(super) check: Option<CheckOf<C>>,
     pub(super) doctor: Option<CheckOf<C>>,
     pub(super) commands: CommandsOf<X>,
@@ -77,7 +79,7 @@ impl<C: clap::Args> Cli<C> {
     /// The framework's subcommands alone.
     pub fn new(about: About) -> Self {
         let commands: CommandsOf<NoCommands> = Box::new(|none| match none {});
-        Self { about, catalog: None, check: None, doctor: None, commands }
+        Self { about, catalog: None, authorizer: None, check: None, doctor: None, commands }
     }
 
     /// Adds subcommands of the author's own. Their settings come from flags, the environment and the file, like all
@@ -87,7 +89,8 @@ impl<C: clap::Args> Cli<C> {
         run: impl AsyncFnOnce(X) -> anyhow::Result<()> + 'static,
     ) -> Cli<C, X> {
         let commands: CommandsOf<X> = Box::new(move |command| Box::pin(async move { run(command).await }));
-        Cli { about: self.about, catalog: self.catalog, check: self.check, doctor: self.doctor, commands }
+        let Self { about, catalog, authorizer, check, doctor, .. } = self;
+        Cli { about, catalog, authorizer, check, doctor, commands }
     }
 }
 
@@ -96,6 +99,42 @@ impl<C: clap::Args + 'static, X: Subcommand> Cli<C, X> {
     /// [own operations](crate::Broker::routes) are those of a started broker: `openapi` leaves them out then.
     pub fn catalog(mut self, catalog: impl for<'a> AsyncFnOnce(&'a C) -> anyhow::Result<Catalog> + 'static) -> Self {
         self.catalog = Some(Box::new(move |config| Box::pin(async move { catalog(&config).await })));
+        self
+    }
+
+    /// Who may call, as the author says, before the lists of the operator's (SPEC T-14). What is wrong with its settings
+    /// keeps `serve` from starting, and is found by `check`.
+    ///
+    /// ```
+    /// use broker_core::{Access, Attempt, Authorizer, Credential, Result, Secret, cli::{About, Cli}};
+    ///
+    /// #[derive(clap::Args)]
+    /// struct Config {
+    ///     /// Token of the machines
+    ///     #[arg(long, env = "MOTD_MACHINES", hide_env_values = true)]
+    ///     machines: Option<Secret>,
+    /// }
+    ///
+    /// struct Machines(Option<Secret>);
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Authorizer for Machines {
+    ///     async fn authorize(&self, attempt: &Attempt) -> Result<Access> {
+    ///         Ok(match (attempt.credential(), &self.0) {
+    ///             (Some(Credential::Bearer(token)), Some(known)) if token == known => {
+    ///                 Access::Granted("machines".to_owned())
+    ///             }
+    ///             _ => Access::NotMine,
+    ///         })
+    ///     }
+    /// }
+    ///
+    /// const ABOUT: About = About::new("motd", "1.0.0", "Hands out kind words.");
+    ///
+    /// let cli = Cli::<Config>::new(ABOUT).authorize(|config: &Config| Ok(Machines(config.machines.clone())));
+    /// ```
+    pub fn authorize<A: Authorizer>(mut self, authorizer: impl FnOnce(&C) -> anyhow::Result<A> + 'static) -> Self {
+        self.authorizer = Some(Box::new(|config| authorizer(config).map(|made| Arc::new(made) as Arc<dyn Authorizer>)));
         self
     }
 

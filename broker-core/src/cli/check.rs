@@ -49,6 +49,9 @@ impl<C: clap::Args> Check<C> {
         let (about, config) = (cli.about, Rc::new(config));
         let mut findings = Findings::default();
         settings.check(about, &mut findings).await;
+        if let Some(authorizer) = cli.authorizer {
+            findings.add_result("callers", authorizer(&config).map(|_| "the broker has a check of its own"));
+        }
         if let Some(check) = cli.check {
             findings = check(config.clone(), findings).await;
         }

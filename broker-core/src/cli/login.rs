@@ -60,8 +60,9 @@ impl Login {
 #[group(skip)]
 #[command(next_help_heading = "Who may call")]
 pub(super) struct Guests {
-    /// File with more pairs that may call, a line `user:password` each, closed to other users of the machine;
-    /// it is read again when it changes, and on SIGHUP
+    /// File with others who may call, closed to other users of the machine; it is read again when it changes, and on
+    /// SIGHUP. A line each: `user:password`, `user:hash` (see hash-password; `htpasswd -nB` makes one too), `Bearer token`
+    /// or `Bearer sha256:digest`
     #[arg(long, env = "BROKER_CREDENTIALS_FILE", value_name = "FILE")]
     pub(super) credentials_file: Option<PathBuf>,
     /// The same for those who may see /metrics and /openapi.json and nothing else

@@ -8,6 +8,7 @@
 //! | `manifest` | prints what registers the broker at a platform |
 //! | `instances`, `operations` | show the records, also while the broker runs |
 //! | `rotate-key` | seals the records with a new key |
+//! | `hash-password` | prints a line for a file of credentials |
 //! | `openapi` | prints the document of the HTTP interface |
 //! | `completions` | prints a shell's completions |
 //!
@@ -48,6 +49,7 @@ mod completions;
 mod doctor;
 mod file;
 mod findings;
+mod hash_password;
 mod instances;
 mod logging;
 mod login;

@@ -5,8 +5,9 @@ use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 
 use super::{
-    About, Cli, check::Check, completions::Completions, doctor::Doctor, file, instances::Instances, manifest::Manifest,
-    openapi::OpenApi, operations::Operations, rotate_key::RotateKey, serve::Serve,
+    About, Cli, check::Check, completions::Completions, doctor::Doctor, file, hash_password::HashPassword,
+    instances::Instances, manifest::Manifest, openapi::OpenApi, operations::Operations, rotate_key::RotateKey,
+    serve::Serve,
 };
 use crate::Broker;
 
@@ -42,6 +43,9 @@ pub(super) enum Command<C: clap::Args, X: clap::Subcommand> {
     /// Seal the records with a new key and forget the old one; the broker must not run
     #[command(long_about = RotateKey::ABOUT)]
     RotateKey(RotateKey),
+    /// Print a line with a password's hash, for the files of credentials: `... hash-password NAME >> FILE`
+    #[command(long_about = HashPassword::ABOUT)]
+    HashPassword(HashPassword),
     /// Print the OpenAPI document of the broker's HTTP interface
     #[command(name = "openapi")]
     OpenApi(OpenApi<C>),
@@ -72,13 +76,14 @@ where
         }
     };
     let outcome = match command {
-        Command::Serve(serve) => serve.run(about, start).await,
+        Command::Serve(serve) => serve.run(cli, start).await,
         Command::Check(check) => check.run(cli, start).await,
         Command::Doctor(doctor) => doctor.run(cli, start).await,
         Command::Manifest(manifest) => manifest.run(about),
         Command::Instances(instances) => instances.run(about).await,
         Command::Operations(operations) => operations.run(about).await,
         Command::RotateKey(rotate) => rotate.run(about).await,
+        Command::HashPassword(hash) => hash.run(),
         Command::OpenApi(openapi) => openapi.run(cli, start).await,
         Command::Completions(completions) => completions.run(command_of(&cli)),
         Command::Author(command) => (cli.commands)(command).await,

@@ -8,7 +8,7 @@ use tokio::{
 use tracing::info;
 
 use super::{
-    About,
+    About, Cli,
     logging::Logging,
     login::{Guests, Login},
     network::{Address, Network},
@@ -48,16 +48,18 @@ pub(super) struct Settings {
 
 impl<C: clap::Args> Serve<C> {
     /// The cheap refusals come first: a taken port is known before the author starts any server.
-    pub(super) async fn run<B: Broker>(
+    pub(super) async fn run<B: Broker, X: clap::Subcommand>(
         self,
-        about: About,
+        cli: Cli<C, X>,
         start: impl AsyncFnOnce(C) -> anyhow::Result<B>,
     ) -> anyhow::Result<()> {
+        let about = cli.about;
         let Settings { address, network, records, login, guests, timing, logging } = self.settings;
         logging.begin();
         if let Some(tls) = network.tls()? {
             tls.check()?;
         }
+        let authorizer = cli.authorizer.map(|authorizer| authorizer(&self.config)).transpose()?;
         let password = login.password(&records.folder(about))?;
         let state = records.open(about).await?;
         let address = address.listen;
@@ -66,6 +68,10 @@ impl<C: clap::Args> Serve<C> {
         is_the_service(about, &broker)?;
         let stop = stop_signal()?;
         let server = BrokerServer::new(broker, state).accept(login.username(about), &password);
+        let server = match authorizer {
+            Some(authorizer) => server.authorize(authorizer),
+            None => server,
+        };
         let server = timing.set(network.set(guests.let_in(server))?);
         reload_on_hangup(server.reload())?;
         server.on(listener)?.serve_until(stop).await?;

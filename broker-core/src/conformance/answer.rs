@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{Check, End};
+use super::{Check, context::no_answer};
 
 /// How much of a body a failure shows, in characters.
 const SHOWN: usize = 200;
@@ -41,22 +41,27 @@ impl Answer {
     }
 
     /// Insists that something holds of this answer.
+    #[track_caller]
     pub(super) fn must(&self, holds: bool, expected: &str) -> Check {
-        if holds { Ok(()) } else { Err(End::Failed { expected: expected.to_owned(), seen: self.shown() }) }
+        if holds { Ok(()) } else { Err(no_answer(expected, self.shown())) }
     }
 
+    #[track_caller]
     pub(super) fn must_be_2xx(&self) -> Check {
         self.must(self.is_2xx(), "a status of 200 to 299")
     }
 
+    #[track_caller]
     pub(super) fn must_be_4xx(&self) -> Check {
         self.must(self.is_4xx(), "a status of 400 to 499")
     }
 
+    #[track_caller]
     pub(super) fn must_be(&self, status: u16) -> Check {
         self.must(self.status == status, &format!("status {status}"))
     }
 
+    #[track_caller]
     pub(super) fn must_not_be_5xx(&self) -> Check {
         self.must(self.is_2xx() || self.is_4xx(), "a status of 200 to 299 or 400 to 499")
     }

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    panic::Location,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, Request, RequestBuilder};
 use tokio::{
     sync::{OnceCell, Semaphore},
     time::{Instant, sleep},
@@ -75,7 +76,7 @@ impl<'p> Run<'p> {
     /// When it does not answer at all.
     pub async fn new(options: Options, probe: &'p dyn Probe) -> Result<Self, Unreachable> {
         let unreachable = |reason: String| Unreachable { url: options.url.clone(), reason };
-        let http = client(options.timeout).map_err(|error| unreachable(root(&error)))?;
+        let http = client(&options).map_err(|error| unreachable(root(&error)))?;
         let permits = Semaphore::new(options.parallel.max(1));
         let mut context = Context {
             options: options.clone(),
@@ -131,12 +132,12 @@ impl<'p> Run<'p> {
 
     async fn case(&self, case: Case) -> Outcome {
         let begun = Instant::now();
-        let verdict = match (case.run)(&self.context).await {
-            Ok(()) => Verdict::Passed,
-            Err(End::Failed { expected, seen }) => Verdict::Failed { expected, seen },
-            Err(End::Skipped(reason)) => Verdict::Skipped(reason),
+        let (verdict, asked_at) = match (case.run)(&self.context).await {
+            Ok(()) => (Verdict::Passed, None),
+            Err(End::Failed { expected, seen, at }) => (Verdict::Failed { expected, seen }, Some(at)),
+            Err(End::Skipped(reason)) => (Verdict::Skipped(reason), None),
         };
-        Outcome { case, verdict, took: begun.elapsed() }
+        Outcome { case, verdict, asked_at, took: begun.elapsed() }
     }
 
     /// Removes every instance that cases made and that may still be there; says what could not be removed.
@@ -208,7 +209,7 @@ impl Context<'_> {
     /// The answer to a request, whatever it is.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, End> {
         let _permit = self.permits.acquire().await;
-        let request = request.build().map_err(|error| no_answer("a request that can be sent", root(&error)))?;
+        let request = built(request)?;
         let path = request.url().path().to_owned();
         let line = format!("{} {path}", request.method());
         let begun = Instant::now();
@@ -301,8 +302,14 @@ pub(super) fn skip(reason: &str) -> End {
     End::Skipped(reason.to_owned())
 }
 
+#[track_caller]
 pub(super) fn no_answer(expected: &str, seen: String) -> End {
-    End::Failed { expected: expected.to_owned(), seen }
+    End::Failed { expected: expected.to_owned(), seen, at: Location::caller() }
+}
+
+/// A request as it is sent.
+pub(super) fn built(request: RequestBuilder) -> Result<Request, End> {
+    request.build().map_err(|error| no_answer("a request that can be sent", root(&error)))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -310,10 +317,16 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A client that goes straight to the broker and follows nothing.
-fn client(timeout: Duration) -> reqwest::Result<Client> {
+fn client(options: &Options) -> reqwest::Result<Client> {
     // Fails when there is a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(timeout).build()
+    let policy = reqwest::redirect::Policy::none();
+    let mut builder = Client::builder().no_proxy().redirect(policy).timeout(options.timeout);
+    if options.url.starts_with("http://") {
+        // No certificate is looked at: reading the system's would take longer than a case.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build()
 }
 
 /// The innermost cause, which says most in fewest words.

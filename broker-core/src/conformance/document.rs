@@ -19,6 +19,9 @@ runs them against any broker, `broker_core::testing::conformance` in a test. Thi
 A case that can't be tried on a broker is skipped, and says why: there is no work that goes on (`--slow-plan`), no way to
 try credentials (`--probe`), or the catalog does not claim the feature.
 
+The checker is itself checked: a broker that is right passes every case, and every assertion of the cases is seen to fail
+on a broker that is wrong in just that. A new assertion needs a wrong broker (`tests/conformance`).
+
 What both texts demand beyond these cases, and what shows it of this framework, is in [CONTRACT.md](CONTRACT.md).
 ";
 

@@ -35,7 +35,7 @@ mod render;
 mod report;
 mod tsuru;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, panic::Location, pin::Pin};
 
 pub use context::{NoProbe, Probe, Run, Unreachable, Variables};
 pub use dialect::{Dialect, Unclear};
@@ -79,7 +79,13 @@ type Checking<'c> = Pin<Box<dyn Future<Output = Check> + 'c>>;
 
 /// Why a case did not pass.
 enum End {
-    Failed { expected: String, seen: String },
+    /// `at` is the assertion: what asserts is `#[track_caller]`, so that tests can tell which assertions were seen to
+    /// fail.
+    Failed {
+        expected: String,
+        seen: String,
+        at: &'static Location<'static>,
+    },
     Skipped(String),
 }
 

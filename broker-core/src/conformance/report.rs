@@ -1,6 +1,6 @@
 //! What came of a run.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, panic::Location, time::Duration};
 
 use super::{Case, Level};
 
@@ -29,6 +29,8 @@ pub struct Outcome {
     pub case: Case,
     /// How it ended.
     pub verdict: Verdict,
+    /// Where the checker's code asks for what was not seen; none when the case did not fail.
+    pub asked_at: Option<&'static Location<'static>>,
     /// How long it took.
     pub took: Duration,
 }

@@ -1,234 +1,326 @@
 //! Who may call.
 
+use std::{fmt, sync::Arc};
+
 use axum::{
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::zeroize::Zeroizing;
-use sha2::{Digest as _, Sha256};
-use std::{
-    fs, io,
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+
+use super::{
+    credentials::{Credentials, Presented},
+    hashed::{Busy, Verifier},
+    limits::try_again,
+    reload::Current,
 };
-use subtle::ConstantTimeEq as _;
+use crate::{Access, Attempt, Authorizer, Credential, Secret, lifecycle::Engine, line::cut};
 
-use super::reload::Current;
-use crate::Secret;
+/// So much of an author's word for who calls is in the log.
+const CALLER: usize = 128;
 
-/// More than this is no list of credentials.
-const FILE: u64 = 1 << 20;
-/// Permissions of users that have nothing to do with the file.
-const OTHERS: u32 = 0o007;
-
-/// User names and passwords that are accepted: several, so that a password can be changed without a
-/// moment in which the platform is locked out.
-///
-/// Kept as digests: all have one length, so that comparing them takes one time.
-#[derive(Clone, Default)]
-pub(crate) struct Credentials(Vec<[u8; 32]>);
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{} credentials]", self.0.len())
-    }
-}
-
-impl Credentials {
-    pub(crate) fn accept(&mut self, username: &str, password: &Secret) {
-        let pair = Zeroizing::new(format!("{username}:{}", password.expose()));
-        self.0.push(digest(pair.as_bytes()));
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The pairs in a file: a line each, `user:password`; empty lines and those that begin with `#` are left out.
-    pub(crate) fn read(path: &Path) -> Result<Self, CredentialsError> {
-        let unreadable = |cause| CredentialsError::Unreadable { file: path.to_owned(), cause };
-        let file = fs::File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.mode() & OTHERS != 0 {
-            return Err(CredentialsError::Open(path.to_owned()));
-        }
-        let mut text = String::new();
-        file.take(FILE).read_to_string(&mut text).map_err(unreadable)?;
-        let text = Secret::from(text);
-        let mut credentials = Self::default();
-        for (line, number) in text.expose().lines().map(str::trim).zip(1..) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            match line.split_once(':') {
-                Some((username, password)) if !username.is_empty() && !password.is_empty() => {
-                    credentials.accept(username, &Secret::from(password));
-                }
-                _ => return Err(CredentialsError::Line { file: path.to_owned(), line: number }),
-            }
-        }
-        if credentials.is_empty() {
-            return Err(CredentialsError::Empty(path.to_owned()));
-        }
-        Ok(credentials)
-    }
-
-    /// Compares with every accepted pair, whether or not an earlier one matched.
-    fn accepts(&self, presented: &[u8; 32]) -> bool {
-        self.0.iter().fold(false, |accepted, known| accepted | bool::from(known.ct_eq(presented)))
-    }
-}
-
-/// Why a file of credentials can't be used. No text of the file is in it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CredentialsError {
-    /// It can't be read.
-    #[error("cannot read the credentials in {}: {cause}", file.display())]
-    Unreadable {
-        /// Which file.
-        file: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// It has no pair in it, so that nobody could call.
-    #[error("{} names nobody, write a line `user:password` into it", .0.display())]
-    Empty(PathBuf),
-    /// Everybody on the machine can read or change it.
-    #[error("{file} is open to every user of this machine, take that away: chmod o= {file}", file = .0.display())]
-    Open(PathBuf),
-    /// A line is something else.
-    #[error("line {line} of {} is not `user:password`", file.display())]
-    Line {
-        /// Which file.
-        file: PathBuf,
-        /// Counted from 1.
-        line: usize,
-    },
-}
-
-/// Whom the server lets in.
+/// Those who may do the same things.
 #[derive(Debug, Default)]
-pub(super) struct Guard {
+pub(super) struct List {
     /// Named by whoever made the server.
     pub(super) named: Credentials,
     /// Those in a file, as it is now.
     pub(super) listed: Option<Current<Credentials>>,
+}
+
+impl List {
+    fn accepts(&self, presented: &Presented) -> bool {
+        self.named.accepts(presented) | self.listed.as_ref().is_some_and(|list| list.get().accepts(presented))
+    }
+
+    /// Only files have hashes.
+    fn may_open(&self, presented: &Presented) -> bool {
+        match (presented, &self.listed) {
+            (Presented::Pair(pair), Some(list)) => list.get().may_open(pair),
+            _ => false,
+        }
+    }
+
+    async fn opens(&self, presented: &Presented, verifier: &Verifier) -> Result<bool, Busy> {
+        match (presented, &self.listed) {
+            (Presented::Pair(pair), Some(list)) => list.get().opens(pair, verifier).await,
+            _ => Ok(false),
+        }
+    }
+
+    fn has_tokens(&self) -> bool {
+        self.named.has_tokens() || self.listed.as_ref().is_some_and(|list| list.get().has_tokens())
+    }
+}
+
+/// Whom the server lets in.
+#[derive(Default)]
+pub(super) struct Guard {
+    pub(super) callers: List,
     /// Those who may look at what operators look at, and at nothing else.
-    pub(super) operators: Credentials,
-    /// Those of them in a file, as it is now.
-    pub(super) listed_operators: Option<Current<Credentials>>,
+    pub(super) operators: List,
     /// Whether everybody may see the measurements.
     pub(super) open_metrics: bool,
+    /// The author's own word, before all lists.
+    pub(super) authorizer: Option<Arc<dyn Authorizer>>,
+    verifier: Verifier,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { callers, operators, .. } = self;
+        f.debug_struct("Guard").field("callers", callers).field("operators", operators).finish_non_exhaustive()
+    }
+}
+
+/// What can be said of a request without waiting for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Open,
+    Closed,
+    /// A hash has to be computed for it, or the author asked.
+    Unsure,
+}
+
+/// Why a request may not go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Its caller is not one of those who may call.
+    Stranger,
+    /// So many passwords are being checked that this one would wait too long.
+    Busy,
+    /// The author's own check did not come to an end.
+    Unknown,
+}
+
+impl From<Busy> for Refusal {
+    fn from(_: Busy) -> Self {
+        Self::Busy
+    }
 }
 
 impl Guard {
-    /// Every list is compared with, so that the time tells nothing.
-    pub(super) fn lets_in(&self, path: &str, headers: &HeaderMap) -> bool {
+    /// Whether there is somebody who may call.
+    pub(super) fn lets_anybody_in(&self) -> bool {
+        self.authorizer.is_some() || !self.callers.named.is_empty() || self.callers.listed.is_some()
+    }
+
+    /// Every list is compared with, so that the time tells nothing; but that a user has a hashed password, it tells.
+    pub(super) fn entry(&self, path: &str, headers: &HeaderMap) -> Entry {
         if path == "/metrics" && self.open_metrics {
-            return true;
+            return Entry::Open;
         }
-        let Some(presented) = presented(headers) else { return false };
-        let is_in =
-            |list: &Option<Current<Credentials>>| list.as_ref().is_some_and(|list| list.get().accepts(&presented));
-        let listed = is_in(&self.listed);
-        let is_operator = self.operators.accepts(&presented) | is_in(&self.listed_operators);
-        self.named.accepts(&presented) | listed | (is_operator & matches!(path, "/metrics" | "/openapi.json"))
+        if self.authorizer.is_some() {
+            return Entry::Unsure;
+        }
+        let Some(presented) = presented(headers) else { return Entry::Closed };
+        let is_for_operators = is_for_operators(path);
+        if self.callers.accepts(&presented) | (self.operators.accepts(&presented) & is_for_operators) {
+            Entry::Open
+        } else if self.callers.may_open(&presented) | (self.operators.may_open(&presented) & is_for_operators) {
+            Entry::Unsure
+        } else {
+            Entry::Closed
+        }
+    }
+
+    /// Lets in or refuses whom [`entry`](Self::entry) is not sure of; where the author says who it is, with that.
+    pub(super) async fn decide(
+        &self,
+        engine: &Engine,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Option<String>, Refusal> {
+        if let Some(authorizer) = &self.authorizer {
+            let attempt = Attempt::of(method.as_str(), path, credential(headers), headers.clone());
+            match engine.authorize(authorizer.as_ref(), &attempt, secrets(headers)).await {
+                Ok(Access::Granted(who)) => return Ok(Some(cut(&who, CALLER))),
+                Ok(Access::Refused) => return Err(Refusal::Stranger),
+                Ok(Access::NotMine) => {}
+                // Why, was written down.
+                Err(_) => return Err(Refusal::Unknown),
+            }
+        }
+        let presented = presented(headers).ok_or(Refusal::Stranger)?;
+        let is_in = self.is_in(&self.callers, &presented).await?
+            || is_for_operators(path) && self.is_in(&self.operators, &presented).await?;
+        is_in.then_some(None).ok_or(Refusal::Stranger)
+    }
+
+    async fn is_in(&self, list: &List, presented: &Presented) -> Result<bool, Busy> {
+        Ok(list.accepts(presented) || list.may_open(presented) && list.opens(presented, &self.verifier).await?)
+    }
+
+    /// What somebody hears who may not call.
+    pub(super) fn answer(&self, refusal: Refusal, path: &str) -> Response {
+        match refusal {
+            Refusal::Stranger => self.challenge(),
+            Refusal::Busy => {
+                try_again(path, "the broker checks as many passwords as it can at once, try again in a moment")
+            }
+            Refusal::Unknown => try_again(path, "whether you may call cannot be found out now, try again in a moment"),
+        }
+    }
+
+    fn challenge(&self) -> Response {
+        let sentence = "you are not authorized: the user name or the password is wrong or missing";
+        let basic = HeaderValue::from_static("Basic realm=\"service broker\", charset=\"UTF-8\"");
+        if self.authorizer.is_none() && !self.callers.has_tokens() && !self.operators.has_tokens() {
+            return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, basic)], sentence).into_response();
+        }
+        let sentence = "you are not authorized: the user name, the password or the token is wrong or missing";
+        let mut answer = (StatusCode::UNAUTHORIZED, sentence).into_response();
+        answer.headers_mut().append(header::WWW_AUTHENTICATE, basic);
+        let bearer = HeaderValue::from_static("Bearer realm=\"service broker\"");
+        answer.headers_mut().append(header::WWW_AUTHENTICATE, bearer);
+        answer
     }
 }
 
-/// The digest of the pair that a request comes with.
-fn presented(headers: &HeaderMap) -> Option<[u8; 32]> {
-    let header = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    Some(digest(&basic(header)?))
+fn is_for_operators(path: &str) -> bool {
+    matches!(path, "/metrics" | "/openapi.json")
 }
 
-/// The `user:password` of a `Basic` header; the scheme's case does not matter.
-fn basic(header: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let (scheme, encoded) = header.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+/// Scheme and text of the header. Of two headers, one would be read here and the other one elsewhere.
+fn authorization(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (only, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, text) = only.to_str().ok()?.split_once(' ')?;
+    Some((scheme, text.trim()))
+}
+
+/// What a request comes with; the scheme's case does not matter.
+fn presented(headers: &HeaderMap) -> Option<Presented> {
+    let (scheme, text) = authorization(headers)?;
+    if scheme.eq_ignore_ascii_case("basic") {
+        STANDARD.decode(text).ok().map(|pair| Presented::pair(Zeroizing::new(pair)))
+    } else if scheme.eq_ignore_ascii_case("bearer") {
+        Some(Presented::token(text))
+    } else {
+        None
     }
-    STANDARD.decode(encoded.trim()).ok().map(Zeroizing::new)
 }
 
-fn digest(pair: &[u8]) -> [u8; 32] {
-    Sha256::digest(pair).into()
+/// The same for the author's own check.
+fn credential(headers: &HeaderMap) -> Option<Credential> {
+    let (scheme, text) = authorization(headers)?;
+    if scheme.eq_ignore_ascii_case("basic") {
+        let pair = Zeroizing::new(STANDARD.decode(text).ok()?);
+        let (username, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+        Some(Credential::Basic { username: username.to_owned(), password: Secret::from(password) })
+    } else if scheme.eq_ignore_ascii_case("bearer") {
+        Some(Credential::Bearer(Secret::from(text)))
+    } else {
+        None
+    }
 }
 
-/// What somebody hears who may not call.
-pub(super) fn refusal() -> Response {
-    let challenge = HeaderValue::from_static("Basic realm=\"service broker\", charset=\"UTF-8\"");
-    let sentence = "you are not authorized: the user name or the password is wrong or missing";
-    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], sentence).into_response()
+/// All that is secret in the header, as it came and as it is read.
+fn secrets(headers: &HeaderMap) -> Vec<Secret> {
+    let texts = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| value.to_str().ok());
+    let came = texts.map(|text| Secret::from(text.split_once(' ').map_or(text, |(_, text)| text.trim())));
+    came.chain(credential(headers).map(|credential| credential.secret().clone())).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
-    fn headers(value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
+    fn headers(values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
     }
 
-    fn opens(guard: &Guard, path: &str, pair: &str) -> bool {
-        guard.lets_in(path, &headers(&format!("Basic {}", STANDARD.encode(pair))))
+    fn basic(pair: &str) -> String {
+        format!("Basic {}", STANDARD.encode(pair))
+    }
+
+    fn is_open(guard: &Guard, path: &str, value: &str) -> bool {
+        guard.entry(path, &headers(&[value])) == Entry::Open
     }
 
     #[test] // SPEC T-1
     fn every_accepted_pair_opens_and_nothing_else_does() {
         let mut guard = Guard::default();
-        guard.named.accept("redis", &Secret::from("new:pass"));
-        guard.named.accept("redis", &Secret::from("old"));
+        guard.callers.named.accept("redis", &Secret::from("new:pass"));
+        guard.callers.named.accept("redis", &Secret::from("old"));
 
         for good in ["redis:new:pass", "redis:old"] {
-            assert!(opens(&guard, "/", good), "{good}");
-            assert!(guard.lets_in("/", &headers(&format!("bAsIc {}", STANDARD.encode(good)))), "{good}");
+            assert!(is_open(&guard, "/", &basic(good)), "{good}");
+            assert!(is_open(&guard, "/", &format!("bAsIc  {} ", STANDARD.encode(good))), "{good}");
         }
-        for bad in ["redis:", "redis:ol", "Redis:old", ":old", "redis"] {
-            assert!(!opens(&guard, "/", bad), "{bad}");
+        for bad in ["redis:", "redis:ol", "Redis:old", ":old", "redis", ""] {
+            assert!(!is_open(&guard, "/", &basic(bad)), "{bad}");
         }
-        for rubbish in ["Basic", "Basic %%%", "Bearer abc", ""] {
-            assert!(!guard.lets_in("/", &headers(rubbish)), "{rubbish}");
+        let large = basic(&"redis:old".repeat(2000));
+        for rubbish in ["Basic", "Basic %%%", "Basic é", "Bearer redis:old", "Bearer ", "Digest x", "é", "", &large] {
+            assert!(!is_open(&guard, "/", rubbish), "{rubbish}");
+            assert!(credential(&headers(&[rubbish])).is_none_or(|shown| shown.secret().expose() != "old"), "{rubbish}");
         }
-        assert!(!guard.lets_in("/", &HeaderMap::new()));
+        assert_eq!(guard.entry("/", &HeaderMap::new()), Entry::Closed);
+    }
+
+    #[test] // SPEC T-1
+    fn of_two_headers_neither_counts() {
+        let mut guard = Guard::default();
+        guard.callers.named.accept("redis", &Secret::from("old"));
+        let (right, wrong) = (basic("redis:old"), basic("redis:new"));
+
+        for both in [[&right, &wrong], [&wrong, &right], [&right, &right]] {
+            let headers = headers(&both.map(String::as_str));
+            assert_eq!(guard.entry("/", &headers), Entry::Closed);
+            assert_eq!(credential(&headers), None);
+        }
+    }
+
+    #[test] // SPEC T-13
+    fn a_token_is_no_password_and_a_password_no_token() {
+        let mut guard = Guard::default();
+        guard.callers.named.accept("redis", &Secret::from("s3cret"));
+        guard.callers.named.accept_token(&Secret::from("0123456789abcdef"));
+
+        assert!(is_open(&guard, "/", "Bearer 0123456789abcdef") && is_open(&guard, "/", "bearer 0123456789abcdef "));
+        for bad in ["Bearer 0123456789abcde", "Bearer 0123456789ABCDEF", "Bearer redis:s3cret", "Bearer s3cret"] {
+            assert!(!is_open(&guard, "/", bad), "{bad}");
+        }
+        for bad in ["0123456789abcdef", "0123456789abcdef:", ":0123456789abcdef", "redis:0123456789abcdef"] {
+            assert!(!is_open(&guard, "/", &basic(bad)), "{bad}");
+        }
     }
 
     #[test] // SPEC T-6
     fn operators_see_what_is_theirs_and_nothing_else() {
         let mut guard = Guard::default();
-        guard.operators.accept("prometheus", &Secret::from("watch"));
+        guard.operators.named.accept("prometheus", &Secret::from("watch"));
+        guard.operators.named.accept_token(&Secret::from("0123456789abcdef"));
 
-        assert!(opens(&guard, "/metrics", "prometheus:watch") && opens(&guard, "/openapi.json", "prometheus:watch"));
-        assert!(!opens(&guard, "/resources", "prometheus:watch") && !opens(&guard, "/metrics/", "prometheus:watch"));
-        assert!(!guard.lets_in("/metrics", &HeaderMap::new()));
+        for shown in [basic("prometheus:watch").as_str(), "Bearer 0123456789abcdef"] {
+            assert!(is_open(&guard, "/metrics", shown) && is_open(&guard, "/openapi.json", shown));
+            assert!(!is_open(&guard, "/resources", shown) && !is_open(&guard, "/metrics/", shown));
+        }
+        assert_eq!(guard.entry("/metrics", &HeaderMap::new()), Entry::Closed);
         guard.open_metrics = true;
-        assert!(guard.lets_in("/metrics", &HeaderMap::new()) && !guard.lets_in("/openapi.json", &HeaderMap::new()));
+        assert_eq!(guard.entry("/metrics", &HeaderMap::new()), Entry::Open);
+        assert_eq!(guard.entry("/openapi.json", &HeaderMap::new()), Entry::Closed);
+        assert!(!guard.lets_anybody_in());
     }
 
-    #[test] // SPEC T-6
-    fn a_file_that_is_no_list_is_refused_without_its_text() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("credentials");
-        let refusal = |text: &str, mode: u32| {
-            fs::write(&file, text).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-            Credentials::read(&file).unwrap_err().to_string()
+    #[test] // SPEC T-13
+    fn a_refusal_names_tokens_where_there_are_any() {
+        let mut guard = Guard::default();
+        let schemes = |guard: &Guard| {
+            let answer = guard.answer(Refusal::Stranger, "/");
+            let challenges = answer.headers().get_all(header::WWW_AUTHENTICATE).iter();
+            challenges.map(|one| one.to_str().unwrap().split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
         };
 
-        assert!(refusal("# nobody\n\n", 0o600).contains("names nobody"));
-        let why = refusal("fake:good\ns3cret\n", 0o600);
-        assert!(why.starts_with("line 2 of ") && !why.contains("s3cret"), "{why}");
-        assert!(refusal("fake:good\n", 0o604).contains("chmod"));
-        assert!(refusal(":empty\n", 0o600).contains("line 1"));
-        fs::remove_file(&file).unwrap();
-        assert!(Credentials::read(&file).unwrap_err().to_string().contains("cannot read"));
+        assert_eq!(schemes(&guard), ["Basic"]);
+        guard.operators.named.accept_token(&Secret::from("0123456789abcdef"));
+        assert_eq!(schemes(&guard), ["Basic", "Bearer"]);
     }
 }

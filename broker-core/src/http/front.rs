@@ -23,17 +23,19 @@ use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, debug, info};
 
 use super::{
-    auth::{self, Guard},
+    auth::{Entry, Guard, Refusal},
     limits::{self, Places},
     own::Template,
     respond::Failure,
     trace::{self, RequestId, RequestIdHeader},
 };
-use crate::{BrokerError, metrics::Metrics};
+use crate::{BrokerError, lifecycle::Engine, metrics::Metrics};
 
 /// Names each request, lets it in or refuses it, ends it when it takes too long, logs and counts how it ended.
 pub(super) struct Front {
     pub(super) guard: Guard,
+    /// Asks the author about callers.
+    pub(super) engine: Arc<Engine>,
     pub(super) places: Places,
     pub(super) metrics: Arc<Metrics>,
     /// The longest a request may take.
@@ -76,12 +78,23 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (front, asked) = (self.front.clone(), Asked::by(&request, self.front.id_header.as_ref()));
-        let answer = match front.refusal(&request) {
-            Some(refusal) => Either::Left(ready(Ok(refusal))),
-            None => Either::Right(self.endpoint.call(request)),
+        let refused = |refusal| Entering::At(Either::Left(ready(Ok(refusal))));
+        let entering = match (front.places.too_long(request.uri()), front.entry(&request)) {
+            (Some(refusal), _) => refused(refusal),
+            (None, Entry::Open) => Entering::At(Either::Right(self.endpoint.call(request))),
+            (None, Entry::Closed) => refused(front.guard.answer(Refusal::Stranger, request.uri().path())),
+            (None, Entry::Unsure) => Entering::Unsure(Box::new((request, self.endpoint.clone()))),
         };
-        async move { Ok(front.follow(asked, answer).await) }.boxed()
+        async move { Ok(front.follow(asked, entering).await) }.boxed()
     }
+}
+
+/// Where a request is on its way to the endpoint.
+enum Entering<A, S> {
+    /// It has its answer, or gets it.
+    At(A),
+    /// It is not known whether it may go on.
+    Unsure(Box<(Request, S)>),
 }
 
 /// What is remembered of a request while it is answered. Cheap to make: there is text only where somebody listens.
@@ -110,19 +123,28 @@ impl Asked {
 
 impl Front {
     /// Nobody gets past without credentials, whatever the path (SPEC T-1).
-    fn refusal(&self, request: &Request) -> Option<Response> {
+    fn entry(&self, request: &Request) -> Entry {
         let path = request.uri().path();
-        let too_long = self.places.too_long(request.uri());
-        too_long.or_else(|| {
-            let may_pass = is_open(path) || self.guard.lets_in(path, request.headers());
-            (!may_pass).then(auth::refusal)
-        })
+        if is_open(path) { Entry::Open } else { self.guard.entry(path, request.headers()) }
     }
 
-    async fn follow(&self, asked: Asked, answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    async fn follow<A, S>(&self, asked: Asked, entering: Entering<A, S>) -> Response
+    where
+        A: Future<Output = Result<Response, Infallible>>,
+        S: Service<Request, Response = Response, Error = Infallible>,
+    {
         let _in_flight = self.metrics.in_flight();
         let Asked { method, uri, route, id, span, begun } = asked;
-        let answer = timeout(self.limit, self.in_place(&method, uri.path(), answer).instrument(span.clone())).await;
+        let answer = async {
+            match entering {
+                Entering::At(answer) => self.in_place(&method, uri.path(), answer).await,
+                Entering::Unsure(unsure) => {
+                    let (request, endpoint) = *unsure;
+                    Box::pin(self.find_out(&span, request, endpoint)).await
+                }
+            }
+        };
+        let answer = timeout(self.limit, answer.instrument(span.clone())).await;
         let mut answer = answer.unwrap_or_else(|_| too_late());
         let (status, took) = (answer.status().as_u16(), begun.elapsed());
         span.in_scope(|| {
@@ -137,6 +159,28 @@ impl Front {
         let route = own.as_ref().map(|own| &*own.0).or(route.as_ref().map(MatchedPath::as_str)).unwrap_or("none");
         self.metrics.request(route, method.as_str(), status, took);
         answer
+    }
+
+    /// The answer once it is known whether the caller may have one. Strangers have waited without a place.
+    async fn find_out<S>(&self, span: &Span, request: Request, mut endpoint: S) -> Response
+    where
+        S: Service<Request, Response = Response, Error = Infallible>,
+    {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        match self.guard.decide(&self.engine, &method, uri.path(), request.headers()).await {
+            Ok(caller) => {
+                if let Some(caller) = caller {
+                    span.record("caller", caller);
+                }
+                self.in_place(&method, uri.path(), endpoint.call(request)).await
+            }
+            Err(refusal) => {
+                if refusal == Refusal::Busy {
+                    self.metrics.refused("passwords");
+                }
+                self.guard.answer(refusal, uri.path())
+            }
+        }
     }
 
     /// The answer, if there is a place for the request. Whoever finds out why there is none needs none.

@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::Guard,
+    auth::{Entry, Guard},
     extract,
     limits::Limits,
     osb,
@@ -28,7 +28,7 @@ use crate::{
 /// anything is read.
 pub(crate) fn router(engine: Arc<Engine>, username: &str, password: &str) -> Router {
     let mut guard = Guard::default();
-    guard.named.accept(username, &Secret::from(password));
+    guard.callers.named.accept(username, &Secret::from(password));
     let limit = Timing::default().answer_within;
     let around = Around {
         guard,
@@ -50,8 +50,8 @@ pub(crate) fn router(engine: Arc<Engine>, username: &str, password: &str) -> Rou
 /// Reads all headers that anything here looks at.
 pub(crate) fn read_headers(request: Request<()>) {
     let mut guard = Guard::default();
-    guard.named.accept("fuzz", &Secret::from("never matches: no header has a line break\n"));
-    assert!(!guard.lets_in("/resources", request.headers()), "somebody was let in");
+    guard.callers.named.accept("fuzz", &Secret::from("never matches: no header has a line break\n"));
+    assert_eq!(guard.entry("/resources", request.headers()), Entry::Closed, "somebody was let in");
     let id = RequestId::of(request.headers(), None).value;
     assert!(id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic), "an id that breaks a line of a log");
     let _ = extract::fields(request.headers(), b"a=b");

@@ -89,7 +89,11 @@ impl Places {
 
 /// The refusal of a request that there is no place for.
 pub(super) fn too_many(path: &str) -> Response {
-    let sentence = "the broker has more requests than it takes at once, try again in a moment";
+    try_again(path, "the broker has more requests than it takes at once, try again in a moment")
+}
+
+/// The refusal, in the dialect of the path, of what may be possible in a moment.
+pub(super) fn try_again(path: &str, sentence: &'static str) -> Response {
     let (status, wait) = (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER)]);
     if path.starts_with("/v2/") {
         return (status, wait, Json(json!({ "description": sentence }))).into_response();

@@ -3,10 +3,12 @@
 mod auth;
 mod bindings;
 mod connections;
+mod credentials;
 mod extract;
 mod front;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod hashed;
 mod instances;
 mod limits;
 pub(crate) mod openapi;
@@ -22,8 +24,8 @@ mod socket;
 mod tls;
 mod trace;
 
-pub(crate) use auth::Credentials;
-pub use auth::CredentialsError;
+pub(crate) use credentials::Credentials;
+pub use credentials::CredentialsError;
 pub(crate) use extract::LARGEST as LARGEST_BODY;
 pub use reload::Reload;
 pub use server::{BoundServer, BrokerServer, ServeError};

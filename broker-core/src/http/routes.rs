@@ -41,7 +41,8 @@ pub(super) struct Around {
 pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     let metrics = engine.metrics.clone();
     let places = Places::new(around.limits, metrics.clone());
-    let front = Front { guard: around.guard, places, metrics, limit: around.limit, id_header: around.id_header };
+    let Around { guard, limit, id_header, .. } = around;
+    let front = Front { guard, engine: engine.clone(), places, metrics, limit, id_header };
     let document = Arc::new(openapi::document(engine.catalog(), &around.own));
     let own = Own::new(around.own, &engine);
     let plans = PlanList::of(engine.catalog());
@@ -89,7 +90,7 @@ mod tests {
         let store = State::in_memory().store.clone();
         let engine = Engine::new(Arc::new(broker), catalog, schemas, store, Timing::default());
         let mut guard = Guard::default();
-        guard.named.accept("fake", &Secret::from("s3cret"));
+        guard.callers.named.accept("fake", &Secret::from("s3cret"));
         let (limits, limit) = (Limits::default(), Duration::from_secs(10));
         let stopping = CancellationToken::new();
         router(engine, Around { guard, limits, limit, id_header: None, stopping, own: Routes::new() })

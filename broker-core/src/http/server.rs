@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    auth::{Credentials, CredentialsError, Guard},
+    auth::Guard,
     connections::Connections,
+    credentials::{Credentials, CredentialsError},
     limits::Limits,
     reload::{Current, Reload, Watched, keep_current},
     routes::{self, Around},
@@ -22,7 +23,7 @@ use super::{
     trace::RequestIdHeader,
 };
 use crate::{
-    Broker, Catalog, Routes, Secret, State,
+    Authorizer, Broker, Catalog, Routes, Secret, State,
     lifecycle::{Engine, Schemas, Timing},
 };
 
@@ -94,12 +95,33 @@ impl BrokerServer {
     /// Accepts this user name and password, beside those accepted before: while a password is being
     /// changed, both open.
     pub fn accept(mut self, username: &str, password: &Secret) -> Self {
-        self.guard.named.accept(username, password);
+        self.guard.callers.named.accept(username, password);
         self
     }
 
-    /// Accepts the pairs in a file too: a line each, `user:password`; empty lines and those that begin with `#` are
-    /// left out. It must be closed to other users of the machine, and is read again when it changes (SPEC T-6).
+    /// Accepts this token as that of an `Authorization: Bearer` header, beside what else is accepted (SPEC T-13). It has
+    /// to be long and random: there is no user name that has to be guessed with it.
+    ///
+    /// ```
+    /// # use broker_core::{BrokerServer, Secret};
+    /// # fn tokens(server: BrokerServer) -> BrokerServer {
+    /// server.accept_token(&Secret::generate())
+    /// # }
+    /// ```
+    pub fn accept_token(mut self, token: &Secret) -> Self {
+        self.guard.callers.named.accept_token(token);
+        self
+    }
+
+    /// Accepts what a file lists too, a line each: `user:password`, `user:hash` with a hash of bcrypt or argon2 (SPEC
+    /// T-12), `Bearer token` or `Bearer sha256:digest` (SPEC T-13); empty lines and those that begin with `#` are left
+    /// out. It must be closed to other users of the machine, and is read again when it changes (SPEC T-6).
+    ///
+    /// ```text
+    /// redis:s3cret
+    /// redis:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK
+    /// Bearer 5tYqKqVdKcRl0EzS3mVvJ9nPq4wXa1Zf
+    /// ```
     pub fn credentials_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.credentials_file = Some(file.into());
         self
@@ -107,14 +129,45 @@ impl BrokerServer {
 
     /// Accepts this user name and password for `/metrics` and `/openapi.json` only (SPEC T-6).
     pub fn accept_operator(mut self, username: &str, password: &Secret) -> Self {
-        self.guard.operators.accept(username, password);
+        self.guard.operators.named.accept(username, password);
         self
     }
 
-    /// Accepts the pairs in a file for `/metrics` and `/openapi.json` only: a file like that of
+    /// Accepts this token for `/metrics` and `/openapi.json` only (SPEC T-6), as [`accept_token`](Self::accept_token)
+    /// does for all.
+    pub fn accept_operator_token(mut self, token: &Secret) -> Self {
+        self.guard.operators.named.accept_token(token);
+        self
+    }
+
+    /// Accepts what a file lists for `/metrics` and `/openapi.json` only: a file like that of
     /// [`credentials_file`](Self::credentials_file), read again in the same way (SPEC T-6).
     pub fn operator_credentials_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.operator_credentials_file = Some(file.into());
+        self
+    }
+
+    /// Asks the author who may call, before all lists; the last one named is asked (SPEC T-14). With one, a server starts
+    /// that accepts nobody else.
+    ///
+    /// ```
+    /// # use broker_core::{Access, Attempt, Authorizer, BrokerServer, Result};
+    /// /// Lets nobody change anything at this address, whatever the lists say.
+    /// struct ReadOnly;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Authorizer for ReadOnly {
+    ///     async fn authorize(&self, attempt: &Attempt) -> Result<Access> {
+    ///         Ok(if attempt.method() == "GET" { Access::NotMine } else { Access::Refused })
+    ///     }
+    /// }
+    ///
+    /// # fn settings(server: BrokerServer) -> BrokerServer {
+    /// server.authorize(ReadOnly)
+    /// # }
+    /// ```
+    pub fn authorize(mut self, authorizer: impl Authorizer) -> Self {
+        self.guard.authorizer = Some(Arc::new(authorizer));
         self
     }
 
@@ -284,16 +337,16 @@ impl BrokerServer {
         if let Some(file) = &self.credentials_file {
             let watched = Watched::new(vec![file.clone()]);
             let current = Current::new(Credentials::read(file)?);
-            self.guard.listed = Some(current.clone());
+            self.guard.callers.listed = Some(current.clone());
             files.push(File::Credentials(file.clone(), watched, current));
         }
         if let Some(file) = &self.operator_credentials_file {
             let watched = Watched::new(vec![file.clone()]);
             let current = Current::new(Credentials::read(file)?);
-            self.guard.listed_operators = Some(current.clone());
+            self.guard.operators.listed = Some(current.clone());
             files.push(File::Credentials(file.clone(), watched, current));
         }
-        if self.guard.named.is_empty() && self.guard.listed.is_none() {
+        if !self.guard.lets_anybody_in() {
             return Err(ServeError::NoCredentials);
         }
         let mut encrypted = None;
@@ -439,7 +492,7 @@ pub enum ServeError {
     #[error("the broker's own operations are wrong: {0}")]
     Routes(String),
     /// Nobody could call it.
-    #[error("the server accepts no credentials, name at least one user and password")]
+    #[error("the server accepts no credentials, name at least one user and password, a token, or a check of your own")]
     NoCredentials,
     /// The file of credentials can't be used.
     #[error(transparent)]

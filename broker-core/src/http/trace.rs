@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use tracing::{Span, info_span};
+use tracing::{Span, field::Empty, info_span};
 use uuid::{Builder, Uuid};
 
 /// The headers that platforms usually send, the first one before the others (contract 2.2).
@@ -105,7 +105,7 @@ fn new_value() -> HeaderValue {
 
 /// What the log's lines about a request stand under.
 pub(super) fn span(id: &HeaderValue, headers: &HeaderMap) -> Span {
-    info_span!("request", id = id.to_str().unwrap_or_default(), trace = trace_of(headers))
+    info_span!("request", id = id.to_str().unwrap_or_default(), trace = trace_of(headers), caller = Empty)
 }
 
 /// The trace that the request is part of, as `traceparent` of W3C Trace Context names it.

@@ -16,8 +16,10 @@ use super::{
     states::{BindingState, InstanceState},
 };
 use crate::{
-    Binding, BrokerError, Consumer, Endpoint, EnvVars, Health, InfoItem, Instance, InstanceName, Metric, PlanName,
-    Result, store::Counts,
+    Access, Attempt, Authorizer, Binding, BrokerError, Consumer, Endpoint, EnvVars, Health, InfoItem, Instance,
+    InstanceName, Metric, PlanName, Result, Secret,
+    author::{discreet_here, discreetly},
+    store::Counts,
 };
 
 /// How far back an instance's log is shown.
@@ -234,6 +236,17 @@ impl Engine {
         });
         // That they are missing was written down.
         asked.await.unwrap_or_default()
+    }
+
+    /// What the author says of somebody who wants to call; nobody reads the secrets that came with it (SPEC T-14).
+    pub(crate) async fn authorize(
+        &self,
+        authorizer: &dyn Authorizer,
+        attempt: &Attempt,
+        secrets: Vec<Secret>,
+    ) -> Result<Access> {
+        let question = async { authorizer.authorize(attempt).await.map_err(discreet_here) };
+        self.look("authorize", discreetly(secrets, question)).await
     }
 
     async fn look<T>(&self, what: &'static str, question: impl Future<Output = Result<T>> + Send) -> Result<T> {

@@ -1,8 +1,8 @@
 //! Mistakes of brokers, and how the cases about them fail.
 //!
-//! A line of a list has the mistake (the case's number, and a word where the case has several), what the case expects,
-//! and the answer where that was not seen. A case that fails earlier, as in its preparations, has not looked at the
-//! mistake.
+//! A line of a list has the mistake (the case's number, and more words where the case has several), what the case
+//! expects, and the answer where that was not seen. A case that fails earlier, as in its preparations, has not looked at
+//! the mistake.
 
 use broker_core::conformance::{Case, Verdict};
 
@@ -41,7 +41,7 @@ impl<'l> Mistake<'l> {
 
 /// A request and its status, without what differs in each run: made-up names, and the body.
 fn place(seen: &str) -> String {
-    let answer = seen.split(" \"").next().unwrap_or_default().replace(crate::broker::PREFIX, "");
+    let answer = seen.split(" \"").next().unwrap_or_default().replace(crate::tsuru::PREFIX, "");
     let is_made_up = |part: &str| part.len() > 16 && part.contains('-');
     let words = answer.split(' ').map(|word| {
         let parts: Vec<_> = word.split('/').map(|part| if is_made_up(part) { "x" } else { part }).collect();

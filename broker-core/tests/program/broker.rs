@@ -4,8 +4,8 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
 use broker_core::{
-    Binding, Broker, BrokerError, Catalog, EnvVars, Health, Instance, Notes, Plan, Result, Routes, Secret, Tenant,
-    Update,
+    Access, Attempt, Authorizer, Binding, Broker, BrokerError, Catalog, Credential, EnvVars, Health, Instance, Notes,
+    Plan, Result, Routes, Secret, Tenant, Update,
     axum::{
         extract::{Path, State},
         routing::get,
@@ -26,6 +26,9 @@ struct Config {
     /// How many servers there are
     #[arg(long, env = "FAKE_SERVERS", default_value_t = 1)]
     servers: u16,
+    /// Token of the machines
+    #[arg(long, env = "FAKE_MACHINES", hide_env_values = true)]
+    machines: Option<Secret>,
     /// Folder of the server, which replicas share; without one there is no server
     #[arg(long, env = "FAKE_SERVER_FOLDER")]
     server_folder: Option<PathBuf>,
@@ -45,6 +48,10 @@ pub(crate) const HAS_NO_DOCTOR: &str = "FAKE_HAS_NO_DOCTOR";
 
 pub(crate) async fn run() -> ExitCode {
     let cli = Cli::<Config>::new(ABOUT)
+        .authorize(|config: &Config| match &config.machines {
+            Some(token) if token.expose().is_empty() => anyhow::bail!("--machines is empty, give the machines a token"),
+            token => Ok(Machines(token.clone())),
+        })
         .check(async |config: &Config, findings: &mut Findings| match config.servers {
             0 => findings.problem("servers", "there are none, set --servers to at least 1"),
             number => findings.found("servers", number),
@@ -59,6 +66,24 @@ pub(crate) async fn run() -> ExitCode {
         Ok(Fake { token: config.token.unwrap_or_else(Secret::generate), server })
     })
     .await
+}
+
+/// Knows the machines by their token, and is afraid of others.
+struct Machines(Option<Secret>);
+
+#[async_trait]
+impl Authorizer for Machines {
+    async fn authorize(&self, attempt: &Attempt) -> Result<Access> {
+        match attempt.credential() {
+            Some(Credential::Bearer(token)) if Some(token) == self.0.as_ref() => {
+                Ok(Access::Granted("machines".to_owned()))
+            }
+            Some(Credential::Bearer(token)) if token.expose().contains("wrong") => {
+                panic!("who has {}?", token.expose())
+            }
+            _ => Ok(Access::NotMine),
+        }
+    }
 }
 
 async fn look(config: &Config, findings: &mut Findings) {

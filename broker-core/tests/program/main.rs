@@ -2,6 +2,7 @@
 //! `broker.rs`, else it is the tests, which run it.
 
 mod broker;
+mod callers;
 #[path = "../shared/ledger.rs"]
 mod ledger;
 mod place;
@@ -41,7 +42,10 @@ fn main() -> ExitCode {
         subcommands::a_broker_has_a_doctor_when_its_author_thought_of_one,
         subcommands::records_are_shown_while_the_broker_runs_and_their_key_rotates_when_it_does_not,
         subcommands::records_in_a_database_are_shown_and_their_key_rotates_as_those_in_a_folder,
-        subcommands::credentials_are_read_again_on_a_hangup,
+        callers::credentials_are_read_again_on_a_hangup,
+        callers::a_hashed_password_is_made_by_the_broker_itself,
+        callers::a_token_in_a_file_opens_until_it_is_gone,
+        callers::an_authors_check_is_in_the_log_by_the_name_that_it_gave,
         subcommands::an_author_adds_subcommands_and_checks,
         tls::connections_are_encrypted_and_nothing_else,
         tls::with_authorities_only_clients_they_vouch_for_are_served,

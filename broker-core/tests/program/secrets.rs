@@ -14,6 +14,8 @@ const TOKEN: &str = "planted-token-41c8";
 const GUEST: &str = "planted-guest-93aa";
 const OPERATOR: &str = "planted-operator-0e5d";
 const PIN: &str = "planted-pin-6f02";
+const BEARER: &str = "planted-bearer-b2c5";
+const HASHED: &str = "planted-hashed-77ad";
 const WRONG: &str = "planted-wrong-d7e4";
 
 const SUBCOMMANDS: [&[&str]; 8] = [
@@ -70,20 +72,23 @@ pub(crate) async fn no_output_and_no_record_shows_a_secret_of_a_broker_with_a_da
 }
 
 async fn nothing_shows_a_secret(place: &Place) {
+    let hash = bcrypt::hash(HASHED, 4).unwrap();
     let config = private(
         place.path(),
         "broker.toml",
         &format!(
             "token = \"{TOKEN}\"\ncredentials-file = \"{}\"\noperator-credentials-file = \"{}\"\n",
-            private(place.path(), "guests", &format!("guest:{GUEST}\n")),
+            private(place.path(), "guests", &format!("guest:{GUEST}\nBearer {BEARER}\nslow:{hash}\n")),
             private(place.path(), "operators", &format!("watch:{OPERATOR}\n")),
         ),
     );
     let mut shown = Shown::default();
-    for secret in [PASSWORD, TOKEN, GUEST, OPERATOR, PIN, WRONG, DATABASE_PASSWORD] {
+    for secret in [PASSWORD, TOKEN, GUEST, OPERATOR, BEARER, HASHED, &hash, PIN, WRONG, DATABASE_PASSWORD] {
         shown.plant(secret);
     }
-    for (user, password) in [("fake", PASSWORD), ("guest", GUEST), ("watch", OPERATOR), ("fake", WRONG)] {
+    for (user, password) in
+        [("fake", PASSWORD), ("guest", GUEST), ("slow", HASHED), ("watch", OPERATOR), ("fake", WRONG)]
+    {
         shown.secrets.push(STANDARD.encode(format!("{user}:{password}")));
     }
     let broker = place.serve(&["--config", &config]).await;
@@ -204,7 +209,13 @@ async fn drive(broker: &Running, shown: &mut Shown) {
         "DELETE bind-app",
         broker.platform("DELETE", "/resources/cache/bind-app", "{\"appName\":\"blog\"}").await.1,
     );
-    for user in [("fake", WRONG), ("guest", GUEST), ("watch", OPERATOR), (WRONG, "")] {
+    for (token, status) in [(BEARER, 200), (WRONG, 503)] {
+        let answer = broker.request("GET", "/resources/plans").bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        shown.add("GET with a token", answer.text().await.unwrap());
+    }
+    for user in [("fake", WRONG), ("guest", GUEST), ("slow", HASHED), ("slow", WRONG), ("watch", OPERATOR), (WRONG, "")]
+    {
         for path in ["/metrics", "/resources/plans", "/nothing"] {
             shown.add(format!("GET {path}"), broker.ask(user, "GET", path, None).await.1);
         }

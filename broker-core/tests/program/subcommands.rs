@@ -186,28 +186,6 @@ fn rotated(place: &Place, flags: &[&str], table: &str) {
     assert_eq!(place.run(&["instances"]).ok(), table);
 }
 
-// SPEC T-6, X-3
-pub(crate) async fn credentials_are_read_again_on_a_hangup() {
-    let place = tempfile::tempdir().unwrap();
-    let (data, list) = (place.path().join("data"), place.path().join("list"));
-    fs::write(&list, "watch:old\n").unwrap();
-    fs::set_permissions(&list, fs::Permissions::from_mode(0o600)).unwrap();
-    let broker = Running::start(&["--operator-credentials-file", list.to_str().unwrap()], &data).await;
-    assert_eq!(broker.ask(("watch", "old"), "GET", "/metrics", None).await.0, 200);
-    assert_eq!(broker.ask(("watch", "old"), "GET", "/resources/plans", None).await.0, 401);
-
-    fs::write(&list, "watch:new\n").unwrap();
-    broker.signal("HUP");
-
-    eventually("the new pair opens", async || {
-        broker.ask(("watch", "new"), "GET", "/openapi.json", None).await.0 == 200
-    })
-    .await;
-    assert_eq!(broker.ask(("watch", "old"), "GET", "/metrics", None).await.0, 401);
-    assert!(broker.output().contains("told to read credentials and certificates again"));
-    broker.stop();
-}
-
 pub(crate) async fn an_author_adds_subcommands_and_checks() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("data");

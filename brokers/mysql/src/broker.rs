@@ -21,6 +21,7 @@ use crate::{
     look::Look,
     metrics,
     plans::{CHARACTER_SET, Dedicated, Kind, Offer, Plans, READ_ONLY},
+    quota,
     server::Installed,
     servers::{Server, Servers, examine, given, is_dedicated, on_its_own, on_shared},
     tenant::{Access, Account, Charset, Database, Limits},
@@ -207,7 +208,11 @@ impl Broker for MysqlBroker {
         if self.is_half_restored(instance, &link).await? {
             return Err(BrokerError::unavailable("a restore was cut off"));
         }
-        link.allow(&account, &database, &binding.secret, self.terms(instance, binding)).await?;
+        let (mut access, limits) = self.terms(instance, binding);
+        if access == Access::Full && self.room(instance).is_some() && link.is_bounded(&database).await? {
+            access = Access::NoGrowth;
+        }
+        link.allow(&account, &database, &binding.secret, (access, limits)).await?;
         let (host, port) = server.address()?.ok_or_else(|| BrokerError::unavailable("the server has no port"))?;
         Ok(env(&host, port, &account, &database, &binding.secret))
     }
@@ -251,7 +256,10 @@ impl Broker for MysqlBroker {
             Ok(Ok(true)) if self.is_half_restored(instance, &link).await? => {
                 Health::Down("a restore was cut off: restore a backup again".to_owned())
             }
-            Ok(Ok(true)) => Health::Up,
+            Ok(Ok(true)) => match self.room(instance) {
+                Some(room) if link.is_bounded(&Database::of(instance)).await? => Health::Notice(quota::notice(room)),
+                _ => Health::Up,
+            },
             Ok(Ok(false)) => Health::Down("its database is missing and will be made again".to_owned()),
             _ => Health::Down("its server does not answer".to_owned()),
         })
@@ -266,7 +274,9 @@ impl Broker for MysqlBroker {
         items.push(InfoItem::new("Database", database.as_str()));
         let Some(link) = server.if_up().await? else { return Ok(items) };
         if let Ok(Ok(bytes)) = timeout(ASK_WITHIN, link.size(&database)).await {
-            items.push(InfoItem::new("Size", Size(bytes).to_string()));
+            let size = Size(bytes);
+            let size = self.room(instance).map_or_else(|| size.to_string(), |room| format!("{size} of {room}"));
+            items.push(InfoItem::new("Size", size));
         }
         if let Ok(Ok(version)) = timeout(ASK_WITHIN, link.version()).await {
             items.push(InfoItem::new("Server", version));
@@ -289,6 +299,7 @@ impl Broker for MysqlBroker {
             return Ok(());
         }
         self.restore(&link, tenant, &look).await?;
+        self.keep_within_room(instance, &link, &look).await?;
         // What is found here only now is not known to hold the data.
         if look.databases.contains(Database::of(instance).as_str()) {
             self.clear_old_place(instance).await?;

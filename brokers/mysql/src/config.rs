@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use anyhow::Context as _;
 use broker_backup::BackupConfig;
 use broker_core::Secret;
-use broker_hosting::{Ports, RunAs};
+use broker_hosting::{Ports, RunAs, Size};
 
 use crate::tenant::Limits;
 
@@ -72,6 +72,10 @@ pub struct Config {
     /// Seconds after which a binding's statement is ended, unless its app asks for longer; 0 for never (MariaDB only)
     #[arg(long, env = "MYSQL_BROKER_MAX_STATEMENT_TIME", value_name = "SECONDS", default_value_t = 600)]
     pub max_statement_time: u32,
+    /// Disk that an instance may take, such as 1gb: what has more can be read and made smaller until it fits again
+    /// [default: no limit]
+    #[arg(long, env = "MYSQL_BROKER_MAX_STORAGE", value_name = "SIZE")]
+    pub max_storage: Option<Size>,
     /// Refuse bindings' connections that are not encrypted; needs a server given by URL that has TLS
     #[arg(long, env = "MYSQL_BROKER_REQUIRE_TLS")]
     pub require_tls: bool,

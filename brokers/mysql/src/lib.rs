@@ -7,7 +7,7 @@
 //! [`MysqlBroker`] is the policy, `moves` its part for instances that change plans, `backups` that for backups and
 //! restores, which `broker-backup` offers to the platform's users. What plans there are is in
 //! `plans`, the servers in `servers`, on which of them an instance is in `fleet`, what is said to one in `link`, the
-//! words in `tenant`, what `doctor` looks at in `doctor` and `rights`, and how the broker's own
+//! words in `tenant`, how much an instance may take in `quota`, what `doctor` looks at in `doctor` and `rights`, and how the broker's own
 //! servers are set up in `server`.
 
 mod backups;
@@ -21,6 +21,7 @@ mod look;
 mod metrics;
 mod moves;
 mod plans;
+mod quota;
 mod rights;
 mod server;
 mod servers;

@@ -36,15 +36,17 @@ async fn of_server(servers: &Servers, member: &Member) -> Vec<Metric> {
     metrics.map(|metric| metric.label("server", member.id.as_str())).collect()
 }
 
-async fn figures(link: &Link) -> Result<[Metric; 3], Fault> {
+async fn figures(link: &Link) -> Result<[Metric; 4], Fault> {
     #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
     let number = |value: u64| value as f64;
     let connections = number(link.counter("THREADS_CONNECTED").await?);
     let databases = number(link.count().await?);
+    let full = number(link.writable().await?.1.len() as u64);
     let statements = number(link.counter("QUESTIONS").await?);
     Ok([
         Metric::gauge("server_connections", "Connections that are open", connections),
         Metric::gauge("server_databases", "Databases of instances", databases),
+        Metric::gauge("server_full_databases", "Databases of instances that took all their room", full),
         Metric::counter("server_statements", "Statements since the server started", statements),
     ])
 }

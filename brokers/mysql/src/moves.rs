@@ -30,6 +30,7 @@ impl MysqlBroker {
     /// Makes the instance be as an update wants it.
     pub(crate) async fn change(&self, instance: &Instance, to: &Update) -> Result<Notes> {
         let wanted = wanted(instance, to);
+        self.fits(instance, to).await?;
         let Some(offer) = self.plans.find(&to.plan) else {
             // The plan is gone from the file, and the instance stays on it.
             self.stay(instance, &wanted, &self.server(&wanted)?).await?;

@@ -5,7 +5,7 @@ mod file;
 use std::{collections::HashSet, sync::Arc};
 
 use broker_core::{Catalog, Plan, PlanName};
-use broker_hosting::{Fleet, Limits as ServerLimits, Member, ServerId, Site};
+use broker_hosting::{Fleet, Limits as ServerLimits, Member, ServerId, Site, Size};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -31,6 +31,8 @@ pub(crate) struct Offer {
     at_most_per_team: Option<u32>,
     /// What each binding may use.
     pub(crate) limits: Limits,
+    /// How much an instance may take on disk (SPEC M-16).
+    pub(crate) storage: Option<Size>,
 }
 
 /// Where a plan's instances are.
@@ -225,6 +227,7 @@ fn usual(config: &Config) -> anyhow::Result<Plans> {
         at_most: None,
         at_most_per_team: None,
         limits: config.limits(),
+        storage: config.max_storage,
     };
     let mut offers = vec![offer(SHARED, SHARED_DESCRIPTION.to_owned(), Kind::Shared(Arc::clone(&usual)))];
     if !config.has_shared_url() {

@@ -84,6 +84,8 @@ impl Charset {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Full,
+    /// Reads and removes, until the instance has room again (SPEC M-16).
+    NoGrowth,
     /// Without routines: one that runs as its definer could write (SPEC M-7).
     ReadOnly,
 }
@@ -138,7 +140,7 @@ impl Account {
             format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}' {terms}"),
             format!("ALTER USER {account} IDENTIFIED BY '{password}' {terms} ACCOUNT UNLOCK"),
         ];
-        if access == Access::ReadOnly {
+        if access != Access::Full {
             // The same consumer may have had more before.
             statements.push(format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account}"));
         }
@@ -154,6 +156,15 @@ impl Account {
             format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}' ACCOUNT LOCK"),
             format!("GRANT {} ON `{}`.* TO {account}", Access::Full.privileges(), database.as_str()),
         ])
+    }
+
+    /// What the account's instance has no room for is refused; connections that are open know nothing of it.
+    pub(crate) fn bound(&self, database: &Database) -> String {
+        format!("REVOKE {GROWTH} ON `{}`.* FROM {}", database.as_str(), self.quoted())
+    }
+
+    pub(crate) fn unbound(&self, database: &Database) -> String {
+        format!("GRANT {GROWTH} ON `{}`.* TO {}", database.as_str(), self.quoted())
     }
 
     /// No new connections; those that are open are ended by [`kill`](Self::kill).
@@ -197,6 +208,7 @@ impl Access {
     pub(crate) fn privileges(self) -> &'static str {
         match self {
             Self::Full => PRIVILEGES,
+            Self::NoGrowth => WITHOUT_GROWTH,
             Self::ReadOnly => "SELECT, SHOW VIEW",
         }
     }
@@ -205,6 +217,13 @@ impl Access {
 /// All that a tenant may do in its database.
 const PRIVILEGES: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, REFERENCES, \
     CREATE TEMPORARY TABLES, LOCK TABLES, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, EVENT, TRIGGER";
+
+/// Those of them by which a database grows.
+const GROWTH: &str = "INSERT, UPDATE, CREATE, ALTER, INDEX, CREATE TEMPORARY TABLES";
+
+/// The rest of them.
+const WITHOUT_GROWTH: &str = "SELECT, DELETE, DROP, REFERENCES, LOCK TABLES, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, \
+    ALTER ROUTINE, EXECUTE, EVENT, TRIGGER";
 
 /// A password for a statement, which can't take it as a parameter.
 pub(crate) fn plain(secret: &Secret) -> Result<&str> {
@@ -244,6 +263,14 @@ mod tests {
         assert_eq!(Charset::named("latin1"), Some(Charset::Latin1));
         assert!(Charset::NAMES.iter().all(|name| Charset::named(name).unwrap().clause().contains(name)));
         assert_eq!(Charset::named("utf8mb4; DROP"), None);
+    }
+
+    #[test] // SPEC M-16
+    fn what_a_full_instance_may_still_do_is_all_but_grow() {
+        let names = |list: &str| list.split(", ").map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        let (growth, rest) = (names(GROWTH), names(WITHOUT_GROWTH));
+        assert!(growth.is_disjoint(&rest));
+        assert_eq!(&growth | &rest, names(PRIVILEGES));
     }
 
     #[test]

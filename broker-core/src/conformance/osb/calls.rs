@@ -278,18 +278,23 @@ fn encoded_id(item: &Value) -> String {
 
 impl Answer {
     /// Insists on a refusal with one of the specification's codes.
+    #[track_caller]
     pub(super) fn must_be_coded(&self, code: &str) -> Check {
         self.must(self.status == 422 && error(self) == code, &format!("422 with the error {code}"))
     }
 
     /// Insists on one of these statuses, or on `ConcurrencyError`.
+    #[track_caller]
     pub(super) fn must_be_any_or_busy(&self, statuses: &[u16]) -> Check {
         self.must(statuses.contains(&self.status) || is_busy(self), &format!("{statuses:?}, or 422 {CONCURRENCY}"))
     }
 
     /// The body as an object.
+    #[track_caller]
     pub(super) fn object(&self) -> Result<Value, End> {
-        let object = self.json().filter(Value::is_object);
-        object.ok_or_else(|| no_answer("a JSON object", self.shown()))
+        match self.json().filter(Value::is_object) {
+            Some(object) => Ok(object),
+            None => Err(no_answer("a JSON object", self.shown())),
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::calls::{ASYNC, Platform, SYNC, binding, instance, with};
 use crate::conformance::{
     Case, Check, End,
     answer::Answer,
-    context::{fresh, lock},
+    context::{fresh, lock, no_answer},
 };
 
 pub(super) const CASES: &[Case] = chapter! { "Errors", through Platform;
@@ -75,12 +75,12 @@ async fn silent(p: Platform<'_>) -> Check {
         let tells = secrets.iter().any(|secret| answer.body.contains(secret));
         // What is told is not shown again.
         let seen = format!("{} answered {} with a secret in its body", answer.request, answer.status);
-        if tells { Err(End::Failed { expected: "no secret in the body".to_owned(), seen }) } else { Ok(()) }
+        if tells { Err(no_answer("no secret in the body", seen)) } else { Ok(()) }
     })
 }
 
 async fn no_crash(p: Platform<'_>) -> Check {
-    refusals(p).await?.iter().try_for_each(Answer::must_not_be_5xx)
+    refusals(p).await?.iter().try_for_each(|answer| answer.must_not_be_5xx())
 }
 
 async fn typed(p: Platform<'_>) -> Check {

@@ -229,10 +229,11 @@ async fn a88(c: &Context<'_>) -> Check {
 
 async fn a89(c: &Context<'_>) -> Check {
     let (name, app) = (c.instance().await?, c.app());
-    c.bound(name, &app).await?;
+    let first = c.bound(name, &app).await?;
     c.unbind(name, &app).await?.must_be_2xx()?;
     let back = c.bind(name, &app, WHEREABOUTS).await?;
     let env = variables(&back)?;
+    back.must(env.keys().eq(first.keys()), "the names of the first answer")?;
     back.must(c.opens_if_known(&env).await, "variables that work")
 }
 

@@ -188,10 +188,12 @@ impl Context<'_> {
 }
 
 /// What a bind gave; a failure when a platform could not read it.
+#[track_caller]
 pub(super) fn variables(answer: &Answer) -> Result<Variables, End> {
     let read = serde_json::from_str::<Option<BTreeMap<String, Option<String>>>>(&answer.body).ok();
-    let expected = "2xx with a JSON object of strings, or null";
-    let read = read.filter(|_| answer.is_2xx()).ok_or_else(|| no_answer(expected, answer.shown()))?;
+    let Some(read) = read.filter(|_| answer.is_2xx()) else {
+        return Err(no_answer("2xx with a JSON object of strings, or null", answer.shown()));
+    };
     Ok(read.unwrap_or_default().into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect())
 }
 

@@ -31,15 +31,23 @@ pub(crate) fn document(catalog: &Catalog, own: &Routes) -> Value {
             { "name": "operators", "description": "For those who run the broker" },
             { "name": "own operations", "description": "What this broker offers beside both" },
         ],
-        "security": [{ "basic": [] }],
+        "security": [{ "basic": [] }, { "bearer": [] }],
         "paths": paths(own),
         "components": {
-            "securitySchemes": { "basic": {
-                "type": "http",
-                "scheme": "basic",
-                "description": "A user name and password that the broker's operator set. Operators have pairs that open \
-                                /metrics and /openapi.json alone.",
-            } },
+            "securitySchemes": {
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "A user name and password that the broker's operator set. Operators have pairs that \
+                                    open /metrics and /openapi.json alone.",
+                },
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token that the broker's operator set, where there are any, or that the broker's \
+                                    own check of callers takes.",
+                },
+            },
             "schemas": schemas::all(catalog),
         },
     })

@@ -20,7 +20,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use broker_core::conformance::Variables;
 use serde_json::{Value, json};
 
-use crate::broker::{PASSWORD, USERNAME};
+use crate::tsuru::{PASSWORD, USERNAME};
 use state::Inner;
 
 pub(crate) struct OsbBroker {
@@ -36,8 +36,13 @@ struct World {
 }
 
 impl World {
-    fn wrong(&self, id: &str) -> bool {
-        self.wrong == id
+    fn wrong(&self, mistake: &str) -> bool {
+        self.wrong == mistake
+    }
+
+    /// Whether the mistake is that of a case, made in one place.
+    fn wrong_in(&self, case: &str, place: &str) -> bool {
+        self.wrong.strip_prefix(case).and_then(|rest| rest.strip_prefix(' ')) == Some(place)
     }
 }
 
@@ -57,11 +62,23 @@ impl Asked {
     }
 
     fn query(&self, name: &str) -> &str {
-        self.query.get(name).map_or("", String::as_str)
+        self.asks(name).unwrap_or_default()
     }
 
-    fn accepts_incomplete(&self) -> bool {
-        self.query("accepts_incomplete") == "true"
+    fn asks(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
+    }
+
+    /// Method and last step of the path's shape.
+    fn place(&self) -> String {
+        let shape: &[_] = &["v2", "instance", "x", "binding", "x"];
+        let last = self.path.last().map_or("", String::as_str);
+        let what = match last {
+            "catalog" => "catalog".to_owned(),
+            "last_operation" => format!("{}/last_operation", shape[self.path.len().saturating_sub(3).min(4)]),
+            _ => shape[self.path.len().saturating_sub(2).min(4)].to_owned(),
+        };
+        format!("{} {what}", self.method)
     }
 }
 
@@ -70,6 +87,11 @@ type Reply = (u16, Value);
 
 fn no(status: u16, description: &str) -> Reply {
     (status, json!({ "description": description }))
+}
+
+/// A list where an object is asked for.
+fn listed(status: u16) -> Reply {
+    (status, json!([]))
 }
 
 fn coded(error: &str) -> Reply {
@@ -144,8 +166,20 @@ fn decoded(step: &str) -> String {
 /// What is wrong with refusals themselves.
 fn spoil(world: &World, reply: &mut Reply) {
     match world.wrong.as_str() {
+        "O30 crash" if reply.0 == 400 => reply.0 = 500,
         "O180" => reply.1 = json!({ "message": "no" }),
+        "O180 empty" => reply.1["description"] = "".into(),
+        "O180 list" => reply.1 = json!([]),
         "O181" => reply.1["error"] = "not a word".into(),
+        "O181 empty" => reply.1["error"] = "".into(),
+        "O181 number" => reply.1["error"] = 7.into(),
+        "O182 bind" => {
+            let inner = world.inner.lock().unwrap();
+            let mut bound = inner.instances.values().flat_map(|instance| instance.bindings.values());
+            if let Some(binding) = bound.next() {
+                reply.1["description"] = format!("{} is taken", binding.password).into();
+            }
+        }
         "O182" => reply.1["description"] = format!("login with {PASSWORD} failed").into(),
         "O183" if reply.0 == 409 => reply.0 = 500,
         _ => {}
@@ -173,30 +207,37 @@ fn answer(world: &World, asked: &Asked, reply: &Reply) -> Response<Body> {
 
 /// Who is not let in.
 fn guard(world: &World, asked: &Asked) -> Option<Reply> {
-    let is_last = asked.path.last().is_some_and(|step| step == "last_operation");
     let pair = asked.text("authorization").and_then(|header| header.strip_prefix("Basic "));
     let pair = pair.and_then(|coded| String::from_utf8(STANDARD.decode(coded).ok()?).ok()).unwrap_or_default();
     let (user, password) = pair.split_once(':').unwrap_or_default();
-    let open = (world.wrong("O17") && pair.is_empty() && is_last)
-        || (world.wrong("O18") && password == PASSWORD && asked.method == "DELETE")
-        || (world.wrong("O19") && user == USERNAME && asked.method == "PATCH");
+    let place = asked.place();
+    let open = (world.wrong_in("O17", &place) && pair.is_empty())
+        || (world.wrong_in("O18", &place) && password == PASSWORD)
+        || (world.wrong_in("O19", &place) && user == USERNAME)
+        || (world.wrong("O20 open") && pair.is_empty());
     if !open && (user, password) != (USERNAME, PASSWORD) {
         return Some(no(401, "who are you?"));
     }
     let old = || Some(no(412, "this is 2.17"));
     match asked.text("x-broker-api-version") {
-        None if world.wrong("O21") && asked.method == "PATCH" => {}
+        None if world.wrong_in("O21", &place) => {}
         Some("2.99") if world.wrong("O23") => return old(),
         Some("2.13") if world.wrong("O24") => return Some(crash()),
         Some(version) if version.starts_with("2.") => {}
-        Some(_) if world.wrong("O22") && asked.method == "GET" => {}
+        Some("1.0") if world.wrong_in("O22", &place) || world.wrong("O25 open") => {}
+        Some("3.0") if world.wrong("O22 newer") => {}
         _ => return old(),
     }
     let (platform, value) = asked.text("x-broker-api-originating-identity")?.split_once(' ').unwrap_or_default();
     let known = STANDARD.decode(value).is_ok_and(|json| serde_json::from_slice::<Value>(&json).is_ok());
     let refused = (world.wrong("O26") && known) || (world.wrong("O27") && platform == "conf-platform");
+    let malformed = match (value, STANDARD.decode(value)) {
+        ("", _) => "O28",
+        (_, Err(_)) => "O28 base64",
+        (_, Ok(_)) => "O28 json",
+    };
     match known {
-        false if world.wrong("O28") => Some(crash()),
+        false if world.wrong(malformed) => Some(crash()),
         false => Some(no(400, "who is that?")),
         true => refused.then(|| no(400, "who is that?")),
     }

@@ -22,7 +22,6 @@ pub(super) struct Inner {
     pub(super) catalogs: u32,
     pub(super) operations: u32,
     pub(super) deletes: u32,
-    pub(super) polls: u32,
 }
 
 pub(super) struct Instance {
@@ -40,6 +39,8 @@ pub(super) struct Binding {
     pub(super) work: Option<Work>,
     pub(super) last: String,
     pub(super) was_slow: bool,
+    /// Its credentials do not work.
+    pub(super) is_dead: bool,
 }
 
 #[derive(Clone)]
@@ -113,10 +114,17 @@ pub(super) fn work(kind: &'static str, asked: &Value) -> Option<Work> {
 
 /// Whether work on a plan is done at once, goes on, or can't be done like this. `waits` is the case that is about it.
 pub(super) fn pace(world: &World, asked: &Asked, plan: &Value, waits: &str) -> Result<bool, Reply> {
-    match (plan == "plan-slow", asked.accepts_incomplete()) {
-        (false, _) => Ok(false),
+    let all_slow = world.wrong("O41 operations") || world.wrong("O115 fetch");
+    let query = asked.query("accepts_incomplete");
+    let accepts = query == "true" || (world.wrong("O34 false") && query == "false");
+    match (plan == "plan-slow", accepts) {
+        (false, accepts) => Ok(accepts && all_slow),
         (true, true) => Ok(true),
         (true, false) if world.wrong(waits) => Ok(true),
+        (true, false) if world.wrong_in(waits, "code") || (world.wrong("O34 code") && query == "false") => {
+            Err(coded("TryAgain"))
+        }
+        (true, false) if world.wrong_in(waits, "status") => Err((400, json!({ "error": "AsyncRequired" }))),
         (true, false) => Err(coded("AsyncRequired")),
     }
 }
@@ -127,27 +135,53 @@ pub(super) struct BodyCases(pub(super) [&'static str; 3]);
 impl BodyCases {
     pub(super) fn read(&self, world: &World, asked: &Asked) -> Result<Value, Reply> {
         let [cut, no_object, types] = self.0;
-        let refuse = |case: &str| Err(if world.wrong(case) { crash() } else { no(400, "no such body") });
+        let refuse = |case: &str, what: &str| {
+            let crashes = world.wrong(case) || world.wrong_in(case, what);
+            Err(if crashes { crash() } else { no(400, "no such body") })
+        };
         let is_json = asked.text("content-type") == Some("application/json");
         if world.wrong("O57") && !is_json {
             return Err(crash());
         }
-        let Ok(body) = serde_json::from_slice::<Value>(&asked.body) else { return refuse(cut) };
-        if !body.is_object() {
-            return refuse(no_object);
+        if asked.body.is_empty() {
+            return refuse(no_object, "empty");
         }
+        let Ok(body) = serde_json::from_slice::<Value>(&asked.body) else { return refuse(cut, "cut") };
         let text = |field: &str| body[field].is_null() || body[field].is_string();
-        let parameters = body["parameters"].is_null() || body["parameters"].is_object();
-        if text("service_id") && text("plan_id") && parameters { Ok(body) } else { refuse(types) }
+        match &body {
+            Value::Null => refuse(no_object, "null"),
+            Value::Array(_) => refuse(no_object, "list"),
+            Value::Object(_) if !text("service_id") => refuse(types, "service"),
+            Value::Object(_) if !text("plan_id") => refuse(types, "plan"),
+            Value::Object(_) if !(body["parameters"].is_null() || body["parameters"].is_object()) => {
+                refuse(types, "parameters")
+            }
+            Value::Object(_) => Ok(body),
+            _ => refuse(no_object, "text"),
+        }
     }
 }
 
 /// Cases about ids: no service, an unknown one, no plan, an unknown one.
-pub(super) fn check_ids(world: &World, cases: [&str; 4], service: &str, plan: &str) -> Result<(), Reply> {
+pub(super) fn check_ids(
+    world: &World,
+    cases: [&str; 4],
+    service: Option<&str>,
+    plan: Option<&str>,
+) -> Result<(), Reply> {
     let plans = ["plan-small", "plan-slow", "plan-large"];
-    let found = [service.is_empty(), service != SERVICE, plan.is_empty(), !plans.contains(&plan)];
+    let (service_id, plan_id) = (service.unwrap_or_default(), plan.unwrap_or_default());
+    let found = [service_id.is_empty(), service_id != SERVICE, plan_id.is_empty(), !plans.contains(&plan_id)];
     let Some(wrong) = found.iter().position(|found| *found) else { return Ok(()) };
-    let tolerated = world.wrong(cases[wrong]) || (wrong == 3 && world.wrong("O51") && plan == "plan-foreign");
+    let what = match wrong {
+        0 if service.is_some() => "empty",
+        2 if plan.is_some() => "empty",
+        3 => "plan",
+        _ => "",
+    };
+    let tolerated = world.wrong(cases[wrong])
+        || world.wrong_in(cases[wrong], what)
+        || (world.wrong("O51") && plan_id == "plan-foreign");
     if tolerated { Ok(()) } else { Err(no(400, "service_id or plan_id is wrong")) }
 }
 

@@ -36,6 +36,7 @@ struct Entry {
     at_most_per_team: Option<u32>,
     connections: Option<Spanned<u32>>,
     statement_time: Option<u32>,
+    storage: Option<Size>,
     #[serde(default)]
     backend: Option<Backend>,
     memory: Option<Size>,
@@ -148,7 +149,8 @@ impl Entry {
             Kind::Dedicated(_) => DEDICATED_DESCRIPTION.to_owned(),
         });
         let (at_most, at_most_per_team) = (self.at_most, self.at_most_per_team);
-        Ok(Offer { name, description, kind, at_most, at_most_per_team, limits })
+        let storage = self.storage.or(config.max_storage);
+        Ok(Offer { name, description, kind, at_most, at_most_per_team, limits, storage })
     }
 
     fn kind(&self, start: usize, name: &PlanName, config: &Config, sites: &mut Sites<'_>) -> Result<Kind, Wrong> {

@@ -10,6 +10,7 @@ mod doctor;
 mod fleet;
 mod isolation;
 mod moves;
+mod quotas;
 mod read_only;
 mod removals;
 mod servers;

@@ -65,6 +65,7 @@ impl Grounds {
             max_connections: 100,
             max_user_connections: 5,
             max_statement_time: 60,
+            max_storage: None,
             require_tls: false,
             backups: BackupConfig::default(),
         }
