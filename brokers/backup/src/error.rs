@@ -47,3 +47,10 @@ pub enum BackupError {
     )]
     Name(String),
 }
+
+impl BackupError {
+    /// A backup whose data can't be used.
+    pub fn damaged(backup: &crate::Manifest, cause: impl std::fmt::Display) -> Self {
+        Self::Damaged { id: backup.id.clone(), cause: cause.to_string() }
+    }
+}

@@ -19,7 +19,14 @@
 //! assert_eq!(backups.list("redis", "6f1c").await?, [made]);
 //! # Ok(()) }
 //! ```
+//!
+//! With the feature `broker` a service broker has the rest from here, too: its author says how an instance is dumped
+//! and loaded ([`BackedUp`]), and gets the flags ([`BackupConfig`]), backups on demand, by a schedule and before a
+//! removal, restores ([`Archive`]), the operations for the platform's users ([`routes`]) and what an operator reads a
+//! backup with ([`ReadBackup`]).
 
+#[cfg(feature = "broker")]
+mod broker;
 mod dump;
 mod error;
 mod manifest;
@@ -27,8 +34,12 @@ mod pack;
 mod plan;
 mod seal;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod unpack;
 
+#[cfg(feature = "broker")]
+pub use broker::{Archive, BackedUp, BackupConfig, Dump, Dumping, ReadBackup, routes};
 pub use dump::output_of;
 pub use error::BackupError;
 pub use manifest::{About, Manifest};

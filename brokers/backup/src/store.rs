@@ -10,6 +10,7 @@ use object_store::{
     local::LocalFileSystem, path::Path,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     sync::mpsc::{Receiver, Sender, channel},
@@ -29,18 +30,24 @@ const SILENT_FOR: Duration = Duration::from_secs(300);
 const PART: usize = 8 << 20;
 
 /// A bucket at an S3-compatible endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct S3 {
     /// As `https://s3.eu-west-1.amazonaws.com`.
     pub endpoint: String,
     /// The bucket, which has to be there.
     pub bucket: String,
-    /// The region, as `us-east-1`.
+    /// The region, as `eu-west-1`; `us-east-1` unless it is named.
+    #[serde(default = "usual_region")]
     pub region: String,
     /// The key's identifier.
     pub access_key: String,
     /// The key.
     pub secret_key: SecretString,
+}
+
+fn usual_region() -> String {
+    "us-east-1".to_owned()
 }
 
 /// The place for backups. Clones are the same place.
@@ -199,8 +206,8 @@ impl Backups {
     /// Those of [`Backups::read`], and when it is damaged.
     pub async fn verify(&self, backup: &Manifest) -> Result<(), BackupError> {
         let mut data = self.read(backup).await?;
-        let damaged = |cause: io::Error| BackupError::Damaged { id: backup.id.clone(), cause: cause.to_string() };
-        tokio::io::copy(&mut data, &mut tokio::io::sink()).await.map(drop).map_err(damaged)
+        let read = tokio::io::copy(&mut data, &mut tokio::io::sink()).await;
+        read.map(drop).map_err(|cause| BackupError::damaged(backup, cause))
     }
 
     /// Removes a backup. One that is gone is a success.

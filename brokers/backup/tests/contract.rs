@@ -3,15 +3,13 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     pin::Pin,
-    process::{Child, Command, Stdio},
-    sync::OnceLock,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use broker_backup::{About, BackupError, BackupKey, Backups, Manifest, Retention, S3, output_of};
+use broker_backup::{About, BackupError, BackupKey, Backups, Manifest, Retention, S3, output_of, testing::Moto};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 /// A place for backups that goes away with its test.
@@ -30,7 +28,7 @@ impl Place {
 
     fn bucket() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let moto = Moto::start(folder.path());
+        let moto = Moto::start(folder.path(), Path::new(env!("CARGO_TARGET_TMPDIR")));
         let backups = Backups::in_s3(&moto.bucket()).unwrap();
         Self { folder, backups, moto: Some(moto) }
     }
@@ -47,87 +45,6 @@ impl Place {
 fn files_below(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path.display().to_string()] }).collect()
-}
-
-/// A running moto.
-struct Moto {
-    process: Child,
-    port: u16,
-}
-
-impl Moto {
-    fn start(folder: &Path) -> Self {
-        let log = folder.join("moto.log");
-        let said = fs::File::create(&log).unwrap();
-        let mut command = Command::new(moto_server());
-        command.args(["-H", "127.0.0.1", "-p", "0"]).env("PYTHONUNBUFFERED", "1").stdin(Stdio::null());
-        let process = command.stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let port = loop {
-            let text = fs::read_to_string(&log).unwrap();
-            let port =
-                text.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-            if let Some(port) = port {
-                break port;
-            }
-            assert!(Instant::now() < deadline, "moto does not start: {text}");
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        let moto = Self { process, port };
-        // An unsigned request makes a bucket there.
-        assert!(moto.ask("PUT", "/backups").status().unwrap().success());
-        moto
-    }
-
-    fn ask(&self, method: &str, path: &str) -> Command {
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "30", "--request", method]);
-        // What it asks about has to name a region.
-        curl.args(["--header", "Authorization: AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/aws4_request"]);
-        curl.arg(format!("http://127.0.0.1:{}{path}", self.port)).stdin(Stdio::null());
-        curl
-    }
-
-    fn objects(&self) -> Vec<String> {
-        let answer = self.ask("GET", "/backups?list-type=2").output().unwrap();
-        let text = String::from_utf8(answer.stdout).unwrap();
-        text.split("<Key>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect()
-    }
-
-    fn bucket(&self) -> S3 {
-        let own = str::to_owned;
-        S3 {
-            endpoint: format!("http://127.0.0.1:{}", self.port),
-            bucket: own("backups"),
-            region: own("us-east-1"),
-            access_key: own("k"),
-            secret_key: own("s").into(),
-        }
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Where moto is; installed on first use, below the folder that cargo builds into.
-fn moto_server() -> PathBuf {
-    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
-    let installed = INSTALLED.get_or_init(|| {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto");
-        let whole = place.join("whole");
-        if !whole.exists() {
-            let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
-            run(Command::new(place.join("bin/pip")).args(["install", "--quiet", "moto[server]>=5,<6"]));
-            fs::write(whole, "").unwrap();
-        }
-        place.join("bin/moto_server")
-    });
-    installed.clone()
 }
 
 /// Each of these tests is one test of each place.

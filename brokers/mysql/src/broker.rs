@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use async_trait::async_trait;
+use broker_backup::{Archive, routes};
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
     PlanName, Result, Routes, Secret, Tenant, Update, cli::Findings,
@@ -13,11 +15,11 @@ use tracing::{info, warn};
 
 use crate::{
     Config,
-    backups::Archive,
+    backups::SERVICE,
     copy::Copier,
     link::Link,
     look::Look,
-    metrics, operations,
+    metrics,
     plans::{CHARACTER_SET, Dedicated, Kind, Offer, Plans, READ_ONLY},
     quota,
     server::Installed,
@@ -59,7 +61,10 @@ impl MysqlBroker {
                 None
             }
         };
-        let archive = Archive::open(&config.backups, copier.as_ref())?;
+        let archive = Archive::open(SERVICE, &config.backups)?;
+        if archive.is_some() {
+            copier.as_ref().context("backups need the programs mariadb-dump and mariadb: install mariadb-client")?;
+        }
         Ok(Self::with(&config, plans, servers, copier, archive))
     }
 
@@ -99,11 +104,12 @@ impl MysqlBroker {
         }
         match Copier::find(config) {
             Ok(_) => findings.found("mariadb-dump", &config.mariadb_dump),
-            Err(missing) if config.backups.backups.is_some() => {
+            Err(missing) if config.backups.is_wanted() => {
                 findings.problem("mariadb-dump", format!("there can be no backups: {missing:#}"));
             }
             Err(missing) => findings.warning("mariadb-dump", format!("no moves between plans: {missing:#}")),
         }
+        config.backups.check(SERVICE, findings).await;
         let addresses = addresses_of(&config.advertise_host, &config.bind).await;
         let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
         findings.add_result("advertise-host", addresses);
@@ -264,7 +270,9 @@ impl Broker for MysqlBroker {
     /// Removes both places: a move may have been under way.
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         self.remember_gone([&instance.id]).await;
-        self.keep_last_backup(instance).await?;
+        if let Some(archive) = &self.archive {
+            archive.keep_last(self, instance).await?;
+        }
         self.servers.forget(instance, None).await?;
         self.servers.remove_dedicated(instance).await?;
         if self.is_half_made_dedicated(instance) || is_dedicated(instance) {
@@ -335,11 +343,14 @@ impl Broker for MysqlBroker {
         if look.databases.contains(Database::of(instance).as_str()) {
             self.clear_old_place(instance).await?;
         }
-        self.keep_backups_up(instance, &link).await
+        match &self.archive {
+            Some(archive) => archive.keep_up(self, instance).await,
+            None => Ok(()),
+        }
     }
 
     fn routes(self: Arc<Self>) -> Routes {
-        operations::routes(&self)
+        routes(&self)
     }
 }
 

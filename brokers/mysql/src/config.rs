@@ -3,10 +3,11 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use anyhow::Context as _;
+use broker_backup::BackupConfig;
 use broker_core::Secret;
 use broker_hosting::{Given, Ports, RunAs, Site, Size};
 
-use crate::{SharedTrust, backups::BackupConfig, tenant::Limits};
+use crate::{SharedTrust, tenant::Limits};
 
 /// The MySQL broker's own settings.
 #[derive(Clone, Debug, clap::Args)]

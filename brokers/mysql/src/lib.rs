@@ -5,7 +5,7 @@
 //! `broker-hosting`.
 //!
 //! [`MysqlBroker`] is the policy, `moves` its part for instances that change plans, `backups` that for backups and
-//! restores, which `operations` offers to the platform's users. What plans there are is in
+//! restores, which `broker-backup` offers to the platform's users. What plans there are is in
 //! `plans`, the servers in `servers`, on which of them an instance is in `fleet`, what is said to one in `link`, the
 //! words in `tenant`, how much an instance may take in `quota`, what `doctor` looks at in `doctor` and `rights`, what is
 //! compared with the records in `reconcile`, how the broker's own servers are set up in `server`, and how servers are
@@ -21,7 +21,6 @@ mod link;
 mod look;
 mod metrics;
 mod moves;
-mod operations;
 mod plans;
 mod quota;
 mod reconcile;
@@ -31,7 +30,7 @@ mod servers;
 mod tenant;
 mod tls;
 
-pub use backups::{BackupConfig, ReadBackup};
 pub use broker::MysqlBroker;
+pub use broker_backup::BackupConfig;
 pub use config::Config;
 pub use tls::SharedTrust;

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use broker_backup::ReadBackup;
 use broker_core::cli::{About, Cli, Drift, Findings};
-use mysql_broker::{Config, MysqlBroker, ReadBackup};
+use mysql_broker::{Config, MysqlBroker};
 
 const ABOUT: About = About::new("mysql", env!("CARGO_PKG_VERSION"), "Hands out MySQL databases to apps.");
 
@@ -20,7 +21,7 @@ async fn main() -> ExitCode {
         .check(async |config: &Config, findings: &mut Findings| MysqlBroker::check(config, findings).await)
         .doctor(async |config: &Config, findings: &mut Findings| MysqlBroker::doctor(config, findings).await)
         .reconcile(async |config: &Config, drift: &mut Drift| MysqlBroker::compare(config, drift).await)
-        .commands(async |Commands::ReadBackup(backup)| backup.write_to(tokio::io::stdout()).await)
+        .commands(async |Commands::ReadBackup(backup)| backup.write_to("mysql", tokio::io::stdout()).await)
         .run(async |config: Config| MysqlBroker::start(config).await)
         .await
 }

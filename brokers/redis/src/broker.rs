@@ -8,9 +8,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use broker_backup::{Archive, routes};
 use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
-    PlanName, Result, Tenant, Update,
+    PlanName, Result, Routes, Tenant, Update,
 };
 use broker_hosting::{Certifier, Containers, Host, Hosting, InUse, Recent, RunAs, ServerId, addresses_of};
 use redis::ServerErrorKind;
@@ -20,6 +21,7 @@ use tracing::warn;
 use crate::{
     Config, Size,
     account::Account,
+    backups::SERVICE,
     check::{at, examine, given_servers},
     fleet::{Shared, SharedServers},
     link::{Link, failure},
@@ -46,6 +48,8 @@ pub struct RedisBroker {
     /// Dedicated servers that were removed lately: an older list does not bring them back.
     pub(crate) removed: Mutex<Recent<OpaqueId>>,
     pub(crate) shared: SharedServers,
+    /// None when no place for backups is configured.
+    pub(crate) archive: Option<Archive>,
 }
 
 /// Where an instance is.
@@ -66,6 +70,7 @@ impl RedisBroker {
     /// is only down at the moment is no error: calls that need it fail until it is back.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let (offers, installed) = offers(&config).await?;
+        let archive = Archive::open(SERVICE, &config.backups)?;
         for member in given_servers(&offers) {
             for doubt in examine(&at(&member)?).await? {
                 warn!("{doubt}");
@@ -74,9 +79,10 @@ impl RedisBroker {
         let addresses = addresses_of(&config.advertise_host, &config.bind).await?;
         let host = Host::open(hosting(&config, &offers, addresses)).await?;
         let certifier = Certifier::open(&config.servers_dir, "redis-broker", &config.advertise_host)?;
-        Ok(Self::with(&config, offers, installed, host, certifier))
+        Ok(Self { archive, ..Self::with(&config, offers, installed, host, certifier) })
     }
 
+    /// Without backups.
     pub(crate) fn with(
         config: &Config,
         offers: Vec<Offer>,
@@ -93,7 +99,7 @@ impl RedisBroker {
             in_use: InUse::default(),
         };
         let (dedicated, removed) = (Mutex::default(), Mutex::default());
-        Self { offers, advertise_host, certifier, host, installed, dedicated, removed, shared }
+        Self { offers, advertise_host, certifier, host, installed, dedicated, removed, shared, archive: None }
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -222,6 +228,9 @@ impl Broker for RedisBroker {
 
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
         let home = self.home(instance)?;
+        if self.is_half_restored(instance).await? {
+            return Err(BrokerError::unavailable("a restore was cut off"));
+        }
         home.tenants.allow(&account(&home, instance, binding)).await?;
         let address = self
             .address(&home)?
@@ -241,6 +250,9 @@ impl Broker for RedisBroker {
 
     async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {
         let (from, wanted) = (self.find(&instance.plan)?, self.find(&to.plan)?);
+        if from.plan.name != wanted.plan.name && self.is_half_restored(instance).await? {
+            return Err(BrokerError::bad_request("a restore of this instance was cut off: restore a backup first"));
+        }
         match (&from.kind, &wanted.kind) {
             (Kind::Dedicated { .. }, Kind::Dedicated { settings, choices }) => {
                 let tenants = self.home(instance)?.tenants;
@@ -265,6 +277,9 @@ impl Broker for RedisBroker {
 
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         let kind = &self.find(&instance.plan)?.kind;
+        if let Some(archive) = &self.archive {
+            archive.keep_last(self, instance).await?;
+        }
         self.clean(instance, matches!(kind, Kind::Shared { .. })).await?;
         if let Kind::Shared { servers, settings } = kind {
             for server in self.shared.all_of(instance, servers, settings)? {
@@ -283,6 +298,9 @@ impl Broker for RedisBroker {
             return Ok(Health::Down("its server is down and will be started again".to_owned()));
         };
         Ok(match timeout(ASK_WITHIN, link.ping()).await {
+            Ok(Ok(())) if self.is_half_restored(instance).await? => {
+                Health::Down("a restore was cut off: restore a backup again".to_owned())
+            }
             Ok(Ok(())) => Health::Up,
             Ok(Err(busy)) if busy.kind() == ServerErrorKind::BusyLoading.into() => {
                 Health::Down("its server is loading its data".to_owned())
@@ -324,9 +342,20 @@ impl Broker for RedisBroker {
         if (removed && !is_shared) || !self.tidy(instance, is_shared).await? {
             return Ok(());
         }
+        if self.is_half_restored(instance).await? {
+            return Ok(());
+        }
         let home = self.home(instance)?;
         let accounts = bindings.iter().map(|binding| account(&home, instance, binding)).collect();
-        home.tenants.restore(&instance.id, accounts).await
+        home.tenants.restore(&instance.id, accounts).await?;
+        match &self.archive {
+            Some(archive) => archive.keep_up(self, instance).await,
+            None => Ok(()),
+        }
+    }
+
+    fn routes(self: Arc<Self>) -> Routes {
+        routes(&self)
     }
 }
 

@@ -7,6 +7,7 @@ use redis::{ErrorKind, ServerErrorKind};
 
 use crate::{
     Config, RedisBroker,
+    backups::SERVICE,
     broker::offers,
     link::{self, Link, Reach},
     plans::{Kind, Offer},
@@ -42,6 +43,7 @@ impl RedisBroker {
                 Err(problem) => findings.problem(what, format!("{problem:#}")),
             }
         }
+        config.backups.check(SERVICE, findings).await;
         let addresses = addresses_of(&config.advertise_host, &config.bind).await;
         let addresses = addresses.map(|_| &config.advertise_host).map_err(anyhow::Error::from);
         findings.add_result("advertise-host", addresses);

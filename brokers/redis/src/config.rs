@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use broker_backup::BackupConfig;
 use broker_core::Secret;
 use broker_hosting::{Given, Ports, RunAs, Site, Size};
 
@@ -62,6 +63,9 @@ pub struct Config {
     /// User that the broker's own servers run as when the broker is root [default: redis, if there is one]
     #[arg(long, env = "REDIS_BROKER_RUN_AS", value_name = "USER")]
     pub run_as: Option<RunAs>,
+    /// Where backups are, and when they are made.
+    #[command(flatten)]
+    pub backups: BackupConfig,
 }
 
 impl Config {

@@ -105,11 +105,16 @@ fn commands(tenant: &OpaqueId) -> Vec<String> {
         format!("ACL DELUSER {tenant}"),
         format!("SCAN 0 MATCH {tenant}:* COUNT 1000"),
         format!("UNLINK {key}"),
-        // Moves between shared and dedicated plans.
+        // Moves between shared and dedicated plans, and backups.
+        "MULTI".to_owned(),
+        "EXEC".to_owned(),
         format!("DUMP {key}"),
-        format!("PTTL {key}"),
+        format!("PEXPIRETIME {key}"),
         format!("EXISTS {key}"),
-        format!("RESTORE {key} 0 value REPLACE"),
+        format!("RESTORE {key} 0 value REPLACE ABSTTL"),
+        "FUNCTION DUMP".to_owned(),
+        format!("SET {key} value"),
+        format!("RENAME {key} {key}"),
     ]
 }
 
@@ -141,7 +146,7 @@ async fn look_at_rights(link: &Link, user: &str, what: &str, findings: &mut Find
 }
 
 fn name_of(command: &str) -> String {
-    let words = if command.starts_with("ACL ") { 2 } else { 1 };
+    let words = if ["ACL ", "FUNCTION "].iter().any(|of| command.starts_with(of)) { 2 } else { 1 };
     command.split(' ').take(words).collect::<Vec<_>>().join(" ")
 }
 

@@ -7,11 +7,12 @@
 //!
 //! [`RedisBroker`] is the policy and `plans` what it offers; what is said to a server is in `link`, who may do
 //! what there in `account` and `commands`, what is looked at beforehand in `check` and `doctor`, what is compared
-//! with the records in `reconcile`, how instances change their kind of plan in `moves`, on which shared server an
-//! instance is in `fleet`, how the broker's own servers are set up in `settings` and `server`, and how they are
-//! reached by TLS in `tls`.
+//! with the records in `reconcile`, how instances change their kind of plan in `moves`, how they are backed up in
+//! `backups`, on which shared server an instance is in `fleet`, how the broker's own servers are set up in `settings`
+//! and `server`, and how they are reached by TLS in `tls`.
 
 mod account;
+mod backups;
 mod broker;
 mod check;
 mod commands;
@@ -29,7 +30,9 @@ mod settings;
 mod tenants;
 mod tls;
 
+pub use backups::ReadBackup;
 pub use broker::RedisBroker;
+pub use broker_backup::BackupConfig;
 pub use broker_hosting::Size;
 pub use config::Config;
 pub use tls::SharedTrust;

@@ -35,6 +35,8 @@ use crate::{
 const COMMAND_WITHIN: Duration = Duration::from_secs(5);
 /// How long all data may take on its way to disk.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(300);
+/// How long values may take, which are as large as apps make them.
+const VALUES_WITHIN: Duration = Duration::from_secs(60);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// How many commands travel together.
 const BATCH: usize = 500;
@@ -42,16 +44,23 @@ const BATCH: usize = 500;
 /// The administrator's connection to a server: one for all callers, made again when it is lost.
 #[derive(Clone)]
 pub(crate) struct Link {
-    connection: ConnectionManager,
+    way: Way,
     /// The other way to a server of the broker's own.
     by_tls: Option<ByTls>,
+}
+
+/// A way to a server, with one connection for all callers.
+#[derive(Clone)]
+struct Way {
+    info: ConnectionInfo,
+    connection: ConnectionManager,
 }
 
 /// A server of the broker's own is reached by TLS or not as its plan says, and otherwise for as long as a change of
 /// that takes, however often that is interrupted: so it is asked which.
 #[derive(Clone)]
 struct ByTls {
-    connection: ConnectionManager,
+    way: Way,
     port: u16,
     /// Whether that is the way now, as far as is known.
     is_way: Arc<Mutex<Option<bool>>>,
@@ -141,15 +150,24 @@ async fn speaks_tls(port: u16) -> Option<bool> {
     timeout(CONNECT_WITHIN, asked).await.ok().flatten()
 }
 
-fn manager(info: ConnectionInfo) -> anyhow::Result<ConnectionManager> {
-    let config = ConnectionManagerConfig::new()
-        .set_number_of_retries(1)
-        .set_min_delay(Duration::from_millis(10))
-        .set_max_delay(Duration::from_millis(100))
-        .set_connection_timeout(Some(CONNECT_WITHIN))
-        .set_response_timeout(Some(COMMAND_WITHIN));
-    let client = Client::open(info).context("the server's address is not usable")?;
-    Ok(ConnectionManager::new_lazy_with_config(client, config)?)
+impl Way {
+    /// A way that is taken when it is first used.
+    fn new(info: ConnectionInfo, within: Duration) -> RedisResult<Self> {
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_min_delay(Duration::from_millis(10))
+            .set_max_delay(Duration::from_millis(100))
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_response_timeout(Some(within));
+        let connection = ConnectionManager::new_lazy_with_config(Client::open(info.clone())?, config)?;
+        Ok(Self { info, connection })
+    }
+
+    /// The same to one of the server's databases, for values.
+    fn apart(&self, database: u16) -> RedisResult<Self> {
+        let login = self.info.redis_settings().clone().set_db(database.into());
+        Self::new(self.info.clone().set_redis_settings(login), VALUES_WITHIN)
+    }
 }
 
 impl ByTls {
@@ -168,7 +186,7 @@ impl ByTls {
 impl Link {
     /// A link that connects when it is first used.
     pub(crate) fn new(info: ConnectionInfo) -> anyhow::Result<Self> {
-        Ok(Self { connection: manager(info)?, by_tls: None })
+        Ok(Self { way: Way::new(info, COMMAND_WITHIN).context("the server's address is not usable")?, by_tls: None })
     }
 
     /// The same to a server of the broker's own, whose certificate is signed by one of these authorities.
@@ -178,9 +196,26 @@ impl Link {
         let login = info.redis_settings().clone().set_username(user).set_password(password.expose());
         let info = info.set_redis_settings(login);
         let trusted = Trusted { ca: Some(roots.to_owned()), ..Trusted::default() };
-        let connection = manager(with_tls(info.clone(), (HOST, port), &trusted)?)?;
-        let by_tls = Some(ByTls { connection, port, is_way: Arc::default() });
-        Ok(Self { connection: manager(info)?, by_tls })
+        let way = Way::new(with_tls(info.clone(), (HOST, port), &trusted)?, COMMAND_WITHIN)?;
+        let by_tls = Some(ByTls { way, port, is_way: Arc::default() });
+        Ok(Self { way: Way::new(info, COMMAND_WITHIN)?, by_tls })
+    }
+
+    /// A link of its own to one of the server's databases, for values: they keep no other caller waiting. The server
+    /// does not end it when clients use much memory, where that may be asked of it.
+    pub(crate) async fn apart(&self, database: u16) -> RedisResult<Self> {
+        let by_tls = self.by_tls.as_ref().map(|by_tls| {
+            RedisResult::Ok(ByTls {
+                way: by_tls.way.apart(database)?,
+                port: by_tls.port,
+                is_way: by_tls.is_way.clone(),
+            })
+        });
+        let link = Self { way: self.way.apart(database)?, by_tls: by_tls.transpose()? };
+        match link.ask(cmd("CLIENT").arg("NO-EVICT").arg("ON")).await {
+            Err(refused) if refused.kind() != ServerErrorKind::NoPerm.into() => Err(refused),
+            Ok(()) | Err(_) => Ok(link),
+        }
     }
 
     /// Whether the server answers, and is done with loading its data.
@@ -354,12 +389,18 @@ impl Link {
         Ok(users.into_iter().zip(described).filter(|(_, found)| is_of(found)).map(|(user, _)| user).collect())
     }
 
-    /// Removes all keys of an instance. Twice: a scan may miss what moves while it runs.
+    /// Removes all keys of an instance.
     pub(crate) async fn erase(&self, instance: &OpaqueId) -> RedisResult<()> {
+        self.erase_all(&format!("{instance}:*"), b"").await
+    }
+
+    /// Removes all keys that fit a pattern, but one. Twice: a scan may miss what moves while it runs.
+    pub(crate) async fn erase_all(&self, pattern: &str, but: &[u8]) -> RedisResult<()> {
         for _ in 0..2 {
             let mut cursor = 0_u64;
             loop {
-                let (next, keys) = self.scan(cursor, &format!("{instance}:*")).await?;
+                let (next, mut keys) = self.scan(cursor, pattern).await?;
+                keys.retain(|key| key != but);
                 if !keys.is_empty() {
                     let _: u64 = self.ask(cmd("UNLINK").arg(keys)).await?;
                 }
@@ -370,6 +411,21 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// One of the keys that fit a pattern, if there is one.
+    pub(crate) async fn any(&self, pattern: &str) -> RedisResult<Option<Vec<u8>>> {
+        let mut cursor = 0_u64;
+        loop {
+            let (next, keys) = self.scan(cursor, pattern).await?;
+            if let Some(key) = keys.into_iter().next() {
+                return Ok(Some(key));
+            }
+            if next == 0 {
+                return Ok(None);
+            }
+            cursor = next;
+        }
     }
 
     /// Some of the keys that fit a pattern, and where to go on: 0 is the end. A key may come twice.
@@ -383,7 +439,7 @@ impl Link {
     }
 
     /// The numbers of the databases that have keys.
-    pub(crate) async fn databases_in_use(&self) -> RedisResult<Vec<u32>> {
+    pub(crate) async fn databases_in_use(&self) -> RedisResult<Vec<u16>> {
         let keyspace = self.info("keyspace").await?;
         Ok(keyspace.keys().filter_map(|name| name.strip_prefix("db")?.parse().ok()).collect())
     }
@@ -438,12 +494,12 @@ impl Link {
     }
 
     async fn connection(&self) -> ConnectionManager {
-        let Some(by_tls) = &self.by_tls else { return self.connection.clone() };
+        let Some(by_tls) = &self.by_tls else { return self.way.connection.clone() };
         let is_way = match by_tls.known() {
             Some(known) => Some(known),
             None => by_tls.look().await,
         };
-        if is_way == Some(true) { by_tls.connection.clone() } else { self.connection.clone() }
+        if is_way == Some(true) { by_tls.way.connection.clone() } else { self.way.connection.clone() }
     }
 
     /// Whether another try makes sense: a connection that broke is only noticed when it is used, and the server may
@@ -459,7 +515,7 @@ impl Link {
         error.is_connection_dropped()
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         match command.query_async(&mut self.connection().await).await {
             Err(lost) if self.may_repeat(&lost).await => command.query_async(&mut self.connection().await).await,
             answer => answer,

@@ -3,9 +3,15 @@
 use std::process::ExitCode;
 
 use broker_core::cli::{About, Cli, Drift, Findings};
-use redis_broker::{Config, RedisBroker};
+use redis_broker::{Config, ReadBackup, RedisBroker};
 
 const ABOUT: About = About::new("redis", env!("CARGO_PKG_VERSION"), "Hands out Redis to apps.");
+
+#[derive(clap::Subcommand)]
+enum Commands {
+    /// Write a backup to standard output, as commands for `redis-cli --pipe`
+    ReadBackup(ReadBackup),
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,6 +20,7 @@ async fn main() -> ExitCode {
         .check(async |config: &Config, findings: &mut Findings| RedisBroker::check(config, findings).await)
         .doctor(async |config: &Config, findings: &mut Findings| RedisBroker::doctor(config, findings).await)
         .reconcile(async |config: &Config, drift: &mut Drift| RedisBroker::compare(config, drift).await)
+        .commands(async |Commands::ReadBackup(backup)| backup.write_to(tokio::io::stdout()).await)
         .run(async |config: Config| RedisBroker::start(config).await)
         .await
 }

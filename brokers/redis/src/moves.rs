@@ -203,7 +203,7 @@ impl RedisBroker {
         !matches!(self.written(instance), Ok(None))
     }
 
-    fn own_place(&self, instance: &Instance) -> Result<Option<Place>> {
+    pub(crate) fn own_place(&self, instance: &Instance) -> Result<Option<Place>> {
         let id: ServerId = instance.id.as_str().parse().map_err(|why: String| BrokerError::failed(why))?;
         self.host.find(&id).map_err(BrokerError::unavailable)
     }

@@ -23,7 +23,9 @@ impl RedisBroker {
     /// # Errors
     /// When the configuration can't work, or another broker uses the servers' folder that something shall be repaired in.
     pub async fn compare(config: &Config, drift: &mut Drift) -> anyhow::Result<()> {
-        let broker = if drift.repairs() { Self::start(config.clone()).await? } else { Self::to_look(config).await? };
+        let mut broker = if drift.repairs() { Self::start(config.clone()).await? } else { Self::to_look(config).await? };
+        // No backup is due here.
+        broker.archive = None;
         let tenants = drift.tenants();
         for offer in &broker.offers {
             if let Kind::Shared { servers, settings } = &offer.kind {
@@ -132,6 +134,14 @@ impl RedisBroker {
     /// A look after an instance gives it all its accounts anew the first time, also those with other rights.
     async fn compare_accounts(&self, tenant: &Tenant, tenants: &Tenants, found: &Found, what: &str, drift: &mut Drift) {
         let Tenant { instance, bindings, .. } = tenant;
+        match found.is_half_restored(&instance.id).await {
+            Ok(false) => {}
+            // Its accounts are kept back until a restore ends well (SPEC K-15).
+            Ok(true) => {
+                return drift.seen(what, format!("a restore of `{}` was cut off: restore again", instance.name));
+            }
+            Err(why) => return drift.unseen(what, why),
+        }
         let repair = async || self.reconcile(tenant).await;
         // All of it is looked at before the first repair, which mends more than one thing.
         let wanted: Vec<Account> = match self.home(instance) {

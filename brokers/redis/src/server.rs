@@ -144,7 +144,7 @@ impl RedisServer {
              databases {databases}\n\
              {live}\
              maxmemory-clients 20%\n\
-             client-output-buffer-limit normal 64mb 32mb 60\n\
+             client-output-buffer-limit normal 1gb 32mb 60\n\
              save \"\"\n\
              lua-time-limit 5000\n\
              tcp-keepalive 60\n\

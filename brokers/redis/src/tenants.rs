@@ -140,6 +140,14 @@ impl Tenants {
         }
     }
 
+    /// The way to the server, which is started when it is the broker's own and down.
+    pub(crate) async fn link(&self) -> Result<Link> {
+        match &self.server {
+            Server::Own { .. } => Ok(self.up().await?.link),
+            Server::Given { link } => Ok(link.clone()),
+        }
+    }
+
     /// The server as it is; none when it is the broker's own and down.
     pub(crate) async fn if_up(&self) -> Result<Option<Link>> {
         match &self.server {
@@ -208,8 +216,10 @@ impl Tenants {
         let up = self.up().await?;
         let users = self.users_of(&up, instance).await?;
         self.forbid_now(&mut known, &users).await?;
+        // A backup that is being made looks for the mark at its end, and would be half of one.
+        up.link.unmark(instance).await.map_err(failure)?;
         up.link.erase(instance).await.map_err(failure)?;
-        up.link.unmark(instance).await.map_err(failure)
+        up.link.end_restore(instance).await.map_err(failure)
     }
 
     async fn users_of(&self, up: &Up, instance: &OpaqueId) -> Result<Vec<OpaqueId>> {
@@ -227,6 +237,16 @@ impl Tenants {
         let up = self.up().await?;
         known.restored.remove(instance);
         up.link.fence(&self.users_of(&up, instance).await?).await.map_err(failure)
+    }
+
+    /// Takes an instance's accounts away and ends their connections, until they are restored (SPEC K-15).
+    pub(crate) async fn close(&self, instance: &OpaqueId) -> Result<()> {
+        let mut known = self.known.lock().await;
+        let up = self.up().await?;
+        let users = self.users_of(&up, instance).await?;
+        known.restored.remove(instance);
+        self.keep(up.place.as_ref(), |accounts| accounts.retain(|account| !users.contains(&account.user)))?;
+        up.link.forbid(&users).await.map_err(failure)
     }
 
     /// Marks an instance on a shared server, where it is counted from now on (SPEC K-10).
@@ -256,7 +276,7 @@ impl Tenants {
         Ok(known.max(marked) as u64)
     }
 
-    fn was_never_made(&self) -> bool {
+    pub(crate) fn was_never_made(&self) -> bool {
         matches!(&self.server, Server::Own { host, id, .. } if !host.knows(id))
     }
 

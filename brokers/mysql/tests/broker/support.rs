@@ -68,14 +68,7 @@ impl Grounds {
             max_statement_time: 60,
             max_storage: None,
             require_tls: false,
-            backups: BackupConfig {
-                backups: None,
-                backup_key: None,
-                backup_every: None,
-                backups_kept: 7,
-                backup_before_removal: false,
-                last_backups_kept: None,
-            },
+            backups: BackupConfig::default(),
         }
     }
 

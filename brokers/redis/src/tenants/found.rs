@@ -58,6 +58,11 @@ impl Found {
         self.accounts.users.iter().chain(kept).collect()
     }
 
+    /// Whether a restore of an instance goes on, or was cut off.
+    pub(crate) async fn is_half_restored(&self, instance: &OpaqueId) -> Result<bool> {
+        self.link.is_half_restored(instance).await.map_err(failure)
+    }
+
     /// What is wrong with accounts that should be there, each in a few words.
     pub(crate) async fn wrong<'a>(&self, wanted: &'a [Account]) -> Result<Vec<(&'a Account, Wrong)>> {
         let users: Vec<OpaqueId> = wanted.iter().map(|account| account.user.clone()).collect();

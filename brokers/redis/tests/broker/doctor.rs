@@ -8,6 +8,10 @@ use crate::{
     support::{Client, Given, Grounds, look_after, tenancy, tenant, update},
 };
 
+/// The account of the README.
+const LEAST: &str = "ACL SETUSER least on >s3cret ~* +ping +info +config|get +acl +scan +unlink +multi +exec +dump \
+    +pexpiretime +exists +restore +function|dump +set +rename";
+
 const WELL: [&str; 6] = ["--databases", "1", "--maxmemory", "64mb", "--appendonly", "yes"];
 
 /// What `check` and `doctor` say with a plan on one given server.
@@ -80,10 +84,7 @@ async fn rights_that_the_broker_lacks_are_named() {
     let mut admin = given.admin().await;
     admin.say("ACL SETUSER few on >s3cret ~* &* +@all -unlink -acl|deluser").await.unwrap();
     admin.say("ACL SETUSER narrow on >s3cret ~app:* &* +@all").await.unwrap();
-    // The account of the README.
-    let least =
-        "ACL SETUSER least on >s3cret ~* +ping +info +config|get +acl +scan +unlink +dump +pttl +exists +restore";
-    admin.say(least).await.unwrap();
+    admin.say(LEAST).await.unwrap();
     admin.say("ACL SETUSER blind on >s3cret ~* &* +@all -acl|dryrun").await.unwrap();
 
     let few = doctor_of(&given.url("few", "s3cret")).await;
@@ -91,7 +92,11 @@ async fn rights_that_the_broker_lacks_are_named() {
     let blind = doctor_of(&given.url("blind", "s3cret")).await;
 
     says(&few, "error", "the user \"few\" may not use ACL DELUSER, UNLINK on all keys: allow that");
-    says(&narrow, "error", "the user \"narrow\" may not use UNLINK, DUMP, PTTL, EXISTS, RESTORE on all keys");
+    says(
+        &narrow,
+        "error",
+        "the user \"narrow\" may not use UNLINK, DUMP, PEXPIRETIME, EXISTS, RESTORE, SET, RENAME on all keys",
+    );
     says(&blind, "warning", "cannot be seen: allow it `+acl|dryrun`");
     assert!(!blind.contains("error"), "{blind}");
 }
@@ -99,10 +104,7 @@ async fn rights_that_the_broker_lacks_are_named() {
 #[tokio::test] // SPEC K-13
 async fn an_account_with_the_rights_that_the_doctor_wants_is_enough() {
     let (grounds, given) = (Grounds::new(), Given::start(&WELL).await);
-    // The one of the README.
-    let least =
-        "ACL SETUSER least on >s3cret ~* +ping +info +config|get +acl +scan +unlink +dump +pttl +exists +restore";
-    given.admin().await.say(least).await.unwrap();
+    given.admin().await.say(LEAST).await.unwrap();
     let url = given.url("least", "s3cret");
     let said = doctor_of(&url).await;
     assert!(said.lines().all(|line| line.starts_with("ok ")), "{said}");

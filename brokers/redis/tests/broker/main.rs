@@ -1,6 +1,7 @@
 //! The Redis broker against real servers, which the tests start: `redis-server` has to be installed.
 
 mod accounts;
+mod backups;
 mod conformance;
 mod crash;
 mod doctor;
@@ -9,6 +10,8 @@ mod isolation;
 mod moves;
 mod plans;
 mod reconcile;
+mod removals;
+mod restores;
 mod servers;
 mod support;
 mod tls;

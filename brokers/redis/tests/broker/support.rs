@@ -10,7 +10,7 @@ use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Ten
 use broker_hosting::testing;
 pub(crate) use broker_hosting::testing::eventually;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
-use redis_broker::{Config, RedisBroker, SharedTrust};
+use redis_broker::{BackupConfig, Config, RedisBroker, SharedTrust};
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
 pub(crate) struct Grounds(testing::Grounds);
@@ -49,6 +49,7 @@ impl Grounds {
             docker_engine: "unix:///var/run/docker.sock".to_owned(),
             docker_build_network: Some("host".to_owned()),
             run_as: None,
+            backups: BackupConfig::default(),
         }
     }
 
@@ -61,6 +62,17 @@ impl Grounds {
         let plans = Some(self.write("plans.toml", plans));
         RedisBroker::start(Config { plans, ..self.config() }).await.unwrap()
     }
+}
+
+/// Settings of a broker that keeps backups, sealed.
+pub(crate) fn keeping_backups(grounds: &Grounds) -> Config {
+    std::fs::create_dir_all(grounds.data()).unwrap();
+    let backups = BackupConfig {
+        backups: Some(grounds.data().join("backups")),
+        backup_key: Some(grounds.data().join("backup-key")),
+        ..BackupConfig::default()
+    };
+    Config { backups, ..grounds.config() }
 }
 
 /// A server that was there before the broker.
