@@ -303,12 +303,12 @@ async fn tried(
 
 /// A failure for the operator: its causes, where its own text is for others.
 fn told(error: BrokerError) -> String {
+    // What users read when a service fails has its own causes.
+    let for_others = [BrokerError::unavailable(""), BrokerError::failed("")].map(|error| error.to_string());
     let (mut texts, mut next) = (Vec::new(), StdError::source(&error));
     while let Some(cause) = next {
         let (text, deeper) = (cause.to_string(), cause.source());
-        // What stands for a service has its own causes.
-        let is_general = deeper.is_some() && cause.is::<BrokerError>();
-        if !is_general && texts.last() != Some(&text) {
+        if !for_others.contains(&text) && texts.last() != Some(&text) {
             texts.push(text);
         }
         next = deeper;

@@ -23,7 +23,8 @@ impl RedisBroker {
     /// # Errors
     /// When the configuration can't work, or another broker uses the servers' folder that something shall be repaired in.
     pub async fn compare(config: &Config, drift: &mut Drift) -> anyhow::Result<()> {
-        let mut broker = if drift.repairs() { Self::start(config.clone()).await? } else { Self::to_look(config).await? };
+        let mut broker =
+            if drift.repairs() { Self::start(config.clone()).await? } else { Self::to_look(config).await? };
         // No backup is due here.
         broker.archive = None;
         let tenants = drift.tenants();

@@ -135,6 +135,24 @@ async fn what_differs_is_repaired_and_orphans_go_only_when_they_are_to() {
     assert_eq!(all_of(&given).await, whole);
 }
 
+#[tokio::test] // SPEC K-19, K-15
+async fn an_instance_whose_restore_was_cut_off_gets_no_account_back() {
+    let grounds = Grounds::new();
+    let (given, config, tenants) = shared(&grounds).await;
+    let (mut admin, one) = (given.admin().await, &tenants[0]);
+    admin.say(&format!("SET broker:{}:restore x", one.instance.id)).await.unwrap();
+    for binding in &one.bindings {
+        admin.say(&format!("ACL DELUSER {}", binding.id)).await.unwrap();
+    }
+    let before = all_of(&given).await;
+
+    let said = compared(&config, Drift::repair(tenants.to_vec())).await;
+
+    assert!(said.contains("a restore of `one` was cut off: restore again"), "{said}");
+    assert!(said.lines().all(|line| line.starts_with("ok ")), "{said}");
+    assert_eq!(all_of(&given).await, before);
+}
+
 #[tokio::test] // SPEC X-10
 async fn a_repair_that_is_cut_off_anywhere_is_finished_by_the_next() {
     let grounds = Grounds::new();
