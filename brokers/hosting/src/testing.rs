@@ -1,5 +1,7 @@
 //! For tests: a folder for servers, which ends with its test together with what runs there.
 
+pub mod figures;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,

@@ -1,0 +1,124 @@
+//! How much databases take on disk, and whether their accounts may let them grow.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use mysql_async::prelude::Queryable as _;
+use tokio::time::timeout;
+
+use super::{Fault, Link, within};
+use crate::tenant::{Account, Database, Dialect};
+
+/// How long one table may take to give back what its rows left.
+const SHRINK_WITHIN: Duration = Duration::from_secs(200);
+
+impl Link {
+    /// The size of a database in its files, in bytes. The server's own statistics lag behind.
+    pub(crate) async fn size(&self, database: &Database) -> Result<u64, Fault> {
+        let select = format!(
+            "SELECT CAST(COALESCE(SUM(FILE_SIZE), 0) AS UNSIGNED) FROM information_schema.{} WHERE NAME LIKE ?",
+            self.files().await?
+        );
+        let size: Option<u64> = self.first(&select, (format!("{}/%", database.as_str()),)).await?;
+        Ok(size.unwrap_or_default())
+    }
+
+    /// The sizes of all instances' databases.
+    pub(crate) async fn sizes(&self) -> Result<HashMap<String, u64>, Fault> {
+        let select = format!(
+            "SELECT SUBSTRING_INDEX(NAME, '/', 1) AS name, CAST(SUM(FILE_SIZE) AS UNSIGNED) \
+             FROM information_schema.{} WHERE NAME LIKE 'tb%' GROUP BY 1",
+            self.files().await?
+        );
+        let sizes: Vec<(String, u64)> = self.all(&select, ()).await?;
+        Ok(sizes.into_iter().collect())
+    }
+
+    /// The table of the server's that has the sizes of files.
+    async fn files(&self) -> Result<&'static str, Fault> {
+        Ok(match self.dialect().await? {
+            Dialect::MariaDb => "INNODB_SYS_TABLESPACES",
+            Dialect::MySql => "INNODB_TABLESPACES",
+        })
+    }
+
+    /// The databases that an account may let grow, and those that one may only make smaller.
+    pub(crate) async fn writable(&self) -> Result<(HashSet<String>, HashSet<String>), Fault> {
+        let select = "SELECT DISTINCT Db, Insert_priv = 'Y' FROM mysql.db WHERE User LIKE 'ub%' AND Delete_priv = 'Y'";
+        let found: Vec<(String, bool)> = self.all(select, ()).await?;
+        let (growing, bounded): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, grows)| *grows);
+        let names = |found: Vec<(String, bool)>| found.into_iter().map(|(name, _)| name).collect();
+        Ok((names(growing), names(bounded)))
+    }
+
+    /// Whether an account of a database may only make it smaller.
+    pub(crate) async fn is_bounded(&self, database: &Database) -> Result<bool, Fault> {
+        Ok(!self.writers(database, false).await?.is_empty())
+    }
+
+    /// Keeps a database from growing: its accounts may read and remove. Their connections end, as those would not
+    /// notice.
+    pub(crate) async fn bound(&self, database: &Database) -> Result<(), Fault> {
+        for account in self.writers(database, true).await? {
+            self.run(&[account.bound(database)]).await?;
+            self.disconnect(&account).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets a database grow again; false if it could.
+    pub(crate) async fn unbound(&self, database: &Database) -> Result<bool, Fault> {
+        let accounts = self.writers(database, false).await?;
+        for account in &accounts {
+            self.run(&[account.unbound(database)]).await?;
+            self.disconnect(account).await?;
+        }
+        Ok(!accounts.is_empty())
+    }
+
+    /// The accounts that remove rows of a database, and write some or can't.
+    async fn writers(&self, database: &Database, grows: bool) -> Result<Vec<Account>, Fault> {
+        let select = "SELECT User FROM mysql.db \
+            WHERE Host = '%' AND Db = ? AND Delete_priv = 'Y' AND (Insert_priv = 'Y') = ?";
+        let names: Vec<String> = self.all(select, (database.as_str(), grows)).await?;
+        Ok(names.iter().filter_map(|name| Account::read(name)).collect())
+    }
+
+    /// The tables of a database that take more room than their rows, and how much more in bytes.
+    pub(crate) async fn slack(&self, database: &Database) -> Result<Vec<(String, u64)>, Fault> {
+        const ASK: &str = "SELECT TABLE_NAME, DATA_FREE FROM information_schema.TABLES \
+            WHERE TABLE_SCHEMA = ? AND ENGINE = 'InnoDB' AND DATA_FREE > 0";
+        let dialect = self.dialect().await?;
+        within(async {
+            let mut connection = self.connection().await?;
+            if dialect == Dialect::MySql {
+                // Or it tells how things were a day ago.
+                connection.query_drop("SET SESSION information_schema_stats_expiry = 0").await?;
+            }
+            Ok(connection.exec(ASK, (database.as_str(),)).await?)
+        })
+        .await
+    }
+
+    /// Gives back the room that a table takes beyond its rows. It is read and written meanwhile. False when somebody
+    /// does it already.
+    pub(crate) async fn shrink(&self, database: &Database, table: &str) -> Result<bool, Fault> {
+        let work = async {
+            let mut connection = self.connection().await?;
+            let lock = format!("shrink {}", database.as_str());
+            let is_ours: Option<bool> = connection.exec_first("SELECT GET_LOCK(?, 0)", (&lock,)).await?;
+            if is_ours != Some(true) {
+                return Ok(false);
+            }
+            let optimize =
+                format!("OPTIMIZE NO_WRITE_TO_BINLOG TABLE `{}`.`{}`", database.as_str(), table.replace('`', "``"));
+            let done = connection.query_drop(optimize).await;
+            connection.exec_drop("SELECT RELEASE_LOCK(?)", (&lock,)).await?;
+            done?;
+            Ok(true)
+        };
+        timeout(SHRINK_WITHIN, work).await.unwrap_or(Err(Fault::Silent))
+    }
+}
