@@ -8,6 +8,7 @@ mod crash;
 mod dedicated;
 mod doctor;
 mod fleet;
+mod frameworks;
 mod isolation;
 mod moves;
 mod quotas;
