@@ -1,5 +1,5 @@
 //! `cargo bench -p redis-broker`: what instances of a shared plan cost beside the commands that they need, sent by hand
-//! over connections that are open. `redis-server` has to be installed. `-- TENANTS` says how many tenants "many" are, and
+//! over connections that are open, on a given server. `redis-server` has to be installed. `-- TENANTS` says how many tenants "many" are, and
 //! how many lives the memory is measured over (10,000).
 
 #[path = "../tests/broker/support.rs"]
@@ -11,7 +11,7 @@ use futures::{future::join_all, lock::Mutex};
 use redis_broker::{Config, RedisBroker};
 use support::{Given, Grounds};
 
-const PLANS: &str = "[[plan]]\nname = \"shared\"\nkind = \"shared\"\n";
+const PLANS: &str = "[[plan]]\nname = \"shared\"\nkind = \"shared\"\nurl-file = \"shared.url\"\ncapacity = 100000\n";
 const RULE: &str = "on #9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 resetkeys ~TENANT:* resetchannels &TENANT:* \
     -@all +@string +@hash +@list +@set +@sortedset +@stream +@bitmap +@hyperloglog +@geo +subscribe +unsubscribe \
     +psubscribe +punsubscribe +publish +multi +exec +discard +watch +unwatch +del +unlink +exists +expire +ttl +type \
@@ -30,11 +30,8 @@ async fn main() {
         }
     };
     let things = async || clients[0].lock().await.list("ACL USERS").await.len() as u64;
-    let config = Config {
-        plans: Some(grounds.write("plans.toml", PLANS)),
-        shared_url: Some(server.url("default", "admin")),
-        ..grounds.config()
-    };
+    grounds.write("shared.url", server.url("default", "admin").expose());
+    let config = Config { plans: Some(grounds.write("plans.toml", PLANS)), ..grounds.config() };
     let broker = RedisBroker::start(config).await.expect("the broker starts");
     beside_its_server(broker, tenants, by_hand, things).await;
 }
