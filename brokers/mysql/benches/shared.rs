@@ -38,17 +38,17 @@ fn statements(call: Call, number: usize) -> Vec<String> {
     let (user, terms) =
         (format!("'uh{number}'@'%'"), "IDENTIFIED BY 'Uh1nGcM2Dk8' REQUIRE NONE WITH MAX_USER_CONNECTIONS 5");
     match call {
-        Call::Create => vec![format!("CREATE DATABASE `th{number}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")],
+        Call::Create => vec![format!("CREATE DATABASE `tbh{number}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")],
         Call::Bind => vec![
             format!("CREATE USER IF NOT EXISTS {user} {terms}"),
             format!("ALTER USER {user} {terms}"),
-            format!("GRANT {PRIVILEGES} ON `th{number}`.* TO {user}"),
+            format!("GRANT {PRIVILEGES} ON `tbh{number}`.* TO {user}"),
         ],
         Call::Unbind => vec![
             format!("ALTER USER {user} ACCOUNT LOCK"),
             format!("KILL USER 'uh{number}'"),
             format!("DROP USER {user}"),
         ],
-        Call::Delete => vec![format!("DROP DATABASE `th{number}`")],
+        Call::Delete => vec![format!("DROP DATABASE `tbh{number}`")],
     }
 }
