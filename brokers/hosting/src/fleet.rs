@@ -50,6 +50,22 @@ pub enum Site {
     Given(Given),
 }
 
+impl Site {
+    /// The server that an operator gave by URL, with whom to trust there; without a URL, the broker starts one.
+    ///
+    /// # Errors
+    /// When somebody is to be trusted and there is no URL, in a sentence for the operator.
+    pub fn of(url: Option<SecretString>, trust: Trust) -> Result<Self, String> {
+        match url {
+            Some(url) => Ok(Self::Given(Given { url, trust })),
+            None if trust.is_some() => {
+                Err("--shared-ca-file and the like are for a server that is given by URL".to_owned())
+            }
+            None => Ok(Self::Own),
+        }
+    }
+}
+
 /// A server that was there before the broker.
 #[derive(Clone, Debug)]
 pub struct Given {

@@ -50,5 +50,5 @@ pub use program::{Program, find_program};
 pub use recent::Recent;
 pub use size::Size;
 pub use tls::{Authority, Certificate, TlsError, look_at_authority};
-pub use trust::{Trust, Trusted, wrong_with_tls};
+pub use trust::{Address, Encryption, Trust, Trusted, wrong_with_tls};
 pub use user::RunAs;

@@ -225,6 +225,24 @@ fn name_in(shown: &str) -> &str {
     inner.map_or(shown, |name| name.trim_matches('"'))
 }
 
+/// Where apps find a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name or an address.
+    pub host: String,
+    /// Its port there.
+    pub port: u16,
+    /// None when it is reached in clear.
+    pub encryption: Option<Encryption>,
+}
+
+/// That a server is reached by TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encryption {
+    /// The authorities to trust, in PEM; none for those that systems know.
+    pub ca: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

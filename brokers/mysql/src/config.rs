@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use anyhow::Context as _;
 use broker_backup::BackupConfig;
 use broker_core::Secret;
-use broker_hosting::{Given, Ports, RunAs, Site, Size};
+use broker_hosting::{Ports, RunAs, Site, Size};
 
 use crate::{SharedTrust, tenant::Limits};
 
@@ -104,17 +104,8 @@ impl Config {
 
     /// Where the server for the databases is, of plans that name none.
     pub(crate) fn shared_site(&self) -> anyhow::Result<Site> {
-        let trust = self.shared_trust.trust();
-        match self.shared_url()? {
-            Some(url) => Ok(Site::Given(Given { url: url.expose().to_owned().into(), trust })),
-            None => {
-                anyhow::ensure!(
-                    !trust.is_some(),
-                    "--shared-ca-file and the like are for a server that is given by URL"
-                );
-                Ok(Site::Own)
-            }
-        }
+        let url = self.shared_url()?.map(|url| url.expose().to_owned().into());
+        Site::of(url, self.shared_trust.trust()).map_err(anyhow::Error::msg)
     }
 
     /// The server's URL, if one was given.

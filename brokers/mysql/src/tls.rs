@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use broker_hosting::Trust;
+pub(crate) use broker_hosting::{Address, Encryption};
 use serde::Deserialize;
 
 /// How apps reach the servers of a plan.
@@ -15,21 +16,6 @@ pub(crate) enum Tls {
     Offered,
     /// By TLS alone: their accounts are refused without.
     Required,
-}
-
-/// Where apps find a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) encryption: Option<Encryption>,
-}
-
-/// That a server is reached by TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Encryption {
-    /// The authorities to trust, in PEM; none for those that systems know.
-    pub(crate) ca: Option<String>,
 }
 
 /// Whom the broker trusts at the server of `--shared-url`.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use broker_backup::BackupConfig;
 use broker_core::Secret;
-use broker_hosting::{Given, Ports, RunAs, Site, Size};
+use broker_hosting::{Ports, RunAs, Site, Size};
 
 use crate::SharedTrust;
 
@@ -71,17 +71,8 @@ pub struct Config {
 impl Config {
     /// Where the server of the plan `shared` is, when there is no file of plans.
     pub(crate) fn shared_site(&self) -> anyhow::Result<Site> {
-        let trust = self.shared_trust.trust();
-        match self.shared_url()? {
-            Some(url) => Ok(Site::Given(Given { url: url.expose().to_owned().into(), trust })),
-            None => {
-                anyhow::ensure!(
-                    !trust.is_some(),
-                    "--shared-ca-file and the like are for a server that is given by URL"
-                );
-                Ok(Site::Own)
-            }
-        }
+        let url = self.shared_url()?.map(|url| url.expose().to_owned().into());
+        Site::of(url, self.shared_trust.trust()).map_err(anyhow::Error::msg)
     }
 
     /// The shared server's URL, if one was given.

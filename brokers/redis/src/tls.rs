@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use broker_hosting::Trust;
+pub(crate) use broker_hosting::{Address, Encryption};
 use serde::Deserialize;
 
 /// How the broker's own servers of a plan are reached. Redis has another port for TLS, and an address is one port: so
@@ -25,21 +26,6 @@ impl Tls {
             Self::Required => [("port", 0), ("tls-port", port)],
         }
     }
-}
-
-/// Where apps find a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) encryption: Option<Encryption>,
-}
-
-/// That a server is reached by TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Encryption {
-    /// The authorities to trust, in PEM; none for those that systems know.
-    pub(crate) ca: Option<String>,
 }
 
 /// Whom the broker trusts at the server of `--shared-url`.
