@@ -34,6 +34,13 @@ pub(crate) fn append(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(content)
 }
 
+/// Adds to the end of a file that is there, and returns when that is on disk.
+pub(crate) fn extend(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().append(true).open(path)?;
+    file.write_all(content)?;
+    file.sync_data()
+}
+
 /// A folder with exactly these permissions, made with its parents when it is missing.
 pub(crate) fn folder(path: &Path, mode: u32) -> io::Result<()> {
     fs::create_dir_all(path)?;

@@ -135,6 +135,15 @@ impl Place {
         Ok(path)
     }
 
+    /// Adds to the end of a file that [`Place::write`] made, and returns when that is on disk. A crash leaves a part of
+    /// it, or all.
+    ///
+    /// # Errors
+    /// When it can't be written; a part of it may be.
+    pub fn append(&self, name: &str, content: &str) -> io::Result<()> {
+        files::extend(&self.folder.join(name), content.as_bytes())
+    }
+
     /// Runs a program that prepares the place, as the server's user and where the server will run, and waits
     /// for it to end well. What it says goes to the server's log.
     ///

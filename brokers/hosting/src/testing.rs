@@ -145,18 +145,24 @@ impl Certified {
         let own = folder.join(format!("{}-{}", names.join("-"), ago.as_secs()));
         fs::create_dir_all(&own).expect("a folder for certificates");
         let authority = Authority::open(folder, "test").expect("an authority");
-        let place = Place {
-            port: 1,
-            addresses: Vec::new(),
-            published: Vec::new(),
-            folder: own,
-            owner: None,
-            lock: None,
-            container: None,
-        };
+        let place = place(&own);
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = authority.keep_at(&place, &names, SystemTime::now() - ago).expect("a certificate");
         Self { certificate: made.file, authority: made.authority }
+    }
+}
+
+/// A server's place in a folder, where none ever runs.
+#[must_use]
+pub fn place(folder: &Path) -> Place {
+    Place {
+        port: 1,
+        addresses: Vec::new(),
+        published: Vec::new(),
+        folder: folder.to_owned(),
+        owner: None,
+        lock: None,
+        container: None,
     }
 }
 

@@ -116,19 +116,13 @@ impl Account {
     /// The rule that allows just what the account is for.
     pub(crate) fn rule(&self, dialect: Dialect) -> Vec<String> {
         let mut rule = vec!["on".to_owned(), format!("#{}", self.password_sha256)];
-        let keys = if self.read_only { "%R~" } else { "~" };
         match &self.scope {
             Scope::Server => {
-                rule.push(format!("{keys}*"));
+                rule.push(self.keys());
                 rule.extend(words(WHOLE_SERVER));
             }
             Scope::Prefix(id) => {
-                rule.extend([
-                    "resetkeys".to_owned(),
-                    format!("{keys}{id}:*"),
-                    "resetchannels".to_owned(),
-                    format!("&{id}:*"),
-                ]);
+                rule.extend(["resetkeys".to_owned(), self.keys(), "resetchannels".to_owned(), format!("&{id}:*")]);
                 rule.extend(words(OWN_PREFIX));
                 if dialect.version >= (7, 2) {
                     rule.extend(words("+client|setinfo +client|no-touch"));
@@ -145,8 +139,19 @@ impl Account {
         rule
     }
 
-    /// Reads a line that [`account_file`] wrote.
-    fn read(line: &str) -> Option<Self> {
+    /// The keys that it reaches, as a rule has them.
+    fn keys(&self) -> String {
+        let sign = if self.read_only { "%R~" } else { "~" };
+        self.prefix().map_or_else(|| format!("{sign}*"), |instance| format!("{sign}{instance}:*"))
+    }
+
+    /// The account in a line, without what its rule has for all like it.
+    pub(crate) fn line(&self) -> String {
+        format!("user {} #{} {}\n", self.user, self.password_sha256, self.keys())
+    }
+
+    /// Reads such a line, or one of a server's account file.
+    pub(crate) fn read(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let user = (words.next()? == "user").then(|| words.next())??.parse().ok()?;
         let words: Vec<_> = words.collect();
@@ -168,11 +173,6 @@ pub(crate) fn account_file(admin: &Secret, accounts: &[Account], dialect: Dialec
         file.push_str(&format!("user {} {}\n", account.user, account.rule(dialect).join(" ")));
     }
     file
-}
-
-/// The tenants in a server's account file.
-pub(crate) fn accounts_in(file: &str) -> Vec<Account> {
-    file.lines().filter_map(Account::read).collect()
 }
 
 fn sha256(secret: &Secret) -> String {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test] // SPEC K-3
-    fn an_account_file_is_read_as_it_was_written_and_holds_no_password() {
+    fn accounts_are_read_as_they_were_written_and_hold_no_password() {
         let (instance, one, two, mut three) = (instance(), binding(), binding(), binding());
         three.parameters.insert("read-only".to_owned(), true.into());
         let accounts = [
@@ -247,7 +247,9 @@ mod tests {
 
         let file = account_file(&Secret::from("s3cret"), &accounts, OLD);
 
-        assert_eq!(accounts_in(&file), accounts);
+        let of = |text: &str| text.lines().filter_map(Account::read).collect::<Vec<_>>();
+        assert_eq!(of(&file), accounts);
+        assert_eq!(of(&accounts.each_ref().map(Account::line).concat()), accounts);
         assert!(!file.contains("s3cret") && !file.contains(one.secret.expose()));
         assert!(accounts[1].is_of(&instance.id) && !accounts[0].is_of(&instance.id));
     }
@@ -255,7 +257,7 @@ mod tests {
     #[test]
     fn a_damaged_line_is_nobodys_account() {
         for bad in ["", "user", "user blog on #00 ~* &*", "user default off nopass nocommands"] {
-            assert_eq!(accounts_in(bad), [], "{bad}");
+            assert_eq!(Account::read(bad), None, "{bad}");
         }
     }
 

@@ -9,7 +9,7 @@
 //! what there in `account` and `commands`, what is looked at beforehand in `check` and `doctor`, what is compared
 //! with the records in `reconcile`, how instances change their kind of plan in `moves`, how they are backed up in
 //! `backups`, on which shared server an instance is in `fleet`, how the broker's own servers are set up in `settings`
-//! and `server`, and how they are reached by TLS in `tls`.
+//! and `server`, whom they let in after a start in `roster`, and how they are reached by TLS in `tls`.
 
 mod account;
 mod backups;
@@ -25,6 +25,7 @@ mod metrics;
 mod moves;
 mod plans;
 mod reconcile;
+mod roster;
 mod server;
 mod settings;
 mod tenants;

@@ -16,8 +16,9 @@ use broker_hosting::{Certificate, Certifier, Container, Limits, Place, Program, 
 use tokio::{process::Command, time::timeout};
 
 use crate::{
-    account::{ADMIN, Account, Dialect, account_file, accounts_in},
+    account::{ADMIN, Dialect, account_file},
     link::{Link, version_of},
+    roster::{ACCOUNTS, Roster},
     settings::{Backend, Persistence, Settings},
     tls::Tls,
 };
@@ -56,11 +57,12 @@ pub(crate) struct RedisServer {
     admin: Secret,
     certifier: Certifier,
     pub(crate) settings: Settings,
+    /// Who is let in.
+    pub(crate) roster: Roster,
     /// Tenants of one server get a single logical database, one tenant the customary 16.
     databases: u8,
 }
 
-const ACCOUNTS: &str = "users.acl";
 /// The version in the image of this broker.
 const CONTAINED: (u16, u16) = (7, 0);
 
@@ -80,7 +82,12 @@ impl RedisServer {
             Backend::Container => Installed { executable: "/usr/bin/redis-server".into(), version: CONTAINED },
             Backend::Process => installed.context("no redis-server is installed on this machine")?.clone(),
         };
-        Ok(Self { installed, admin, certifier, settings, databases })
+        Ok(Self { installed, admin, certifier, settings, roster: Roster::default(), databases })
+    }
+
+    /// The same, for who is let in by a server that was set up otherwise before.
+    pub(crate) fn in_place_of(self, before: &Self) -> Self {
+        Self { roster: before.roster.clone(), ..self }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -98,21 +105,6 @@ impl RedisServer {
             Tls::Off => Ok(None),
             Tls::Required => self.certifier.certify(place).map(Some),
         }
-    }
-
-    /// The tenants that the server will know after its next start.
-    pub(crate) fn accounts(&self, place: &Place) -> io::Result<Vec<Account>> {
-        match fs::read_to_string(place.path().join(ACCOUNTS)) {
-            Ok(file) => Ok(accounts_in(&file)),
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(other) => Err(other),
-        }
-    }
-
-    /// Writes the tenants down for the server's next start. The server itself is never asked to: that stops
-    /// one with many accounts for seconds.
-    pub(crate) fn keep(&self, place: &Place, accounts: &[Account]) -> io::Result<PathBuf> {
-        place.write(ACCOUNTS, &account_file(&self.admin, accounts, self.dialect()))
     }
 
     fn settings(
@@ -181,7 +173,9 @@ impl Program for RedisServer {
             // What an earlier choice left there would come back with a later one.
             forget(&data.join("appendonlydir"))?;
         }
-        let accounts = self.keep(place, &self.accounts(place)?)?;
+        // The server itself is never asked to write its accounts down: that stops one with many of them for seconds.
+        let accounts = account_file(&self.admin, &self.roster.close_off(place)?, self.dialect());
+        let accounts = place.write(ACCOUNTS, &accounts)?;
         let settings = self.settings(place, &data, &accounts, self.certificate(place)?.as_ref())?;
         Ok(vec![place.write("redis.conf", &settings)?.into()])
     }

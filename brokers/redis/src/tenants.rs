@@ -4,6 +4,7 @@ mod found;
 
 use std::{
     collections::HashSet,
+    io,
     sync::{Arc, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -18,6 +19,7 @@ use crate::{
     Size,
     account::{Account, Dialect},
     link::{Accounts, Link, failure},
+    roster::Roster,
     server::RedisServer,
     settings::{Persistence, Settings},
 };
@@ -115,7 +117,8 @@ impl Tenants {
     /// Has the broker's own server be set up like this from its next start on.
     pub(crate) fn set_up(&self, fresh: RedisServer) {
         if let Server::Own { setup, .. } = &self.server {
-            *setup.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+            let mut setup = setup.lock().unwrap_or_else(PoisonError::into_inner);
+            *setup = fresh.in_place_of(&setup);
         }
     }
 
@@ -177,11 +180,9 @@ impl Tenants {
         let mut known = self.known.lock().await;
         known.gone.remove(&account.user);
         let up = self.up().await?;
-        self.keep(up.place.as_ref(), |accounts| {
-            accounts.retain(|other| other.user != account.user);
-            accounts.push(account.clone());
-        })?;
-        up.link.allow(std::slice::from_ref(account), up.dialect).await.map_err(failure)
+        let accounts = std::slice::from_ref(account);
+        self.roster(up.place.as_ref(), |roster, place| roster.add(place, accounts))?;
+        up.link.allow(accounts, up.dialect).await.map_err(failure)
     }
 
     /// Makes accounts stop working and drops their connections (SPEC K-4). A server that is down has
@@ -196,7 +197,7 @@ impl Tenants {
         let link = self.if_up().await?;
         if let Server::Own { host, id, .. } = &self.server {
             let place = host.find(id).map_err(BrokerError::unavailable)?;
-            self.keep(place.as_ref(), |accounts| accounts.retain(|account| !users.contains(&account.user)))?;
+            self.roster(place.as_ref(), |roster, place| roster.remove(place, users))?;
         }
         match link {
             Some(link) => link.forbid(users).await.map_err(failure),
@@ -226,7 +227,7 @@ impl Tenants {
         let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) else {
             return up.link.users_of(instance).await.map_err(failure);
         };
-        let accounts = setup_of(setup).accounts(place).map_err(BrokerError::unavailable)?;
+        let accounts = setup_of(setup).roster.accounts(place).map_err(BrokerError::unavailable)?;
         let is_of = |account: &Account| !self.is_shared || account.is_of(instance);
         Ok(accounts.into_iter().filter(is_of).map(|account| account.user).collect())
     }
@@ -245,7 +246,7 @@ impl Tenants {
         let up = self.up().await?;
         let users = self.users_of(&up, instance).await?;
         known.restored.remove(instance);
-        self.keep(up.place.as_ref(), |accounts| accounts.retain(|account| !users.contains(&account.user)))?;
+        self.roster(up.place.as_ref(), |roster, place| roster.remove(place, &users))?;
         up.link.forbid(&users).await.map_err(failure)
     }
 
@@ -285,6 +286,7 @@ impl Tenants {
         let Server::Own { host, id, setup, .. } = &self.server else { return Ok(()) };
         let mut known = self.known.lock().await;
         let before = setup_of(setup);
+        let fresh = fresh.in_place_of(&before);
         // One that kept nothing on disk is changed while it runs: started with a new setting, it would be empty.
         let link = match before.settings.persistence {
             Persistence::None => Some(self.up().await?.link),
@@ -314,9 +316,11 @@ impl Tenants {
         let mut known = self.known.lock().await;
         known.gone.insert(instance.clone());
         match &self.server {
-            Server::Own { host, id, link, .. } => {
+            Server::Own { host, id, link, setup } => {
                 *link.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                host.remove(id).await.map_err(BrokerError::unavailable)
+                host.remove(id).await.map_err(BrokerError::unavailable)?;
+                setup_of(setup).roster.forget();
+                Ok(())
             }
             Server::Given { .. } => Ok(()),
         }
@@ -340,10 +344,7 @@ impl Tenants {
         let lost: Vec<Account> = accounts.into_iter().filter(is_lost).collect();
         if !lost.is_empty() {
             let up = self.up().await?;
-            self.keep(up.place.as_ref(), |accounts| {
-                accounts.retain(|account| lost.iter().all(|other| other.user != account.user));
-                accounts.extend(lost.iter().cloned());
-            })?;
+            self.roster(up.place.as_ref(), |roster, place| roster.add(place, &lost))?;
             up.link.allow(&lost, up.dialect).await.map_err(failure)?;
             look.accounts.users.extend(lost.iter().map(|account| account.user.clone()));
             info!("gave {} accounts to a server that may have lost them", lost.len());
@@ -375,17 +376,10 @@ impl Tenants {
         Ok(())
     }
 
-    /// Changes the accounts that a server of the broker's own starts with.
-    fn keep(&self, place: Option<&Place>, change: impl FnOnce(&mut Vec<Account>)) -> Result<()> {
+    /// Changes whom a server of the broker's own lets in after its next start.
+    fn roster(&self, place: Option<&Place>, change: impl FnOnce(&Roster, &Place) -> io::Result<()>) -> Result<()> {
         let (Server::Own { setup, .. }, Some(place)) = (&self.server, place) else { return Ok(()) };
-        let setup = setup_of(setup);
-        let before = setup.accounts(place).map_err(BrokerError::unavailable)?;
-        let mut accounts = before.clone();
-        change(&mut accounts);
-        if accounts != before {
-            setup.keep(place, &accounts).map_err(BrokerError::unavailable)?;
-        }
-        Ok(())
+        change(&setup_of(setup).roster, place).map_err(BrokerError::unavailable)
     }
 
     fn own_link(&self, place: &Place) -> Result<Link> {

@@ -217,9 +217,7 @@ async fn own_servers_that_are_down_lost_or_remembered_by_nobody_are_found() {
     grounds.kill(down.0.id.as_str()).await;
     fs::remove_dir_all(grounds.root().join(lost.0.id.as_str())).unwrap();
     // The next start of this one would forget its account.
-    let accounts = grounds.root().join(well.0.id.as_str()).join("users.acl");
-    fs::write(&accounts, fs::read_to_string(&accounts).unwrap().lines().take(2).collect::<Vec<_>>().join("\n"))
-        .unwrap();
+    fs::write(grounds.root().join(well.0.id.as_str()).join("roster"), "").unwrap();
     let before = grounds.servers();
 
     let lines = look(&config, &tenants).await;

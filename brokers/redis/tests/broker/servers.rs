@@ -5,7 +5,7 @@ use std::{net::TcpListener, time::Duration};
 use broker_core::{Broker as _, Endpoint, Health, Secret};
 use redis_broker::RedisBroker;
 
-use crate::support::{Client, Given, Grounds, eventually, look_after, tenancy, tenant};
+use crate::support::{Client, Given, Grounds, binding, eventually, look_after, tenancy, tenant};
 
 #[tokio::test] // SPEC H-3
 async fn a_killed_server_comes_back_with_its_data_and_credentials() {
@@ -43,6 +43,30 @@ async fn what_is_unbound_while_its_server_is_down_stays_unbound() {
 
     assert!(Client::of(&env).await.is_err());
     assert_eq!(broker.status(&instance).await.unwrap(), Health::Up);
+}
+
+#[tokio::test] // SPEC K-4, K-6, K-22
+async fn who_is_let_in_by_a_server_that_another_broker_starts_is_who_was_bound_last() {
+    let grounds = Grounds::new();
+    for plan in ["dedicated", "shared"] {
+        let broker = grounds.broker().await;
+        let (instance, early, early_env) = tenancy(&broker, plan, plan).await;
+        let (staying, late) = (binding("staying"), binding("late"));
+        let env = broker.bind(&instance, &staying).await.unwrap();
+        let late_env = broker.bind(&instance, &late).await.unwrap();
+        broker.unbind(&instance, &early).await.unwrap();
+        grounds.kill_all().await;
+        broker.unbind(&instance, &late).await.unwrap();
+        drop(broker);
+
+        let broker = grounds.broker().await;
+        broker.provision(&instance).await.unwrap();
+
+        Client::of(&env).await.unwrap();
+        for gone in [&early_env, &late_env] {
+            assert!(Client::of(gone).await.is_err(), "{plan}: an account that was ended is back");
+        }
+    }
 }
 
 #[tokio::test] // SPEC H-2

@@ -3,7 +3,9 @@
 use std::{
     net::{TcpListener, TcpStream},
     ops::Deref,
+    path::Path,
     process::{Child, Command, Stdio},
+    sync::LazyLock,
 };
 
 use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Tenant, Update};
@@ -11,6 +13,10 @@ use broker_hosting::testing;
 pub(crate) use broker_hosting::testing::eventually;
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
 use redis_broker::{BackupConfig, Config, RedisBroker, SharedTrust};
+
+/// The server that tests run against, by name or path. The broker's binary reads the same variable.
+static REDIS_SERVER: LazyLock<String> =
+    LazyLock::new(|| std::env::var("REDIS_BROKER_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned()));
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
 pub(crate) struct Grounds(testing::Grounds);
@@ -30,7 +36,8 @@ impl Grounds {
 
     /// With a port for each of so many servers.
     pub(crate) fn with_ports(count: u16) -> Self {
-        Self(testing::Grounds::new("redis-server", count))
+        let program = Path::new(REDIS_SERVER.as_str()).file_name().and_then(|name| name.to_str());
+        Self(testing::Grounds::new(program.expect("a program"), count))
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -40,7 +47,7 @@ impl Grounds {
             shared_trust: SharedTrust::default(),
             advertise_host: "127.0.0.1".to_owned(),
             bind: Vec::new(),
-            redis_server: "redis-server".to_owned(),
+            redis_server: REDIS_SERVER.clone(),
             servers_dir: self.root(),
             ports: self.ports().parse().unwrap(),
             maxmemory: "16mb".parse().unwrap(),
@@ -139,14 +146,14 @@ impl Given {
 }
 
 fn spawn(folder: &tempfile::TempDir, arguments: &[String]) -> Child {
-    Command::new("redis-server")
+    Command::new(REDIS_SERVER.as_str())
         .args(["--bind", "127.0.0.1", "--save", "", "--requirepass", "admin"])
         .arg("--dir")
         .arg(folder.path())
         .args(arguments)
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server is installed")
+        .expect("the server is installed")
 }
 
 impl Drop for Given {
