@@ -20,7 +20,7 @@ use tracing::info;
 use self::{
     dump::Source,
     load::{Contents, Load, refused},
-    mark::{restoring, version_in},
+    mark::{reads, restoring, version_in},
 };
 use crate::{
     RedisBroker, Size,
@@ -57,9 +57,9 @@ impl BackedUp for RedisBroker {
             )));
         }
         let ours = version_in(&home.tenants.link().await?.functions().await.map_err(failure)?);
-        if contents.version > ours {
+        if !reads(ours, contents.version) {
             return Err(BrokerError::bad_request(format!(
-                "the backup is of a newer server ({}) than the instance has now: its operator has to upgrade it first",
+                "the backup is of a server ({}) whose data the instance's does not read: its operator has to upgrade that first",
                 backup.about.server
             )));
         }
@@ -97,7 +97,7 @@ impl BackedUp for RedisBroker {
         let home = self.home(instance)?;
         home.tenants.link().await?.end_restore(&instance.id).await.map_err(failure)?;
         let accounts = bindings.iter().map(|binding| account(&home, instance, binding)).collect();
-        home.tenants.restore(&instance.id, accounts).await
+        home.tenants.restore(instance, accounts).await
     }
 
     async fn last_dump(&self, instance: &Instance) -> Result<Option<Dumping>> {

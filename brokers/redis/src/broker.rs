@@ -24,7 +24,7 @@ use crate::{
     backups::SERVICE,
     check::{at, examine, given_servers},
     fleet::{Shared, SharedServers},
-    link::{Link, failure},
+    link::{Link, failure, product},
     metrics,
     plans::{self, Kind, Offer},
     server::{Installed, RedisServer},
@@ -192,9 +192,15 @@ pub(crate) fn hosting(config: &Config, offers: &[Offer], addresses: Vec<IpAddr>)
         root: config.servers_dir.clone(),
         ports: config.ports.clone(),
         addresses,
-        run_as: config.run_as.clone().unwrap_or(RunAs::Packaged("redis")),
+        run_as: config.run_as.clone().unwrap_or(RunAs::Packaged(packaged_user(&config.redis_server))),
         containers: is_contained.then_some(containers),
     }
+}
+
+/// The user that the package of a program, by name or path, made.
+fn packaged_user(program: &str) -> &'static str {
+    let name = program.rsplit('/').next().unwrap_or_default();
+    if name.starts_with("valkey") { "valkey" } else { "redis" }
 }
 
 fn catalog(offers: &[Offer]) -> Catalog {
@@ -316,11 +322,12 @@ impl Broker for RedisBroker {
             items.push(InfoItem::new("Address", format!("{}:{port}", bracketed(&host))));
             items.extend(encryption.map(|_| InfoItem::new("TLS", "required")));
         }
+        items.push(InfoItem::new("Plan", instance.plan.as_str()));
         if home.is_shared {
             items.push(InfoItem::new("Key prefix", format!("{}:", instance.id)));
         }
         if let Some(link) = home.tenants.if_up().await? {
-            items.extend(usage(&link, home.is_shared).await);
+            items.extend(usage(&link, &home, instance).await);
         }
         Ok(items)
     }
@@ -347,7 +354,7 @@ impl Broker for RedisBroker {
         }
         let home = self.home(instance)?;
         let accounts = bindings.iter().map(|binding| account(&home, instance, binding)).collect();
-        home.tenants.restore(&instance.id, accounts).await?;
+        home.tenants.restore(instance, accounts).await?;
         match &self.archive {
             Some(archive) => archive.keep_up(self, instance).await,
             None => Ok(()),
@@ -391,20 +398,35 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// What a server is and, when it is the instance's own, uses; nothing when it does not answer.
-async fn usage(link: &Link, is_shared: bool) -> Vec<InfoItem> {
+/// What an instance uses, as far as its server tells that at once, and what that server is; nothing when it does not
+/// answer (SPEC K-21).
+async fn usage(link: &Link, home: &Home, instance: &Instance) -> Vec<InfoItem> {
     let Ok(Ok(figures)) = timeout(ASK_WITHIN, link.info("everything")).await else { return Vec::new() };
     let number = |name: &str| figures.get(name).and_then(|number| number.parse::<u64>().ok());
     let mut items = Vec::new();
-    if !is_shared {
+    if home.is_shared {
+        items.extend(connections(link, home, instance, &figures).await);
+    } else {
         let memory = number("used_memory").zip(number("maxmemory"));
         items.extend(memory.map(|(used, most)| InfoItem::new("Memory", format!("{} of {}", Size(used), Size(most)))));
         let clients = number("connected_clients").zip(number("maxclients"));
         items.extend(clients.map(|(open, most)| InfoItem::new("Connections", format!("{open} of {most}"))));
         items.extend(figures.get("maxmemory_policy").map(|policy| InfoItem::new("When full", policy.as_str())));
     }
-    items.extend(figures.get("redis_version").map(|version| InfoItem::new("Version", version.as_str())));
+    items.extend(product(&figures).map(|product| InfoItem::new("Version", product)));
     items
+}
+
+/// How many connections an instance has on a shared server.
+async fn connections(
+    link: &Link,
+    home: &Home,
+    instance: &Instance,
+    figures: &HashMap<String, String>,
+) -> Option<InfoItem> {
+    let asked = timeout(ASK_WITHIN, metrics::connections(&home.tenants, link, figures)).await;
+    let (_, open) = asked.ok()?.remove(&instance.id)?;
+    Some(InfoItem::new("Connections", open.to_string()))
 }
 
 #[cfg(test)]
@@ -412,6 +434,12 @@ mod tests {
     use broker_core::Consumer;
 
     use super::*;
+
+    #[test] // SPEC H-5
+    fn a_server_runs_as_the_user_that_its_package_made() {
+        assert_eq!(packaged_user("redis-server"), "redis");
+        assert_eq!(packaged_user("/usr/bin/valkey-server"), "valkey");
+    }
 
     #[test] // SPEC K-1
     fn an_apps_environment_has_the_parts_and_the_whole() {

@@ -60,7 +60,8 @@ pub struct Config {
     /// Network of the steps that build the servers' image [default: the engine's choice]
     #[arg(long, env = "REDIS_BROKER_DOCKER_BUILD_NETWORK", value_name = "NETWORK")]
     pub docker_build_network: Option<String>,
-    /// User that the broker's own servers run as when the broker is root [default: redis, if there is one]
+    /// User that the broker's own servers run as when the broker is root [default: redis or valkey, as the
+    /// program is called, if there is one]
     #[arg(long, env = "REDIS_BROKER_RUN_AS", value_name = "USER")]
     pub run_as: Option<RunAs>,
     /// Where backups are, and when they are made.

@@ -11,7 +11,7 @@ use crate::{
     Config, RedisBroker,
     broker::{hosting, offers},
     check::{at, given_servers},
-    link::{Link, Reach},
+    link::{Link, Reach, product},
     plans::{Kind, Offer},
     tls::Tls,
 };
@@ -19,6 +19,8 @@ use crate::{
 /// How long all questions to one server may take.
 const ASK_WITHIN: Duration = Duration::from_secs(30);
 const SETTINGS: [&str; 3] = ["appendonly", "save", "aclfile"];
+/// What the broker can do without.
+const FOR_FIGURES: &str = "CLIENT LIST";
 
 impl RedisBroker {
     /// Looks whether the broker could do its work beyond what [`check`](Self::check) looks at, and what of it the
@@ -76,9 +78,10 @@ fn look_at_way(reach: &Reach, what: &str, findings: &mut Findings) -> bool {
 async fn look_at_server(reach: &Reach, what: &str, findings: &mut Findings) -> anyhow::Result<()> {
     let link = Link::new(reach.info.clone())?;
     let server = link.info("server").await?;
-    let of = |name: &str| server.get(name).map_or("", String::as_str);
-    findings.found(what, format!("version {}", of("redis_version")));
-    if of("redis_mode") == "cluster" {
+    findings.found(what, product(&server).unwrap_or_else(|| "of an unknown version".to_owned()));
+    // The second is Valkey's.
+    let modes = ["redis_mode", "server_mode"].map(|name| server.get(name).map(String::as_str));
+    if modes.contains(&Some("cluster")) {
         let sentence = "it is one of a cluster, whose other servers know nothing of the accounts: give one that is not";
         findings.problem(what, sentence);
     }
@@ -119,6 +122,10 @@ fn commands(tenant: &OpaqueId) -> Vec<String> {
 }
 
 async fn look_at_rights(link: &Link, user: &str, what: &str, findings: &mut Findings) -> anyhow::Result<()> {
+    if let Ok(false) = link.may(user, FOR_FIGURES).await {
+        let sentence = format!("the user \"{user}\" may not use {FOR_FIGURES}: instances' connections are not counted");
+        findings.warning(what, sentence);
+    }
     let mut denied = Vec::new();
     for command in commands(&OpaqueId::generate()) {
         match link.may(user, &command).await {

@@ -157,6 +157,15 @@ impl Link {
         Ok(accounts)
     }
 
+    /// How many connections each account has.
+    pub(crate) async fn connections(&self) -> RedisResult<HashMap<String, u64>> {
+        let list: String = self.ask(cmd("CLIENT").arg("LIST")).await?;
+        let user = |line: &'_ str| Some(line.split(' ').find_map(|word| word.strip_prefix("user="))?.to_owned());
+        let mut counts = HashMap::new();
+        list.lines().filter_map(user).for_each(|user| *counts.entry(user).or_default() += 1);
+        Ok(counts)
+    }
+
     /// Marks instances, so that they are counted.
     pub(crate) async fn mark(&self, instance: &OpaqueId) -> RedisResult<()> {
         self.ask(cmd("ACL").arg("SETUSER").arg(mark(instance)).arg("reset")).await
@@ -381,6 +390,12 @@ fn described(account: &HashMap<String, redis::Value>) -> Described {
         channels: text("channels"),
         has_selectors,
     }
+}
+
+/// What a server is, by its figures. Valkey tells its own version beside that of the Redis it is like.
+pub(crate) fn product(figures: &HashMap<String, String>) -> Option<String> {
+    let valkey = figures.get("valkey_version").map(|version| format!("Valkey {version}"));
+    valkey.or_else(|| Some(format!("Redis {}", figures.get("redis_version")?)))
 }
 
 /// `7.0.15` is (7, 0).

@@ -90,6 +90,18 @@ impl RedisServer {
         Self { roster: before.roster.clone(), ..self }
     }
 
+    /// Why a server like this does not go on with the data of one that was set up otherwise (SPEC K-23).
+    pub(crate) fn refusal_of_data(&self, before: &Self) -> Option<String> {
+        let (ours, theirs) = (self.installed.version, before.installed.version);
+        (ours < theirs).then(|| {
+            format!(
+                "servers of that plan are version {}.{} and do not read the data of the instance's, which is {}.{}: \
+                 choose another plan",
+                ours.0, ours.1, theirs.0, theirs.1
+            )
+        })
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         Dialect { version: self.installed.version, many_databases: self.databases > 1 }
     }
@@ -205,6 +217,25 @@ fn quoted(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn server(version: (u16, u16), backend: Backend) -> RedisServer {
+        let installed = Installed { executable: "/usr/bin/redis-server".into(), version };
+        let folder = tempfile::tempdir().unwrap();
+        let certifier = Certifier::look(folder.path(), "redis-broker", "127.0.0.1").unwrap();
+        let settings = Settings { backend, ..Settings::new(crate::Size(1 << 20)) };
+        RedisServer::new(Some(&installed), Secret::from("s3cret"), certifier, settings, 16).unwrap()
+    }
+
+    #[test] // SPEC K-23
+    fn an_older_server_does_not_take_a_newer_ones_data() {
+        let contained = server((8, 0), Backend::Container);
+
+        let refusal = contained.refusal_of_data(&server((8, 0), Backend::Process)).unwrap();
+
+        assert!(refusal.starts_with("servers of that plan are version 7.0 and do not read the data"), "{refusal}");
+        assert_eq!(server((8, 0), Backend::Process).refusal_of_data(&contained), None);
+        assert_eq!(contained.refusal_of_data(&server((7, 0), Backend::Process)), None);
+    }
 
     #[test]
     fn paths_are_one_word_whatever_is_in_them() {

@@ -1,17 +1,19 @@
 //! A server and the accounts on it, kept as the framework remembers them.
 
 mod found;
+mod residents;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
-use broker_core::{BrokerError, OpaqueId, Result};
+use broker_core::{BrokerError, Instance, InstanceName, OpaqueId, Result};
 use broker_hosting::{Host, Place, Recent, ServerId};
-use redis::ConnectionInfo;
+use redis::{ConnectionInfo, RedisResult};
+use residents::Residents;
 use tokio::sync::Mutex;
 use tracing::info;
 
@@ -38,6 +40,7 @@ pub(crate) struct Tenants {
     /// Whether several instances share the server, which are marked there then.
     is_shared: bool,
     known: Mutex<Known>,
+    residents: std::sync::Mutex<Residents>,
 }
 
 enum Server {
@@ -96,7 +99,7 @@ impl Tenants {
     pub(crate) fn on_own(host: Arc<Host>, id: ServerId, setup: RedisServer) -> Self {
         let setup = Box::new(std::sync::Mutex::new(setup));
         let server = Server::Own { host, id, setup, link: std::sync::Mutex::default() };
-        Self { server, is_shared: false, known: Mutex::default() }
+        Self { server, is_shared: false, known: Mutex::default(), residents: std::sync::Mutex::default() }
     }
 
     /// On a server that the broker starts and several instances share.
@@ -106,7 +109,23 @@ impl Tenants {
 
     /// On a server that was there, and several instances share.
     pub(crate) fn on_given(info: ConnectionInfo) -> anyhow::Result<Self> {
-        Ok(Self { server: Server::Given { link: Link::new(info)? }, is_shared: true, known: Mutex::default() })
+        let server = Server::Given { link: Link::new(info)? };
+        Ok(Self { server, is_shared: true, known: Mutex::default(), residents: std::sync::Mutex::default() })
+    }
+
+    /// The names of the server's instances, as far as the broker looked after them.
+    pub(crate) fn names(&self) -> Vec<InstanceName> {
+        self.residents().names().cloned().collect()
+    }
+
+    /// How many connections each of these instances has on a shared server, which is asked once.
+    pub(crate) async fn connections(&self, link: &Link) -> RedisResult<HashMap<OpaqueId, (InstanceName, u64)>> {
+        let connections = link.connections().await?;
+        Ok(self.residents().count(&connections))
+    }
+
+    fn residents(&self) -> MutexGuard<'_, Residents> {
+        self.residents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether several instances share the server.
@@ -211,6 +230,7 @@ impl Tenants {
         known.gone.insert(instance.clone());
         known.restored.remove(instance);
         known.instances.remove(instance);
+        self.residents().left(instance);
         if matches!(&self.server, Server::Own { host, id, .. } if !host.knows(id)) {
             return Ok(());
         }
@@ -287,6 +307,9 @@ impl Tenants {
         let mut known = self.known.lock().await;
         let before = setup_of(setup);
         let fresh = fresh.in_place_of(&before);
+        if let Some(why) = fresh.refusal_of_data(&before) {
+            return Err(BrokerError::bad_request(why));
+        }
         // One that kept nothing on disk is changed while it runs: started with a new setting, it would be empty.
         let link = match before.settings.persistence {
             Persistence::None => Some(self.up().await?.link),
@@ -328,11 +351,12 @@ impl Tenants {
 
     /// Brings the server up and gives it an instance's accounts that it lost (SPEC K-6). Accounts that nobody
     /// remembers are left alone: they may be about to be remembered.
-    pub(crate) async fn restore(&self, instance: &OpaqueId, accounts: Vec<Account>) -> Result<()> {
-        let mut known = self.known.lock().await;
+    pub(crate) async fn restore(&self, of: &Instance, accounts: Vec<Account>) -> Result<()> {
+        let (instance, mut known) = (&of.id, self.known.lock().await);
         if known.gone.contains(instance) {
             return Ok(());
         }
+        self.residents().looked_after(of, &accounts);
         if !known.look.as_ref().is_some_and(Look::is_fresh) {
             self.look(&mut known).await?;
         }

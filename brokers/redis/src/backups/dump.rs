@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     copy::Walk,
-    link::{Link, failure},
+    link::{Link, failure, product},
     tenants::Tenants,
 };
 
@@ -34,8 +34,7 @@ impl Source {
     pub(super) async fn open(self) -> Result<Dump> {
         let link = self.tenants.link().await?;
         let server = link.info("server").await.map_err(failure)?;
-        let of = |name: &str| server.get(name).cloned().unwrap_or_default();
-        let (version, run) = (format!("redis {}", of("redis_version")), of("run_id"));
+        let (version, run) = (product(&server).unwrap_or_default(), server.get("run_id").cloned().unwrap_or_default());
         if link.is_half_restored(&self.instance).await.map_err(failure)? {
             return Err(BrokerError::bad_request(
                 "a restore of this instance was cut off: restore a backup before making another one",

@@ -27,6 +27,12 @@ pub(super) fn version_in(payload: &[u8]) -> u16 {
     }
 }
 
+/// Whether a server that writes one version of the format reads another: older ones, and of those from 12 to 79, which are
+/// Redis's alone, only Redis does.
+pub(super) fn reads(server: u16, version: u16) -> bool {
+    version <= server && !(server >= 80 && (12..80).contains(&version))
+}
+
 impl Link {
     /// Whether a restore of an instance goes on, or was cut off.
     pub(crate) async fn is_half_restored(&self, instance: &OpaqueId) -> RedisResult<bool> {
@@ -82,5 +88,19 @@ impl Link {
             }
             sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // SPEC K-15
+    fn servers_read_what_is_older_and_of_their_kind() {
+        let [redis_7, valkey_8, redis_8, valkey_9] = [10, 11, 12, 80];
+
+        assert!([redis_7, valkey_8, redis_8].iter().all(|older| reads(redis_8, *older)));
+        assert!([redis_7, valkey_8, valkey_9].iter().all(|older| reads(valkey_9, *older)));
+        assert!(!reads(valkey_9, redis_8) && !reads(redis_8, valkey_9) && !reads(redis_7, valkey_8));
     }
 }

@@ -2,7 +2,7 @@
 
 use broker_core::{Broker as _, Health};
 
-use crate::support::{Client, Given, Grounds, binding, look_after, tenancy, tenant};
+use crate::support::{Client, Given, Grounds, binding, is_product, look_after, tenancy, tenant};
 
 const PLANS: [&str; 2] = ["dedicated", "shared"];
 
@@ -139,12 +139,15 @@ async fn an_older_list_does_not_bring_a_removed_instance_back() {
     assert_eq!(grounds.servers(), [""; 0]);
 }
 
-#[tokio::test]
-async fn an_instances_info_names_its_address_and_no_secret() {
+#[tokio::test] // SPEC K-21
+async fn an_instances_info_says_where_it_is_and_what_it_uses_and_no_secret() {
     let grounds = Grounds::new();
     let broker = grounds.broker().await;
     for plan in PLANS {
         let (instance, binding, env) = tenancy(&broker, "cache", plan).await;
+
+        let _app = Client::of(&env).await.unwrap();
+        look_after(&broker, &[tenant(&instance, &[&binding])]).await;
 
         let items = broker.info(&instance).await.unwrap();
 
@@ -152,9 +155,16 @@ async fn an_instances_info_names_its_address_and_no_secret() {
         assert_eq!(items[0].value, format!("127.0.0.1:{port}"));
         assert!(items.iter().all(|item| !item.value.contains(binding.secret.expose())));
         let names: Vec<_> = items.iter().map(|item| item.label.as_str()).collect();
-        match plan {
-            "shared" => assert_eq!(names, ["Address", "Key prefix", "Version"]),
-            _ => assert_eq!(names, ["Address", "Memory", "Connections", "When full", "Version"]),
+        let said = |label: &str| items.iter().find(|item| item.label == label).unwrap().value.as_str();
+        assert_eq!(said("Plan"), plan);
+        assert!(is_product(said("Version")), "{items:?}");
+        if plan == "shared" {
+            assert_eq!(names, ["Address", "Plan", "Key prefix", "Connections", "Version"]);
+            assert_eq!(said("Connections"), "1");
+        } else {
+            assert_eq!(names, ["Address", "Plan", "Memory", "Connections", "When full", "Version"]);
+            assert!(said("Memory").ends_with(" of 16.0 MiB"), "{items:?}");
+            assert!(said("Connections").starts_with("2 of "), "the app's and the broker's: {items:?}");
         }
     }
 }

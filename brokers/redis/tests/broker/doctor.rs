@@ -5,12 +5,12 @@ use redis_broker::{Config, RedisBroker};
 
 use crate::{
     moves::to,
-    support::{Client, Given, Grounds, look_after, tenancy, tenant, update},
+    support::{Client, Given, Grounds, is_product, look_after, tenancy, tenant, update},
 };
 
 /// The account of the README.
 const LEAST: &str = "ACL SETUSER least on >s3cret ~* +ping +info +config|get +acl +scan +unlink +multi +exec +dump \
-    +pexpiretime +exists +restore +function|dump +set +rename";
+    +pexpiretime +exists +restore +function|dump +set +rename +client|list";
 
 const WELL: [&str; 6] = ["--databases", "1", "--maxmemory", "64mb", "--appendonly", "yes"];
 
@@ -48,7 +48,7 @@ async fn a_server_that_is_set_up_well_is_told_so() {
     let said = set_up(&[]).await;
 
     assert!(said.lines().all(|line| line.starts_with("ok ")), "{said}");
-    says(&said, "ok", "version 7.");
+    assert!(said.lines().any(|line| line.split("  ").any(is_product)), "{said}");
     says(&said, "ok", "the user \"default\" may do all that the broker does");
     says(&said, "ok", "memory for data: 64");
     says(&said, "ok", "data is written to disk");
@@ -87,6 +87,9 @@ async fn rights_that_the_broker_lacks_are_named() {
     admin.say(LEAST).await.unwrap();
     admin.say("ACL SETUSER blind on >s3cret ~* &* +@all -acl|dryrun").await.unwrap();
 
+    admin.say("ACL SETUSER silent on >s3cret ~* &* +@all -client|list").await.unwrap();
+
+    let silent = doctor_of(&given.url("silent", "s3cret")).await;
     let few = doctor_of(&given.url("few", "s3cret")).await;
     let narrow = doctor_of(&given.url("narrow", "s3cret")).await;
     let blind = doctor_of(&given.url("blind", "s3cret")).await;
@@ -97,6 +100,8 @@ async fn rights_that_the_broker_lacks_are_named() {
         "error",
         "the user \"narrow\" may not use UNLINK, DUMP, PEXPIRETIME, EXISTS, RESTORE, SET, RENAME on all keys",
     );
+    says(&silent, "warning", "may not use CLIENT LIST: instances' connections are not counted");
+    assert!(!silent.contains("error"), "{silent}");
     says(&blind, "warning", "cannot be seen: allow it `+acl|dryrun`");
     assert!(!blind.contains("error"), "{blind}");
 }

@@ -146,7 +146,7 @@ async fn a_changed_file_comes_into_force_with_the_next_broker_while_servers_run(
     assert_eq!(figure(&mut app, "maxmemory").await, (24 << 20).to_string());
 }
 
-#[tokio::test] // SPEC K-8, H-8
+#[tokio::test] // SPEC K-8, K-23, H-8
 async fn an_instance_moves_into_a_container_and_back_with_its_data_and_its_address() {
     let grounds = Grounds::new();
     let boxed = "[[plan]]\nname = \"boxed\"\nkind = \"dedicated\"\nbackend = \"container\"\n\
@@ -155,7 +155,15 @@ async fn an_instance_moves_into_a_container_and_back_with_its_data_and_its_addre
     let (small, binding, env) = tenancy(&broker, "cache", "small").await;
     Client::of(&env).await.unwrap().say("SET k v").await.unwrap();
 
-    let contained = update(&broker, &small, &to(&small, "boxed", json!({}))).await.unwrap();
+    let moved = update(&broker, &small, &to(&small, "boxed", json!({}))).await;
+    if let Err(refusal) = &moved {
+        // The tests run against a newer server than the image's.
+        let refusal = refusal.to_string();
+        assert!(refusal.contains("are version 7.0 and do not read") && !refusal.contains("is 7.0:"), "{refusal}");
+        assert_eq!(Client::of(&env).await.unwrap().get("k").await.as_deref(), Some("v"), "it stayed as it was");
+        return;
+    }
+    let contained = moved.unwrap();
     look_after(&broker, &[tenant(&contained, &[&binding])]).await;
 
     let inside = Client::of(&env).await.unwrap().get("k").await;

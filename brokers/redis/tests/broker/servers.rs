@@ -2,8 +2,8 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use broker_core::{Broker as _, Endpoint, Health, Secret};
-use redis_broker::RedisBroker;
+use broker_core::{Broker as _, Endpoint, Health, Metric, Secret};
+use redis_broker::{Config, RedisBroker};
 
 use crate::support::{Client, Given, Grounds, binding, eventually, look_after, tenancy, tenant};
 
@@ -198,4 +198,68 @@ async fn each_server_says_what_it_uses_and_one_that_is_down_that_it_is() {
         assert!(about(&down, "server_up", server).contains("value: 0.0"), "{down:?}");
         assert_eq!(about(&down, "server_connections", server), "");
     }
+}
+
+/// The figure of an instance, if there is one.
+fn figure(metrics: &[Metric], name: &str, instance: &str) -> Option<f64> {
+    let (name, instance) = (format!("name: \"{name}\""), format!("(\"instance\", \"{instance}\")"));
+    let mut shown = metrics.iter().map(|metric| format!("{metric:?}"));
+    let found = shown.find(|metric| metric.contains(&name) && metric.contains(&instance))?;
+    found.split("value: ").nth(1)?.split(',').next()?.parse().ok()
+}
+
+#[tokio::test] // SPEC K-21
+async fn a_dedicated_instance_says_what_it_uses_of_what_it_may() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (instance, binding, env) = tenancy(&broker, "cache", "dedicated").await;
+    let _app = Client::of(&env).await.unwrap();
+    look_after(&broker, &[tenant(&instance, &[&binding])]).await;
+
+    let metrics = broker.metrics().await.unwrap();
+
+    assert!(figure(&metrics, "instance_memory_bytes", "cache").unwrap() > 100_000.0);
+    assert_eq!(figure(&metrics, "instance_memory_limit_bytes", "cache"), Some(f64::from(16 << 20)));
+    assert_eq!(figure(&metrics, "instance_connections", "cache"), Some(2.0), "the app's and the broker's");
+    assert!(figure(&metrics, "instance_connections_limit", "cache").unwrap() > 1000.0);
+}
+
+#[tokio::test] // SPEC K-21
+async fn a_shared_servers_connections_are_counted_by_instance_in_one_question() {
+    let (grounds, given) = (Grounds::new(), Given::start(&["--databases", "1"]).await);
+    let config = Config { shared_url: Some(given.url("default", "admin")), ..grounds.config() };
+    let broker = RedisBroker::start(config).await.unwrap();
+    let (cache, first, env) = tenancy(&broker, "cache", "shared").await;
+    let second = binding("second");
+    let more = broker.bind(&cache, &second).await.unwrap();
+    let (other, theirs, _) = tenancy(&broker, "other", "shared").await;
+    let _apps = [Client::of(&env).await.unwrap(), Client::of(&env).await.unwrap(), Client::of(&more).await.unwrap()];
+    let connections = async || {
+        let metrics = broker.metrics().await.unwrap();
+        ["cache", "other"].map(|instance| figure(&metrics, "instance_connections", instance))
+    };
+
+    look_after(&broker, &[tenant(&cache, &[&first, &second]), tenant(&other, &[&theirs])]).await;
+
+    assert_eq!(connections().await, [Some(3.0), Some(0.0)]);
+    let asked: String = redis::from_redis_value(given.admin().await.say("INFO commandstats").await.unwrap()).unwrap();
+    assert!(asked.contains("cmdstat_client|list:calls=1,"), "{asked}");
+    broker.unbind(&cache, &first).await.unwrap();
+    broker.deprovision(&other).await.unwrap();
+    assert_eq!(connections().await, [Some(1.0), None]);
+}
+
+#[tokio::test] // SPEC K-21, K-13
+async fn an_account_that_may_not_list_connections_is_enough_for_all_else() {
+    let (grounds, given) = (Grounds::new(), Given::start(&["--databases", "1"]).await);
+    given.admin().await.say("ACL SETUSER silent on >silent ~* &* +@all -client|list").await.unwrap();
+    let config = Config { shared_url: Some(given.url("silent", "silent")), ..grounds.config() };
+    let broker = RedisBroker::start(config).await.unwrap();
+    let (instance, binding, _) = tenancy(&broker, "cache", "shared").await;
+    look_after(&broker, &[tenant(&instance, &[&binding])]).await;
+
+    let (metrics, items) = (broker.metrics().await.unwrap(), broker.info(&instance).await.unwrap());
+
+    assert_eq!(figure(&metrics, "instance_connections", "cache"), None);
+    assert!(items.iter().all(|item| item.label != "Connections") && items.iter().any(|item| item.label == "Version"));
 }

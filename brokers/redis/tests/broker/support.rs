@@ -216,6 +216,11 @@ impl Client {
     }
 }
 
+/// Whether this is what a server is called, with its version.
+pub(crate) fn is_product(text: &str) -> bool {
+    ["Redis ", "Valkey "].iter().any(|product| text.starts_with(product))
+}
+
 pub(crate) fn instance(name: &str, plan: &str) -> Instance {
     Instance::new(name.parse().unwrap(), plan.parse().unwrap())
 }
