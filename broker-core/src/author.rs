@@ -72,10 +72,7 @@ impl Broker for Checked {
     }
 
     async fn info(&self, instance: &Instance) -> Result<Vec<InfoItem>> {
-        let mut items = asked(&[&instance.secret], self.0.info(instance)).await?;
-        items.truncate(SHOWN);
-        let short = |item: InfoItem| InfoItem::new(cut(&item.label, SHOWN_TEXT), cut(&item.value, SHOWN_TEXT));
-        Ok(items.into_iter().map(short).collect())
+        Ok(shown(asked(&[&instance.secret], self.0.info(instance)).await?))
     }
 
     fn dashboard(&self, instance: &Instance) -> Option<String> {
@@ -86,6 +83,14 @@ impl Broker for Checked {
         let mut endpoints = discreetly_at_once(vec![instance.secret.clone()], || self.0.endpoints(instance));
         endpoints.truncate(SHOWN);
         endpoints
+    }
+
+    /// No password is shown, whatever its author thought (SPEC Y-7).
+    fn account(&self, instance: &Instance, binding: &Binding) -> Vec<InfoItem> {
+        let secrets = [&instance.secret, &binding.secret];
+        let items = discreetly_at_once(secrets.map(Secret::clone).into(), || self.0.account(instance, binding));
+        let discreet = |item: InfoItem| InfoItem::new(masked(&item.label, &secrets), masked(&item.value, &secrets));
+        shown(items).into_iter().map(discreet).collect()
     }
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
@@ -114,6 +119,13 @@ pub(crate) fn secrets_of(tenant: &Tenant) -> Vec<&Secret> {
     let variables = tenant.variables.iter().flat_map(EnvVars::iter).map(|(_, value)| value);
     let variables = variables.filter(|value| value.expose().len() >= SHORTEST_PASSWORD);
     [&tenant.instance.secret].into_iter().chain(bindings).chain(variables).collect()
+}
+
+/// As much of it as people read.
+fn shown(mut items: Vec<InfoItem>) -> Vec<InfoItem> {
+    items.truncate(SHOWN);
+    let short = |item: InfoItem| InfoItem::new(cut(&item.label, SHOWN_TEXT), cut(&item.value, SHOWN_TEXT));
+    items.into_iter().map(short).collect()
 }
 
 fn kept(notes: Notes) -> Result<Notes> {
@@ -191,6 +203,9 @@ mod tests {
         fn endpoints(&self, instance: &Instance) -> Vec<Endpoint> {
             vec![Endpoint::tcp(self.dashboard(instance).unwrap(), 1)]
         }
+        fn account(&self, _: &Instance, binding: &Binding) -> Vec<InfoItem> {
+            vec![InfoItem::new("Login", format!("u/{}", binding.secret.expose()))]
+        }
     }
 
     fn cause(error: &BrokerError) -> String {
@@ -224,13 +239,15 @@ mod tests {
         assert_eq!(cause(&error), "no answer to AUTH [secret]");
     }
 
-    #[test] // SPEC S-11
+    #[test] // SPEC S-11, Y-7
     fn what_waits_for_nothing_is_asked_with_its_secret_known_too() {
         let broker = Checked::around(Arc::new(Immoderate));
         let instance = Instance::new("cache".parse().unwrap(), "small".parse().unwrap());
 
         assert_eq!(broker.dashboard(&instance).unwrap(), "[secret]");
         assert_eq!(broker.endpoints(&instance)[0].host, "[secret]");
+        let binding = Binding::new(crate::Consumer::App("web".parse().unwrap()));
+        assert_eq!(broker.account(&instance, &binding), [InfoItem::new("Login", "u/[secret]")]);
     }
 
     #[test]

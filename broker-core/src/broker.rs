@@ -105,6 +105,13 @@ pub trait Broker: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What users may know of the account that a binding has on the author's server: its name there, whether it may only
+    /// read; never a secret. Shown with the instance's credentials (SPEC Y-7).
+    fn account(&self, instance: &Instance, binding: &Binding) -> Vec<InfoItem> {
+        let _ = (instance, binding);
+        Vec::new()
+    }
+
     /// What the author measures, for `/metrics`: numbers about the service, such as the memory of its servers, never a
     /// name of a user's or a secret. Asked at most every five seconds, and left out when it takes longer than three.
     async fn metrics(&self) -> Result<Vec<Metric>> {

@@ -104,7 +104,7 @@ pub use name::{AppName, BindingId, InstanceName, InvalidName, JobName, OpaqueId,
 pub use plan::{Catalog, Maintenance, Plan};
 pub use pool::{Cluster, Pool};
 #[cfg(feature = "server")]
-pub use routes::{Caller, Routes};
+pub use routes::{Caller, Neighbours, Routes};
 pub use seal::{SealError, SealingKey};
 pub use secret::Secret;
 #[cfg(feature = "server")]

@@ -1,6 +1,6 @@
 //! Operations of an author's own, which platforms reach through their proxies (SPEC chapter Y).
 
-use std::{convert::Infallible, fmt};
+use std::{convert::Infallible, fmt, sync::Arc};
 
 use axum::{
     body::Body,
@@ -11,11 +11,11 @@ use axum::{
 use futures::FutureExt as _;
 use tower::ServiceExt as _;
 
-use crate::Tenant;
+use crate::{Instance, InstanceName, Tenant, lifecycle::Engine};
 
 /// First words of paths below an instance that are the contract's or this framework's.
-const OURS_BELOW_INSTANCES: [&str; 9] =
-    ["bind", "bind-app", "bind-job", "binds", "info", "operations", "retry", "rotate", "status"];
+const OURS_BELOW_INSTANCES: [&str; 10] =
+    ["bind", "bind-app", "bind-job", "binds", "credentials", "info", "operations", "retry", "rotate", "status"];
 /// First words of other paths that are.
 const OURS: [&str; 7] = ["dashboard", "healthz", "metrics", "openapi.json", "readyz", "resources", "v2"];
 
@@ -282,6 +282,50 @@ pub(crate) fn changes_something(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
+/// The other instances of the service, for an operation that has to do with two: only in a handler below an instance.
+///
+/// A platform vouches for the instance that the path names, and for no other that its user writes somewhere. So another
+/// one is given to a handler only when the same team owns both (SPEC Y-8).
+///
+/// ```
+/// use broker_core::{BrokerError, Neighbours, Result, Tenant, axum::extract::Path};
+///
+/// // POST /resources/{name}/copy/{from}
+/// async fn copy(tenant: Tenant, neighbours: Neighbours, Path(from): Path<String>) -> Result<String> {
+///     let from = neighbours.find(&from).await?.ok_or_else(|| BrokerError::bad_request("there is no such instance"))?;
+///     Ok(format!("copied {} into {}\n", from.name, tenant.instance.name))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Neighbours {
+    engine: Arc<Engine>,
+    team: String,
+}
+
+impl Neighbours {
+    pub(crate) fn of(tenant: &Tenant, engine: &Arc<Engine>) -> Self {
+        Self { engine: Arc::clone(engine), team: tenant.instance.team.clone() }
+    }
+
+    /// The instance of this name, whatever its state; none when there is none, or another team owns it. Where the platform
+    /// names no team, nobody has neighbours.
+    ///
+    /// # Errors
+    /// When the records can't be read.
+    pub async fn find(&self, name: &str) -> crate::Result<Option<Instance>> {
+        match InstanceName::made_by_platform(name) {
+            Ok(name) => self.engine.neighbour(&name, &self.team).await,
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+impl fmt::Debug for Neighbours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Neighbours").field("team", &self.team).finish_non_exhaustive()
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
@@ -295,9 +339,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Tenant {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let mistake = "this path is not below an instance, the broker's author finds that in Routes::service";
-        parts.extensions.get().cloned().ok_or((StatusCode::INTERNAL_SERVER_ERROR, mistake))
+        below_instance(parts)
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Neighbours {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        below_instance(parts)
+    }
+}
+
+/// What a request below an instance has with it.
+fn below_instance<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, (StatusCode, &'static str)> {
+    let mistake = "this path is not below an instance, the broker's author finds that in Routes::service";
+    parts.extensions.get().cloned().ok_or((StatusCode::INTERNAL_SERVER_ERROR, mistake))
 }
 
 #[cfg(test)]

@@ -540,6 +540,10 @@ impl Broker for FakeBroker {
         address.and_then(|(host, port)| Some(Endpoint::tcp(host, port.parse().ok()?))).into_iter().collect()
     }
 
+    fn account(&self, _: &Instance, binding: &Binding) -> Vec<InfoItem> {
+        vec![InfoItem::new("User", binding.id.as_str())]
+    }
+
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         self.act("reconcile", |_| {}).await?;
         let mut inner = self.inner();

@@ -6,6 +6,7 @@ use broker_core::{
     BrokerServer,
     testing::{Answer, FakeBroker, Misdeed, TestBroker, eventually},
 };
+use serde_json::{Value, json};
 
 /// Answers early, so that slow work is seen to go on.
 async fn impatient(fake: &FakeBroker) -> TestBroker {
@@ -479,6 +480,39 @@ async fn a_rotation_that_fails_changes_nothing() {
     assert_eq!(broker.bind_app("cache", "web").await.is(201).env(), env);
     broker.form("POST", "/resources/cache/rotate", "app-name=").await.is(400).says("the app's name is missing");
     rotate(&broker, "other").await.is(404);
+}
+
+#[tokio::test] // SPEC Y-7
+async fn credentials_are_listed_without_a_password() {
+    let (fake, broker) = with_cache().await;
+    let listed = async || broker.ask("GET", "/resources/cache/credentials").await.is(200).value();
+    assert_eq!(listed().await, json!([]));
+    let before = chrono::Utc::now();
+    let old = broker.bind_app("cache", "web").await.is(201).env();
+    broker.form("PUT", "/resources/cache/binds/jobs/nightly", "user=a").await.is(201);
+    rotate(&broker, "web").await.is(200);
+    let new = broker.bind_app("cache", "web").await.is(201).env();
+
+    let answer = broker.ask("GET", "/resources/cache/credentials").await;
+
+    let moment = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let all = answer.is(200).value();
+    let of = |consumer: Value| all.as_array().unwrap().iter().find(|one| one["consumer"] == consumer).unwrap();
+    let (web, nightly) = (of(json!({ "app": "web" })), of(json!({ "job": "nightly" })));
+    let account = |env: &BTreeMap<String, String>| json!([{ "label": "User", "value": env["FAKE_USER"] }]);
+    assert_eq!((&web["state"], &web["account"]), (&json!("bound"), &account(&new)));
+    assert!(before <= moment(&web["made"]) && moment(&web["made"]) <= moment(&web["rotated"]));
+    assert_eq!(web["replaced"].as_array().unwrap().len(), 1);
+    assert_eq!(web["replaced"][0]["account"], account(&old));
+    assert!(moment(&web["replaced"][0]["until"]) > moment(&web["rotated"]));
+    assert_eq!((nightly.get("rotated"), &nightly["replaced"]), (None, &json!([])));
+    for env in [&old, &new] {
+        assert!(!answer.body.contains(&env["FAKE_PASSWORD"]), "{}", answer.body);
+    }
+    broker.unbind_app("cache", "web").await.is(200);
+    assert_eq!(listed().await.as_array().unwrap().len(), 1);
+    assert_eq!(fake.accounts().len(), 1);
+    broker.ask("GET", "/resources/none/credentials").await.is(404);
 }
 
 /// A broker with an instance `cache` that was accepted and could not be made.

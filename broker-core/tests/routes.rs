@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use broker_core::{
-    Binding, Broker, BrokerError, BrokerServer, Caller, Catalog, EnvVars, Instance, Notes, Plan, Pool, Result, Routes,
-    Secret, ServeError, State as Records, Tenant, Update,
+    Binding, Broker, BrokerError, BrokerServer, Caller, Catalog, EnvVars, Instance, Neighbours, Notes, Plan, Pool,
+    Result, Routes, Secret, ServeError, State as Records, Tenant, Update,
     axum::{
         Json,
         body::Bytes,
@@ -77,6 +77,11 @@ async fn keep(
     Ok(format!("{} of {} by {:?}: {} bytes", backup, tenant.instance.name, caller.user(), body.len()))
 }
 
+async fn neighbour(neighbours: Neighbours, Path(name): Path<String>) -> Result<Json<Option<Value>>> {
+    let found = neighbours.find(&name).await?;
+    Ok(Json(found.map(|found| json!({ "name": found.name, "plan": found.plan }))))
+}
+
 #[async_trait]
 impl Broker for Vault {
     fn catalog(&self) -> Catalog {
@@ -103,6 +108,7 @@ impl Broker for Vault {
         Routes::new()
             .instance("/seen", get(seen).post(seen))
             .instance("/backups/{backup}", post(keep).with_state(vault.clone()))
+            .instance("/neighbours/{name}", get(neighbour))
             .service("/authenticated-resources/kept", get(async move || Json(vault.kept())))
             .service("/authenticated-resources/who", post(async |caller: Caller| format!("{:?}", caller.user())))
     }
@@ -118,6 +124,29 @@ async fn with_cache() -> (Vault, TestBroker) {
 
 fn from_alice(request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
     request.header("x-tsuru-user", "alice@example.com").header("x-tsuru-eventid", "5f0c7c1e8a1b2c3d4e5f6a7b")
+}
+
+#[tokio::test] // SPEC Y-8
+async fn another_instance_is_found_by_name_where_the_same_team_owns_both() {
+    let broker = TestBroker::start(Vault::default()).await;
+    for (name, team) in [("ours", "main"), ("also", "main"), ("theirs", "other"), ("stray", ""), ("lost", "")] {
+        broker.form("POST", "/resources", &format!("name={name}&team={team}&plan=large")).await.is(201);
+    }
+    let asked = async |from: &str, name: &str| {
+        broker.ask("GET", &format!("/resources/{from}/neighbours/{name}")).await.is(200).value()
+    };
+
+    assert_eq!(asked("ours", "also").await, json!({ "name": "also", "plan": "large" }));
+    for (from, name) in
+        [("ours", "theirs"), ("ours", "none"), ("ours", "a%20name"), ("ours", "stray"), ("stray", "lost")]
+    {
+        assert_eq!(asked(from, name).await, Value::Null, "{name} from {from}");
+    }
+    broker.form("PUT", "/resources/also", "team=other&plan=large").await.is(200);
+    assert_eq!(asked("ours", "also").await, Value::Null, "its owner is another one now");
+    assert_eq!(asked("theirs", "also").await["name"], "also");
+    broker.remove("also").await.is(200);
+    assert_eq!(asked("theirs", "also").await, Value::Null);
 }
 
 #[tokio::test] // SPEC Y-1, Y-4

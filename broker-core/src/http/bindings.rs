@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Actor, AppName, BrokerError, Cluster, Consumer, EnvVars, InstanceName, InvalidName, JobName, Parameters, Pool,
     Whereabouts,
-    lifecycle::{Ask, Engine, Outcome},
+    lifecycle::{Ask, Credentials, Engine, Outcome},
     wire::{BindApp, BindJob, Rotate, UnbindApp, UnbindJob},
 };
 
@@ -102,6 +102,14 @@ pub(super) async fn rotate(
     let actor = Actor::new(user, event);
     bound(engine.rotate(name, consumer.clone(), Ask { actor, ..Ask::default() }).await?)?;
     Ok(format!("{consumer} has new credentials: bind it again to get them, the old ones work for a while\n"))
+}
+
+/// `GET /resources/{name}/credentials`, by the platform's proxy: who has access, never with which password (SPEC Y-7).
+pub(super) async fn credentials(
+    State(engine): State<Arc<Engine>>,
+    Named(name): Named,
+) -> Result<Json<Vec<Credentials>>, Failure> {
+    Ok(Json(engine.credentials(&name).await?))
 }
 
 /// The bind of an app, with all that its body says.

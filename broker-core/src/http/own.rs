@@ -16,7 +16,7 @@ use tracing::info;
 
 use super::{extract::whole_in_time, respond::Failure};
 use crate::{
-    Actor, BrokerError, Caller, InstanceName, Routes, Tenant,
+    Actor, BrokerError, Caller, InstanceName, Neighbours, Routes, Tenant,
     author::{discreet_here, discreetly, secrets_of},
     lifecycle::{Ask, Engine},
     routes::{Operation, Place, changes_something},
@@ -120,13 +120,14 @@ async fn on_instance(State((engine, largest)): Around, request: Request, next: N
     };
     if !changes_something(request.method()) {
         let tenant = engine.tenant(&name).await?;
-        return Ok(engine.ask_author(answer_of(next, request, tenant)).await?);
+        return Ok(engine.ask_author(answer_of(&engine, next, request, tenant)).await?);
     }
     let what: String = format!("{} {}", request.method(), request.uri().path()).chars().take(256).collect();
     let actor = Actor::new(caller.user().unwrap_or_default(), caller.event().unwrap_or_default());
     info!(instance.name = %name, user = actor.user, event = actor.event, "asked for `{what}` on instance `{name}`");
+    let asked = engine.clone();
     let answer = engine.run_call(name, what, Ask { actor, ..Ask::default() }, async move |tenant| {
-        let answer = answer_of(next, request, tenant).await;
+        let answer = answer_of(&asked, next, request, tenant).await;
         let status = answer.status();
         let failure = (status.is_client_error() || status.is_server_error()).then(|| format!("answered {status}"));
         (answer, failure)
@@ -135,8 +136,9 @@ async fn on_instance(State((engine, largest)): Around, request: Request, next: N
 }
 
 /// What the author's handler answers, who knows the tenant's secrets.
-async fn answer_of(next: Next, mut request: Request, tenant: Tenant) -> Response {
+async fn answer_of(engine: &Arc<Engine>, next: Next, mut request: Request, tenant: Tenant) -> Response {
     let secrets = secrets_of(&tenant).into_iter().cloned().collect();
+    request.extensions_mut().insert(Neighbours::of(&tenant, engine));
     request.extensions_mut().insert(tenant);
     discreetly(secrets, next.run(request)).await
 }

@@ -60,6 +60,7 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .route("/resources/{name}/bind", post(bindings::bind_fallback).delete(bindings::unbind_unit))
         .route("/resources/{name}/binds/jobs/{job}", put(bindings::bind_job).delete(bindings::unbind_job))
         .route("/resources/{name}/rotate", post(bindings::rotate))
+        .route("/resources/{name}/credentials", get(bindings::credentials))
         .route("/resources/{name}/retry", post(instances::retry))
         .route("/resources/{name}/operations", get(operator::operations))
         .route("/openapi.json", get(openapi::show).layer(Extension(document)))

@@ -143,8 +143,15 @@ impl Engine {
         self.shared(name).await.map(drop)
     }
 
+    /// The instance of that name, if it is this team's.
+    pub(crate) async fn neighbour(&self, name: &InstanceName, team: &str) -> Result<Option<Instance>> {
+        let record = self.store.shared_instance(name).await?.filter(|record| record.is_visible());
+        let is_same = |instance: &Instance| !team.is_empty() && instance.team == team;
+        Ok(record.map(|record| record.instance.clone()).filter(is_same))
+    }
+
     /// The instance of that name, to look at.
-    async fn shared(&self, name: &InstanceName) -> Result<Arc<InstanceRecord>> {
+    pub(super) async fn shared(&self, name: &InstanceName) -> Result<Arc<InstanceRecord>> {
         let record = self.store.shared_instance(name).await?;
         record.filter(|record| record.is_visible()).ok_or_else(|| BrokerError::UnknownInstance(name.clone()))
     }
@@ -282,7 +289,7 @@ impl Engine {
 }
 
 /// What the author says without waiting; as good as nothing when that panics.
-fn ask_at_once<T: Default>(what: &str, name: &InstanceName, question: impl FnOnce() -> T) -> T {
+pub(super) fn ask_at_once<T: Default>(what: &str, name: &InstanceName, question: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(question)).unwrap_or_else(|_| {
         warn!(instance.name = %name, "the author's {what} panicked");
         T::default()

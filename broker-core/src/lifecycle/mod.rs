@@ -9,6 +9,7 @@ mod ask;
 mod backoff;
 mod bindings;
 mod calls;
+mod credentials;
 mod dashboard;
 mod engine;
 mod instances;
@@ -29,6 +30,7 @@ mod trouble;
 mod written;
 
 pub(crate) use ask::{Ask, Outcome};
+pub(crate) use credentials::Credentials;
 pub(crate) use dashboard::{ConsumerView, Dashboard};
 pub(crate) use engine::{AT_ONCE, Engine, Timing};
 pub(crate) use instances::{Change, NewInstance, Wishes};

@@ -89,6 +89,12 @@ pub(crate) struct BindingRecord {
     /// When its own credentials end, if they do (SPEC B-9).
     #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::if_any")]
     pub(crate) expires: Option<DateTime<Utc>>,
+    /// When the consumer was bound; unknown of older records.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::if_any")]
+    pub(crate) made: Option<DateTime<Utc>>,
+    /// When its credentials were rotated last, if they ever were.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::if_any")]
+    pub(crate) rotated: Option<DateTime<Utc>>,
     /// What was begun last.
     pub(crate) operation: Operation,
     /// The replica that works on it now (SPEC L-8).
@@ -127,6 +133,8 @@ impl BindingRecord {
             next: None,
             retired: Vec::new(),
             expires: None,
+            made: Some(operation.began),
+            rotated: None,
             since: operation.began,
             operation,
             holder: None,

@@ -104,6 +104,7 @@ impl Engine {
                 let old = std::mem::replace(&mut record.binding, next);
                 record.retired.push(Retired { binding: old, until });
                 record.next = None;
+                record.rotated = Some(Utc::now());
                 record.hold(env.clone(), instance);
                 record.live(BindingEvent::RotationEnded);
                 self.save_binding_ended(&mut record, None, reply).await?;
@@ -166,7 +167,7 @@ impl Engine {
 }
 
 impl Retired {
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.until <= Utc::now()
     }
 }

@@ -61,7 +61,12 @@ fn service_api() -> Value {
 fn answers() -> Value {
     let operation = texts(&["id", "kind", "instance", "began"], &["ended", "failure"]);
     let operation = with(operation, "actor", texts(&["user", "event"], &[]));
+    let account = json!({ "type": "array", "items": named("InfoItem") });
+    let replaced = with(texts(&["id", "until"], &[]), "account", account.clone());
+    let credentials = with(texts(&["id", "state"], &["made", "rotated", "expires"]), "account", account);
+    let credentials = with(credentials, "consumer", json!({ "type": "object" }));
     json!({
+        "Credentials": with(credentials, "replaced", json!({ "type": "array", "items": replaced })),
         "Plan": with(texts(&["name", "description"], &[]), "schemas", json!({ "type": "object" })),
         "InfoItem": texts(&["label", "value"], &[]),
         "Operation": with(operation, "consumer", json!({ "description": "Whose access it is about" })),

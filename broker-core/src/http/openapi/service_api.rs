@@ -90,5 +90,8 @@ fn bindings() -> Vec<Call> {
         change("post", "/resources/{name}/rotate", "rotate", "Give an app or job new credentials", "Rotate")
             .text(200, "Its next bind is answered with them")
             .text(404, unknown),
+        call("get", "/resources/{name}/credentials", "credentials", "Who has access, without passwords")
+            .json(200, "One for each consumer", json!({ "type": "array", "items": named("Credentials") }))
+            .text(404, "There is no such instance"),
     ]
 }
