@@ -22,8 +22,8 @@
 //!
 //! With the feature `broker` a service broker has the rest from here, too: its author says how an instance is dumped
 //! and loaded ([`BackedUp`]), and gets the flags ([`BackupConfig`]), backups on demand, by a schedule and before a
-//! removal, restores ([`Archive`]), the operations for the platform's users ([`routes`]) and what an operator reads a
-//! backup with ([`ReadBackup`]).
+//! removal, restores ([`Archive`]), the operations for the platform's users ([`routes`]) and what an operator finds and
+//! reads backups with ([`ListBackups`], [`ReadBackup`]).
 
 #[cfg(feature = "broker")]
 mod broker;
@@ -39,7 +39,7 @@ pub mod testing;
 mod unpack;
 
 #[cfg(feature = "broker")]
-pub use broker::{Archive, BackedUp, BackupConfig, Dump, Dumping, ReadBackup, routes};
+pub use broker::{Archive, BackedUp, BackupConfig, Dump, Dumping, ListBackups, ReadBackup, routes};
 pub use dump::output_of;
 pub use error::BackupError;
 pub use manifest::{About, Manifest};

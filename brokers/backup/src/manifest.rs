@@ -13,6 +13,12 @@ pub struct About {
     pub service: String,
     /// The instance's identifier.
     pub instance: String,
+    /// What users called it; empty in backups of the time before this was kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The team that owned it then; empty where nobody said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub team: String,
     /// The plan it had.
     pub plan: String,
     /// Which server wrote the data, as `mariadb 10.11.6`.
@@ -25,11 +31,18 @@ pub struct About {
 }
 
 impl About {
-    /// A backup of an instance that stays; server and format are unknown.
+    /// A backup of an instance that stays; server, format and owner are unknown.
     #[must_use]
     pub fn new(service: &str, instance: &str, plan: &str) -> Self {
         let [service, instance, plan] = [service, instance, plan].map(str::to_owned);
-        Self { service, instance, plan, server: String::new(), format: String::new(), is_last: false }
+        let [name, team, server, format] = [const { String::new() }; 4];
+        Self { service, instance, name, team, plan, server, format, is_last: false }
+    }
+
+    /// The same, with what users call the instance and the team that owns it.
+    #[must_use]
+    pub fn owned(self, name: &str, team: &str) -> Self {
+        Self { name: name.to_owned(), team: team.to_owned(), ..self }
     }
 
     /// The same, with the server that wrote the data.
@@ -54,7 +67,7 @@ impl About {
 /// A whole backup. Written when all of its data is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Its identifier: the time it was begun and some letters, so that names sort by time.
+    /// Its identifier: the time it was begun, so that names sort by time, and letters that nobody guesses.
     pub id: String,
     /// What it is of.
     #[serde(flatten)]
@@ -73,9 +86,12 @@ pub struct Manifest {
     pub key: Option<String>,
 }
 
+/// Whoever knows a backup's identifier was told (SPEC Z-10): there are more than 100 bits in these.
+const LETTERS: usize = 22;
+
 /// An identifier for a backup that begins now.
 pub(crate) fn new_id(begun: DateTime<Utc>) -> String {
-    let letters = Alphanumeric.sample_string(&mut rand::rng(), 6).to_lowercase();
+    let letters = Alphanumeric.sample_string(&mut rand::rng(), LETTERS).to_lowercase();
     format!("{}-{letters}", begun.format("%Y%m%dT%H%M%S%3fZ"))
 }
 

@@ -164,11 +164,40 @@ impl Backups {
         Ok(listed)
     }
 
-    /// One backup; none when there is none of this identifier.
+    /// All backups of a service, oldest first; those of instances that are gone, too.
+    ///
+    /// # Errors
+    /// When the place can't be used, or a manifest there can't be read.
+    pub async fn all(&self, service: &str) -> Result<Vec<Manifest>, BackupError> {
+        self.listed(Path::from(check(service)?)).await
+    }
+
+    /// The backup of this identifier, whichever instance it is of. All names have to be gone through.
+    ///
+    /// # Errors
+    /// When the place can't be used.
+    pub async fn find(&self, service: &str, id: &str) -> Result<Option<Manifest>, BackupError> {
+        if check(id).is_err() {
+            return Ok(None);
+        }
+        let (folder, wanted) = (Path::from(check(service)?), format!("{id}.json"));
+        let mut names = self.store.list(Some(&folder));
+        while let Some(object) = names.try_next().await? {
+            if object.location.filename() == Some(&wanted) {
+                return self.manifest(&object.location).await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// One backup; none when there is none of this identifier, whatever that has in it.
     ///
     /// # Errors
     /// When the place can't be used.
     pub async fn get(&self, service: &str, instance: &str, id: &str) -> Result<Option<Manifest>, BackupError> {
+        if check(id).is_err() {
+            return Ok(None);
+        }
         self.manifest(&path_of(&About::new(service, instance, ""), id, "json")?).await
     }
 
@@ -257,7 +286,7 @@ impl Backups {
         age: chrono::Duration,
         now: DateTime<Utc>,
     ) -> Result<Vec<Manifest>, BackupError> {
-        let mut all = self.listed(Path::from(check(service)?)).await?;
+        let mut all = self.all(service).await?;
         let is_due = |backup: &&Manifest| backup.about.is_last && now - backup.ended >= age;
         let gone: HashSet<String> = all.iter().filter(is_due).map(|backup| backup.about.instance.clone()).collect();
         all.retain(|backup| gone.contains(&backup.about.instance));

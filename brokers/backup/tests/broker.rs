@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use broker_backup::{Archive, BackedUp, BackupConfig, Dump, Dumping, Restored};
+use broker_backup::{Archive, BackedUp, BackupConfig, Dump, Dumping, ListBackups, Restored};
 use broker_core::{BrokerError, Instance, Result, Tenant};
 use tokio::{
     io::AsyncReadExt as _,
@@ -185,6 +185,90 @@ async fn a_last_backup_is_made_once_and_of_what_holds_something() {
 
     let kept = archive.list(&tenant.instance).await.unwrap();
     assert!(kept.len() == 1 && kept[0].about.is_last, "{kept:?}");
+}
+
+/// An instance of this name and team.
+fn owned(name: &str, team: &str) -> Tenant {
+    let mut instance = Instance::new(name.parse().unwrap(), "small".parse().unwrap());
+    instance.team = team.to_owned();
+    Tenant::new(instance, Vec::new())
+}
+
+#[tokio::test] // SPEC Z-10
+async fn a_backup_of_an_instance_that_is_gone_is_for_the_team_that_owned_it_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = BackupConfig { backup_before_removal: true, ..in_folder(&folder) };
+    let notebook = Notebook::new(&config, b"first");
+    let archive = notebook.archive();
+    let mut gone = owned("gone", "first").instance;
+    let made = archive.back_up(&notebook, &gone).await.unwrap();
+    let restore = async |into: &Tenant, name: &str, id: &str| {
+        archive.restore_from(&notebook, into, name, None, id).await.map(drop).map_err(|error| error.to_string())
+    };
+    let refused = Err("the instance has no such backup".to_owned());
+    // While nothing says that it is gone, only its records say whose it is.
+    assert_eq!(restore(&owned("next", "first"), "gone", &made.id).await, refused);
+    gone.team = "second".to_owned();
+    archive.keep_last(&notebook, &gone).await.unwrap();
+
+    for (team, name, id) in [
+        ("first", "gone", made.id.as_str()),
+        ("", "gone", &made.id),
+        ("second", "another", &made.id),
+        ("second", "gone", "no-such"),
+        ("second", "gone", "../gone"),
+        ("second", "gone", ""),
+    ] {
+        assert_eq!(restore(&owned("next", team), name, id).await, refused, "{team}, {name}, {id}");
+    }
+    notebook.write(b"now");
+    assert_eq!(restore(&owned("next", "second"), "gone", &made.id).await, Ok(()));
+    assert_eq!(notebook.read(), b"first");
+}
+
+#[tokio::test] // SPEC Z-10
+async fn a_backup_of_a_neighbour_is_restored_also_when_it_does_not_say_whose_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (notebook, gone) = (Notebook::new(&in_folder(&folder), b"text"), owned("old", "main").instance);
+    let archive = notebook.archive();
+    let made = archive.back_up(&notebook, &gone).await.unwrap();
+    let file = folder.path().join(format!("backups/notebook/{}/{}.json", gone.id, made.id));
+    let mut older: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for member in ["name", "team"] {
+        older.as_object_mut().unwrap().remove(member).unwrap();
+    }
+    std::fs::write(&file, older.to_string()).unwrap();
+    notebook.write(b"now");
+
+    let next = owned("next", "main");
+    let before = archive.restore_from(&notebook, &next, "old", Some(&gone), &made.id).await.unwrap().unwrap();
+
+    assert_eq!(notebook.read(), b"text");
+    assert_eq!(archive.list(&next.instance).await.unwrap(), [before]);
+}
+
+#[tokio::test] // SPEC Z-11
+async fn backups_are_listed_by_the_name_or_the_identifier_of_their_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let notebook = Notebook::new(&in_folder(&folder), b"text");
+    let (one, other) = (owned("one", "main").instance, owned("other", "main").instance);
+    let mut made = Vec::new();
+    for instance in [&one, &other, &one] {
+        made.push(notebook.back_up(instance).await.unwrap().id);
+    }
+    let listed = async |instance: Option<&str>| {
+        let backups = Some(folder.path().join("backups"));
+        let wanted = ListBackups { backups, backups_s3: None, instance: instance.map(str::to_owned) };
+        let mut lines = Vec::new();
+        wanted.write_to("notebook", &mut lines).await.unwrap();
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone();
+        String::from_utf8(lines).unwrap().lines().map(line).collect::<Vec<_>>()
+    };
+
+    assert_eq!(listed(None).await, made);
+    assert_eq!(listed(Some("one")).await, [&*made[0], &*made[2]]);
+    assert_eq!(listed(Some(other.id.as_str())).await, [&*made[1]]);
+    assert_eq!(listed(Some("none")).await, [""; 0]);
 }
 
 #[tokio::test] // SPEC Z-7

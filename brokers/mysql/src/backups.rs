@@ -4,10 +4,18 @@
 //! restore that was cut off leaves the mark, and with it the instance closed, until a restore ends well (SPEC M-11).
 
 use async_trait::async_trait;
-use broker_backup::{Archive, BackedUp, Dump, Dumping, Manifest, Restored};
+use broker_backup::{Archive, BackedUp, Dump, Dumping, Restored};
 use broker_core::{BrokerError, Instance, Result, Tenant};
 
-use crate::{MysqlBroker, broker::charset, copy::Copier, link::Link, servers::is_dedicated, tenant::Database};
+use crate::{
+    MysqlBroker,
+    broker::charset,
+    copy::Copier,
+    definers::Definers,
+    link::Link,
+    servers::is_dedicated,
+    tenant::{Account, Database},
+};
 
 pub(crate) const SERVICE: &str = "mysql";
 
@@ -40,15 +48,18 @@ impl BackedUp for MysqlBroker {
         let (database, link) = (Database::of(instance), self.server(instance)?.up().await?);
         let accounts = link.freeze(&database).await?;
         link.clear(&database, charset(instance)).await?;
-        for account in &accounts {
+        let definers = Definers { there: accounts, otherwise: Account::of_instance(instance) };
+        for account in definers.there.iter().chain([&definers.otherwise]) {
             link.stand_in(account, &database).await?;
         }
-        self.copier()?.load(&database, link.reach(), data).await
+        self.copier()?.load(&database, link.reach(), &definers, data).await
     }
 
     async fn open(&self, tenant: &Tenant) -> Result<()> {
         let (database, link) = (Database::of(&tenant.instance), self.server(&tenant.instance)?.up().await?);
         link.thaw(&database).await?;
+        // It goes, unless something runs as it: then it stays locked.
+        link.forbid(&Account::of_instance(&tenant.instance), &database).await?;
         Ok(link.drop_mark(&database).await?)
     }
 
@@ -74,36 +85,6 @@ impl BackedUp for MysqlBroker {
 impl MysqlBroker {
     fn copier(&self) -> Result<&Copier> {
         self.copier.as_ref().ok_or_else(|| BrokerError::failed("the programs mariadb-dump and mariadb are not there"))
-    }
-
-    fn kept(&self) -> Result<&Archive> {
-        self.archive.as_ref().ok_or_else(|| BrokerError::bad_request("this service keeps no backups"))
-    }
-
-    /// Makes a backup now.
-    ///
-    /// # Errors
-    /// When there is no place for backups, or the server or the place can't be used.
-    pub async fn back_up(&self, instance: &Instance) -> Result<Manifest> {
-        self.kept()?.back_up(self, instance).await
-    }
-
-    /// The instance's backups.
-    ///
-    /// # Errors
-    /// When there is no place for backups, or it can't be used.
-    pub async fn list_backups(&self, instance: &Instance) -> Result<Vec<Manifest>> {
-        self.kept()?.list(instance).await
-    }
-
-    /// Puts a backup in the place of what the instance holds, and returns the backup of what it held: none when that
-    /// was half a restore.
-    ///
-    /// # Errors
-    /// When there is no such backup, or it is damaged: nothing is changed. When it can't be loaded: what was there is
-    /// loaded again, or the instance is closed until a restore ends well (SPEC M-11).
-    pub async fn restore_backup(&self, instance: &Instance, id: &str) -> Result<Option<Manifest>> {
-        self.kept()?.restore(self, &Tenant::new(instance.clone(), Vec::new()), id).await
     }
 
     /// Whether a restore was cut off: then nobody may use what is there.

@@ -321,6 +321,12 @@ impl Broker for MysqlBroker {
         Ok(items)
     }
 
+    fn account(&self, instance: &Instance, binding: &Binding) -> Vec<InfoItem> {
+        let (access, _) = self.terms(instance, binding);
+        let may = if access == Access::ReadOnly { "reads" } else { "reads and writes" };
+        vec![InfoItem::new("User", Account::of(binding).as_str()), InfoItem::new("Access", may)]
+    }
+
     async fn metrics(&self) -> Result<Vec<Metric>> {
         Ok(metrics::of(&self.servers, &self.plans.servers()).await)
     }

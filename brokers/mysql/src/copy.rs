@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Config, link::Reach, tenant::Database};
+use crate::{Config, definers::Definers, link::Reach, tenant::Database};
 
 /// How long a copy may take: less than the framework gives to a whole update.
 const WITHIN: Duration = Duration::from_secs(240);
@@ -67,19 +67,25 @@ impl Copier {
     }
 
     /// Loads a dump into an empty database.
-    pub(crate) async fn load(&self, database: &Database, to: &Reach, mut dump: impl AsyncRead + Unpin) -> Result<()> {
+    pub(crate) async fn load(
+        &self,
+        database: &Database,
+        to: &Reach,
+        definers: &Definers,
+        dump: impl AsyncRead + Unpin,
+    ) -> Result<()> {
         let load = async {
             let target = login(to)?;
             let mut load = self.loading(database, &target, Stdio::piped())?;
             let mut input = load.stdin.take().context("the program has no input")?;
             let feed = async {
-                let fed = tokio::io::copy(&mut dump, &mut input).await;
+                let fed = definers.copy(dump, &mut input).await;
                 drop(input);
                 fed
             };
             let (fed, loaded) = tokio::join!(feed, ended(&mut load));
             loaded?;
-            fed.map(drop).map_err(anyhow::Error::from)
+            fed.map_err(anyhow::Error::from)
         };
         let outcome = timeout(WITHIN, load).await;
         let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {}s", WITHIN.as_secs())));

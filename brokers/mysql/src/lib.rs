@@ -5,7 +5,7 @@
 //! `broker-hosting`.
 //!
 //! [`MysqlBroker`] is the policy, `moves` its part for instances that change plans, `backups` that for backups and
-//! restores, which `broker-backup` offers to the platform's users. What plans there are is in
+//! restores, which `broker-backup` offers to the platform's users, `definers` as whom runs what a restore brings. What plans there are is in
 //! `plans`, the servers in `servers`, on which of them an instance is in `fleet`, what is said to one in `link`, the
 //! words in `tenant`, how much an instance may take in `quota`, what `doctor` looks at in `doctor` and `rights`, what is
 //! compared with the records in `reconcile`, how the broker's own servers are set up in `server`, and how servers are
@@ -15,6 +15,7 @@ mod backups;
 mod broker;
 mod config;
 mod copy;
+mod definers;
 mod doctor;
 mod fleet;
 mod link;
@@ -31,6 +32,6 @@ mod tenant;
 mod tls;
 
 pub use broker::MysqlBroker;
-pub use broker_backup::BackupConfig;
+pub use broker_backup::{BackedUp, BackupConfig};
 pub use config::Config;
 pub use tls::SharedTrust;

@@ -125,6 +125,12 @@ impl Account {
         Self(id.clone(), format!("ub{id}"))
     }
 
+    /// The instance's own, which nobody logs in with: what a restore brings runs as it where its definer is none of the
+    /// instance's. No binding has an instance's identifier.
+    pub(crate) fn of_instance(instance: &Instance) -> Self {
+        Self::with(&instance.id)
+    }
+
     /// An account's name that the server told us; none when it is no binding's.
     pub(crate) fn read(name: &str) -> Option<Self> {
         name.strip_prefix("ub")?.parse().ok().map(|id| Self::with(&id))

@@ -128,37 +128,6 @@ impl BackedUp for RedisBroker {
 }
 
 impl RedisBroker {
-    fn kept(&self) -> Result<&Archive> {
-        self.archive.as_ref().ok_or_else(|| BrokerError::bad_request("this service keeps no backups"))
-    }
-
-    /// Makes a backup now.
-    ///
-    /// # Errors
-    /// When there is no place for backups, or the server or the place can't be used.
-    pub async fn back_up(&self, instance: &Instance) -> Result<Manifest> {
-        self.kept()?.back_up(self, instance).await
-    }
-
-    /// The instance's backups, oldest first.
-    ///
-    /// # Errors
-    /// When there is no place for backups, or it can't be used.
-    pub async fn list_backups(&self, instance: &Instance) -> Result<Vec<Manifest>> {
-        self.kept()?.list(instance).await
-    }
-
-    /// Puts a backup in the place of what the instance holds, and returns the backup of what it held: none when that
-    /// was half a restore.
-    ///
-    /// # Errors
-    /// When there is no such backup, it is damaged, or can't be restored into this instance: nothing is changed. When
-    /// it can't be loaded: what was there is loaded again, or the instance is closed until a restore ends well
-    /// (SPEC K-15).
-    pub async fn restore_backup(&self, tenant: &Tenant, id: &str) -> Result<Option<Manifest>> {
-        self.kept()?.restore(self, tenant, id).await
-    }
-
     /// Whether a restore was cut off: then nobody may use what is there.
     pub(crate) async fn is_half_restored(&self, instance: &Instance) -> Result<bool> {
         if self.archive.is_none() {

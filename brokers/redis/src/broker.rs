@@ -28,7 +28,7 @@ use crate::{
     metrics,
     plans::{self, Kind, Offer},
     server::{Installed, RedisServer},
-    settings::{Backend, Settings, keeps_prefix},
+    settings::{Backend, Settings, is_read_only, keeps_prefix},
     tenants::Tenants,
     tls::{Address, Encryption, Tls},
 };
@@ -330,6 +330,11 @@ impl Broker for RedisBroker {
             items.extend(usage(&link, &home, instance).await);
         }
         Ok(items)
+    }
+
+    fn account(&self, _: &Instance, binding: &Binding) -> Vec<InfoItem> {
+        let may = if is_read_only(&binding.parameters) { "reads" } else { "reads and writes" };
+        vec![InfoItem::new("User", binding.id.as_str()), InfoItem::new("Access", may)]
     }
 
     async fn metrics(&self) -> Result<Vec<Metric>> {

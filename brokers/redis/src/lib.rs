@@ -33,7 +33,7 @@ mod tls;
 
 pub use backups::ReadBackup;
 pub use broker::RedisBroker;
-pub use broker_backup::BackupConfig;
+pub use broker_backup::{BackedUp, BackupConfig};
 pub use broker_hosting::Size;
 pub use config::Config;
 pub use tls::SharedTrust;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use broker_backup::ListBackups;
 use broker_core::cli::{About, Cli, Drift, Findings};
 use redis_broker::{Config, ReadBackup, RedisBroker};
 
@@ -9,6 +10,8 @@ const ABOUT: About = About::new("redis", env!("CARGO_PKG_VERSION"), "Hands out R
 
 #[derive(clap::Subcommand)]
 enum Commands {
+    /// List backups, of an instance or of all: an object a line
+    ListBackups(ListBackups),
     /// Write a backup to standard output, as commands for `redis-cli --pipe`
     ReadBackup(ReadBackup),
 }
@@ -20,7 +23,10 @@ async fn main() -> ExitCode {
         .check(async |config: &Config, findings: &mut Findings| RedisBroker::check(config, findings).await)
         .doctor(async |config: &Config, findings: &mut Findings| RedisBroker::doctor(config, findings).await)
         .reconcile(async |config: &Config, drift: &mut Drift| RedisBroker::compare(config, drift).await)
-        .commands(async |Commands::ReadBackup(backup)| backup.write_to(tokio::io::stdout()).await)
+        .commands(async |command| match command {
+            Commands::ListBackups(wanted) => wanted.write_to("redis", tokio::io::stdout()).await,
+            Commands::ReadBackup(wanted) => wanted.write_to(tokio::io::stdout()).await,
+        })
         .run(async |config: Config| RedisBroker::start(config).await)
         .await
 }

@@ -78,7 +78,8 @@ impl Archive {
     }
 
     pub(super) fn about(&self, instance: &Instance) -> About {
-        About::new(self.service, instance.id.as_str(), instance.plan.as_str())
+        let about = About::new(self.service, instance.id.as_str(), instance.plan.as_str());
+        about.owned(instance.name.as_str(), &instance.team)
     }
 
     pub(super) async fn make(&self, about: About, instance: &Instance, dumping: Dumping) -> Result<Manifest> {
@@ -170,16 +171,25 @@ impl Archive {
         tenant: &Tenant,
         id: &str,
     ) -> Result<Option<Manifest>> {
-        let instance = &tenant.instance;
-        let backup = self.backups.get(self.service, instance.id.as_str(), id).await?;
-        let backup = backup.ok_or_else(|| BrokerError::bad_request("the instance has no such backup"))?;
-        broker.examine(instance, &backup, self.backups.read(&backup).await?).await?;
+        let backup = self.backups.get(self.service, tenant.instance.id.as_str(), id).await?;
+        self.put(broker, tenant, &backup.ok_or_else(no_such_backup)?).await
+    }
+
+    /// Puts a backup that the tenant may have in the place of what its instance holds.
+    pub(super) async fn put<B: BackedUp + ?Sized>(
+        &self,
+        broker: &B,
+        tenant: &Tenant,
+        backup: &Manifest,
+    ) -> Result<Option<Manifest>> {
+        let (instance, id) = (&tenant.instance, &backup.id);
+        broker.examine(instance, backup, self.backups.read(backup).await?).await?;
         let before = match broker.hold(instance).await? {
             // What a restore that was cut off left is nothing to keep.
             true => None,
             false => Some(self.keep_before(broker, tenant).await?),
         };
-        if let Err(why) = self.load(broker, instance, &backup).await {
+        if let Err(why) = self.load(broker, instance, backup).await {
             return Err(self.put_back(broker, tenant, before.as_ref(), why).await);
         }
         broker.open(tenant).await?;
@@ -233,6 +243,11 @@ impl Archive {
             }
         }
     }
+}
+
+/// What a restore is answered that names none which its caller may have.
+pub(super) fn no_such_backup() -> BrokerError {
+    BrokerError::bad_request("the instance has no such backup")
 }
 
 /// The data, which fails at its end when something else does.

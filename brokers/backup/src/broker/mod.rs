@@ -1,8 +1,10 @@
 //! What a broker has beside its instances: backups of them.
 
+mod another;
 mod archive;
 mod config;
 mod last;
+mod listing;
 mod operations;
 mod reading;
 
@@ -17,6 +19,7 @@ use crate::{BackupError, Manifest, Restored};
 
 pub use archive::Archive;
 pub use config::BackupConfig;
+pub use listing::ListBackups;
 pub use operations::routes;
 pub use reading::ReadBackup;
 
@@ -163,6 +166,38 @@ pub trait BackedUp: Send + Sync + 'static {
     /// # Errors
     /// When the server can't be used.
     async fn last_dump(&self, instance: &Instance) -> Result<Option<Dumping>>;
+
+    /// The archive.
+    ///
+    /// # Errors
+    /// When the operator wants no backups.
+    fn kept(&self) -> Result<&Archive> {
+        self.archive().ok_or_else(|| BrokerError::bad_request("this service keeps no backups"))
+    }
+
+    /// Makes a backup now: [`Archive::back_up`].
+    ///
+    /// # Errors
+    /// When the operator wants no backups, or the server or the place can't be used.
+    async fn back_up(&self, instance: &Instance) -> Result<Manifest> {
+        self.kept()?.back_up(self, instance).await
+    }
+
+    /// The instance's backups, oldest first.
+    ///
+    /// # Errors
+    /// When the operator wants no backups, or the place can't be used.
+    async fn list_backups(&self, instance: &Instance) -> Result<Vec<Manifest>> {
+        self.kept()?.list(instance).await
+    }
+
+    /// Puts a backup of the instance in the place of what it holds: [`Archive::restore`].
+    ///
+    /// # Errors
+    /// When the operator wants no backups, and those of [`Archive::restore`].
+    async fn restore_backup(&self, tenant: &Tenant, id: &str) -> Result<Option<Manifest>> {
+        self.kept()?.restore(self, tenant, id).await
+    }
 }
 
 impl From<BackupError> for BrokerError {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use broker_core::{Broker as _, Health, testing::TestBroker};
-use mysql_broker::{BackupConfig, Config, MysqlBroker};
+use mysql_broker::{BackedUp as _, BackupConfig, Config, MysqlBroker};
 use tokio::sync::Notify;
 
 use crate::support::{Client, Grounds, eventually, look_after, tenancy, tenant};
@@ -81,7 +81,7 @@ async fn a_restore_brings_back_the_data_of_a_moment_while_an_app_writes() {
     assert_eq!(app.number("SELECT COUNT(*) FROM a WHERE n = 2").await, 0);
 
     broker.ask("POST", "/resources/db/backups/no-such/restore").await.is(400);
-    broker.ask("POST", "/resources/db/backups/..%2Fx/restore").await.is(500);
+    broker.ask("POST", "/resources/db/backups/..%2Fx/restore").await.is(400).says("the instance has no such backup");
     login(&env).await.unwrap();
 }
 
@@ -96,7 +96,7 @@ async fn a_restore_that_was_cut_off_keeps_the_instance_closed_until_one_ends_wel
     let broken = Config { mariadb: "false".to_owned(), ..keeping_backups(&grounds) };
     let broker = MysqlBroker::start(broken).await.unwrap();
 
-    broker.restore_backup(&instance, &id).await.unwrap_err();
+    broker.restore_backup(&tenant(&instance, &[&binding]), &id).await.unwrap_err();
     look_after(&broker, &[tenant(&instance, &[&binding])]).await;
 
     assert!(Client::of(&env).await.is_err(), "nobody uses half of the data");
@@ -104,7 +104,7 @@ async fn a_restore_that_was_cut_off_keeps_the_instance_closed_until_one_ends_wel
     broker.bind(&instance, &binding).await.unwrap_err();
     drop(broker);
     let broker = MysqlBroker::start(keeping_backups(&grounds)).await.unwrap();
-    broker.restore_backup(&instance, &id).await.unwrap();
+    broker.restore_backup(&tenant(&instance, &[&binding]), &id).await.unwrap();
     assert_eq!(Client::of(&env).await.unwrap().number("SELECT a FROM t").await, 7);
     assert_eq!(broker.status(&instance).await.unwrap(), Health::Up);
     let mut admin = grounds.admin().await;

@@ -7,6 +7,7 @@ mod containers;
 mod crash;
 mod dedicated;
 mod doctor;
+mod elsewhere;
 mod fleet;
 mod frameworks;
 mod isolation;

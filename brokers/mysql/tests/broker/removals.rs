@@ -10,11 +10,11 @@ use broker_core::{
     Broker as _, EnvVars, Instance, Update,
     testing::{Subject, TestBroker, Variables, crash_safety},
 };
-use mysql_broker::{BackupConfig, Config, MysqlBroker};
+use mysql_broker::{BackedUp as _, BackupConfig, Config, MysqlBroker};
 
 use crate::support::{Client, Grounds, binding, eventually, instance, look_after, tenancy, tenant};
 
-fn keeping_last(grounds: &Grounds) -> Config {
+pub(crate) fn keeping_last(grounds: &Grounds) -> Config {
     fs::create_dir_all(grounds.data()).unwrap();
     let backups = BackupConfig {
         backups: Some(folder(grounds)),
@@ -25,7 +25,7 @@ fn keeping_last(grounds: &Grounds) -> Config {
     Config { backups, ..grounds.config() }
 }
 
-fn folder(grounds: &Grounds) -> PathBuf {
+pub(crate) fn folder(grounds: &Grounds) -> PathBuf {
     grounds.data().join("backups")
 }
 

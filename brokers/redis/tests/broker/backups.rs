@@ -7,7 +7,7 @@ use std::{
 
 use broker_backup::testing::Moto;
 use broker_core::{Broker as _, EnvVars, Instance, Tenant};
-use redis_broker::{BackupConfig, Config, RedisBroker};
+use redis_broker::{BackedUp as _, BackupConfig, Config, RedisBroker};
 
 use crate::support::{Client, Given, Grounds, eventually, keeping_backups, look_after, tenancy, tenant};
 

@@ -5,6 +5,7 @@ mod backups;
 mod conformance;
 mod crash;
 mod doctor;
+mod elsewhere;
 mod fleet;
 mod isolation;
 mod moves;

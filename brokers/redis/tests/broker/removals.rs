@@ -11,11 +11,11 @@ use broker_core::{
     Broker as _, Instance,
     testing::{Subject, TestBroker, Variables, crash_safety},
 };
-use redis_broker::{Config, RedisBroker};
+use redis_broker::{BackedUp as _, Config, RedisBroker};
 
 use crate::support::{Client, Given, Grounds, binding, eventually, instance, keeping_backups, tenancy};
 
-fn keeping_last(grounds: &Grounds) -> Config {
+pub(crate) fn keeping_last(grounds: &Grounds) -> Config {
     let mut config = keeping_backups(grounds);
     config.backups.backup_before_removal = true;
     config

@@ -8,7 +8,7 @@ use std::{
 
 use broker_backup::{About, BackupKey, Backups};
 use broker_core::{Broker as _, Health, Instance, testing::TestBroker};
-use redis_broker::RedisBroker;
+use redis_broker::{BackedUp as _, RedisBroker};
 use tokio::{io::AsyncReadExt as _, sync::Notify};
 
 use crate::{
