@@ -82,3 +82,17 @@ async fn a_consumer_that_wrote_before_can_only_read_once_it_asks_for_that() {
     assert_eq!(app.number("SELECT COUNT(*) FROM t").await, 0);
     assert!(app.run("INSERT INTO t VALUES (1)").await.is_err());
 }
+
+#[tokio::test] // SPEC Y-7
+async fn users_see_which_account_a_binding_has_and_whether_it_only_reads() {
+    let shared = Shared::server().await;
+    let (instance, app, env) = tenancy(&shared.broker).await;
+    let report = read_only("report");
+
+    let shown =
+        |binding| shared.broker.account(&instance, binding).into_iter().map(|item| item.value).collect::<Vec<_>>();
+
+    let user = Client::of(&env).await.unwrap().texts("SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', 1)").await.remove(0);
+    assert_eq!(shown(&app), [user.as_str(), "reads and writes"]);
+    assert_eq!(shown(&report), [format!("ub{}", report.id), "reads".to_owned()]);
+}

@@ -184,3 +184,17 @@ async fn a_dedicated_servers_memory_is_limited() {
 
     assert_eq!(refused.unwrap().code(), Some("OOM"));
 }
+
+#[tokio::test] // SPEC Y-7
+async fn users_see_which_account_a_binding_has_and_whether_it_only_reads() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (instance, app, env) = tenancy(&broker, "cache", "shared").await;
+    let mut report = binding("report");
+    report.parameters.insert("read-only".to_owned(), true.into());
+
+    let shown = |binding| broker.account(&instance, binding).into_iter().map(|item| item.value).collect::<Vec<_>>();
+
+    assert_eq!(shown(&app), [env.get("REDIS_USERNAME").unwrap().expose(), "reads and writes"]);
+    assert_eq!(shown(&report), [report.id.as_str(), "reads"]);
+}
