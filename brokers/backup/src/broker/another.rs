@@ -2,7 +2,7 @@
 //!
 //! The platform vouches for the instance that a request's path names. Of the one whose backup it wants there is only a
 //! name that somebody wrote, so both must be the same team's, and the backup's identifier, which nobody guesses, must be
-//! known: it is told below its own instance only.
+//! known: it is listed below its own instance.
 
 use broker_core::{Instance, Result, Tenant};
 
