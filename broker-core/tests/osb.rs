@@ -418,13 +418,19 @@ async fn what_goes_on_survives_a_crash() {
 async fn a_catalog_that_the_caller_has_is_not_sent_again() {
     let (_, broker) = started().await;
     let catalog = || broker.request("GET", "/v2/catalog").header("x-broker-api-version", "2.17");
-    let tag = Answer::to(catalog()).await.is(200).headers["etag"].clone();
+    let known = Answer::to(catalog()).await.is(200).headers.clone();
+    let (tag, since) = (&known["etag"], &known["last-modified"]);
 
-    let answer = Answer::to(catalog().header("if-none-match", tag.clone())).await;
-
-    answer.is(304).says("");
-    assert_eq!(answer.headers["etag"], tag);
-    Answer::to(catalog().header("if-none-match", "\"another\"")).await.is(200);
+    for request in [catalog().header("if-none-match", tag), catalog().header("if-modified-since", since)] {
+        let answer = Answer::to(request).await;
+        answer.is(304).says("");
+        assert!(answer.headers["etag"] == tag && answer.headers["last-modified"] == since);
+    }
+    let another = || catalog().header("if-none-match", "\"another\"");
+    Answer::to(another()).await.is(200);
+    Answer::to(another().header("if-modified-since", since)).await.is(200);
+    let later = "Fri, 31 Dec 2999 23:59:59 GMT";
+    Answer::to(catalog().header("if-modified-since", later)).await.is(200);
 }
 
 #[tokio::test] // SPEC O-5

@@ -97,8 +97,8 @@ impl<C: clap::Args> Cli<C> {
 }
 
 impl<C: clap::Args + 'static, X: Subcommand> Cli<C, X> {
-    /// What the service offers, for `check` and `openapi`, where starting the broker would start servers. The author's
-    /// [own operations](crate::Broker::routes) are those of a started broker: `openapi` leaves them out then.
+    /// What the service offers, for `check`, `catalog` and `openapi`, where starting the broker would start servers. The
+    /// author's [own operations](crate::Broker::routes) are those of a started broker: `openapi` leaves them out then.
     pub fn catalog(mut self, catalog: impl for<'a> AsyncFnOnce(&'a C) -> anyhow::Result<Catalog> + 'static) -> Self {
         self.catalog = Some(Box::new(move |config| Box::pin(async move { catalog(&config).await })));
         self

@@ -11,6 +11,7 @@
 //! | `rotate-key` | seals the records with a new key |
 //! | `hash-password` | prints a line for a file of credentials |
 //! | `openapi` | prints the document of the HTTP interface |
+//! | `catalog` | prints the plans and their parameters as a page in Markdown |
 //! | `completions` | prints a shell's completions |
 //!
 //! Every setting is a flag, a variable in the environment, or a key in a TOML file (`--config`), the author's own ones
@@ -45,6 +46,8 @@
 //! [`Cli`] is the same with subcommands and checks of the author's own.
 
 mod author;
+mod catalog;
+mod catalog_page;
 mod check;
 mod completions;
 mod doctor;
@@ -98,7 +101,7 @@ impl About {
 }
 
 /// Runs a broker's binary: reads the command line and does what it says with the broker that `start` makes of its
-/// configuration. `check` and `openapi` start it too; where that starts servers, say so to [`Cli::catalog`].
+/// configuration. `check`, `catalog` and `openapi` start it too; where that starts servers, say so to [`Cli::catalog`].
 ///
 /// What goes wrong is one sentence on standard error and exit status 1; a wrong command line or configuration file is 2.
 pub async fn run<B, C>(about: About, start: impl AsyncFnOnce(C) -> anyhow::Result<B>) -> ExitCode

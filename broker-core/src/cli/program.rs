@@ -6,6 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 
 use super::{
     About, Cli,
+    catalog::ShowCatalog,
     check::Check,
     completions::Completions,
     doctor::Doctor,
@@ -60,6 +61,8 @@ pub(super) enum Command<C: clap::Args, X: clap::Subcommand> {
     /// Print the OpenAPI document of the broker's HTTP interface
     #[command(name = "openapi")]
     OpenApi(OpenApi<C>),
+    /// Print the plans and their parameters as a page in Markdown
+    Catalog(ShowCatalog<C>),
     /// Print completions for a shell
     Completions(Completions),
     #[command(flatten)]
@@ -99,6 +102,7 @@ where
         Command::RotateKey(rotate) => rotate.run(about).await,
         Command::HashPassword(hash) => hash.run(),
         Command::OpenApi(openapi) => openapi.run(cli, start).await,
+        Command::Catalog(catalog) => catalog.run(cli, start).await,
         Command::Completions(completions) => completions.run(command_of(&cli)),
         Command::Author(command) => (cli.commands)(command).await,
     };

@@ -65,7 +65,7 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .route("/resources/{name}/operations", get(operator::operations))
         .route("/openapi.json", get(openapi::show).layer(Extension(document)))
         .route("/dashboard/{name}", get(dashboard::show).layer(Extension(dashboard::Readers::default())))
-        .merge(osb::router())
+        .merge(osb::router(engine.catalog()))
         .method_not_allowed_fallback(own::method_not_allowed)
         .fallback(async move |request: Request| own::beyond(own, request).await)
         .route("/metrics", get(operator::metrics).layer(Extension(Arc::new(Counted::default()))))

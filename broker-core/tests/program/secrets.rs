@@ -18,12 +18,13 @@ const BEARER: &str = "planted-bearer-b2c5";
 const HASHED: &str = "planted-hashed-77ad";
 const WRONG: &str = "planted-wrong-d7e4";
 
-const SUBCOMMANDS: [&[&str]; 8] = [
+const SUBCOMMANDS: [&[&str]; 9] = [
     &["instances"],
     &["instances", "--json"],
     &["operations", "cache"],
     &["operations", "cache", "--json"],
     &["openapi"],
+    &["catalog"],
     &["check"],
     &["serve", "--help"],
     &["rotate-key"],

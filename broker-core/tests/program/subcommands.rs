@@ -204,4 +204,6 @@ pub(crate) async fn an_author_adds_subcommands_and_checks() {
     let document: Value = serde_json::from_str(&run(&["openapi"], &data).ok()).unwrap();
     let served = broker.platform("GET", "/openapi.json", "").await.1;
     assert_eq!(serde_json::from_str::<Value>(&served).unwrap(), document);
+    let page = run(&["catalog"], &data).ok();
+    assert!(page.starts_with("# fake\n") && page.contains("(default)\n"), "{page}");
 }

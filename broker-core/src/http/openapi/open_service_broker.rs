@@ -44,6 +44,7 @@ fn identified(call: Call, is_required: bool) -> Call {
 pub(super) fn calls() -> Vec<Call> {
     let catalog = call("get", "/v2/catalog", "osbCatalog", "The service and its plans")
         .parameter("header", "If-None-Match", false, "The ETag of the catalog that the caller has")
+        .parameter("header", "If-Modified-Since", false, "Its Last-Modified, as it came")
         .json(200, "The catalog", named("Catalog"))
         .empty(304, "The catalog is the same");
     [vec![catalog], instances(), bindings()].concat()

@@ -9,14 +9,14 @@ mod respond;
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::Request,
     middleware::{Next, from_fn},
     response::{IntoResponse as _, Response},
     routing::get,
 };
 
-use crate::lifecycle::Engine;
+use crate::{Catalog, lifecycle::Engine};
 pub(super) use catalog::plan_id;
 
 /// How long a caller who can wait for the rest is kept waiting for a broker that may be quick (SPEC O-3).
@@ -25,11 +25,11 @@ const QUICK: Duration = Duration::from_secs(1);
 const REQUEST_IDENTITY: &str = "x-broker-api-request-identity";
 
 /// All endpoints below `/v2`.
-pub(super) fn router() -> Router<Arc<Engine>> {
+pub(super) fn router(catalog: &Catalog) -> Router<Arc<Engine>> {
     let instance = get(instances::fetch).put(instances::provision).patch(instances::update).delete(instances::remove);
     let binding = get(bindings::fetch).put(bindings::bind).delete(bindings::unbind);
     Router::new()
-        .route("/v2/catalog", get(catalog::show))
+        .route("/v2/catalog", get(catalog::show).layer(Extension(catalog::Offer::of(catalog))))
         .route("/v2/service_instances/{instance}", instance)
         .route("/v2/service_instances/{instance}/last_operation", get(instances::last_operation))
         .route("/v2/service_instances/{instance}/service_bindings/{binding}", binding)
