@@ -30,10 +30,12 @@ use serde_json::Value;
 pub use crate::wire::{
     BindApp, BindJob, ChangeInstance, CreateInstance, Encoding, RemoveInstance, Rotate, UnbindApp, UnbindJob,
 };
-use crate::{InstanceName, JobName, Secret, ServiceName};
+use crate::{InstanceName, JobName, Secret, ServiceName, line::cut};
 
 /// The longest answer that is read.
 const LONGEST: usize = 8 * 1024 * 1024;
+/// So much of a name in an answer is told.
+const LONGEST_NAME: usize = 100;
 
 /// Where a service API is and how to talk to it.
 #[derive(Clone, Debug)]
@@ -518,8 +520,20 @@ fn text(name: &str, value: Value) -> Result<String, ClientError> {
     match value {
         Value::String(text) => Ok(text),
         Value::Null => Ok(String::new()),
-        other => Err(undecodable(&format!("{} as \"{name}\", where a text is wanted", kind(&other)))),
+        other => {
+            let name = cut(name, LONGEST_NAME);
+            Err(undecodable(&format!("{} as \"{name}\", where a text is wanted", kind(&other))))
+        }
     }
+}
+
+/// How a body is refused as each of the answers that it could be.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn misreadings(body: &[u8]) -> Vec<ClientError> {
+    let _ = names_missing_cluster(body);
+    let answer = Answer { status: StatusCode::OK, body: body.to_vec() };
+    let refused = [plans_in(body).err(), info_in(body).err(), variables(&answer, "").err()];
+    refused.into_iter().flatten().collect()
 }
 
 fn undecodable(what: &str) -> ClientError {
@@ -584,6 +598,8 @@ mod tests {
             "invalid response: the service API answered with a number as \"PORT\", where a text is wanted"
         );
         assert!(bound(201, "[]").is_err() && bound(201, "<html>").is_err());
+        let strange = bound(201, &format!(r#"{{"\u001b[31m{}":6379}}"#, "x".repeat(5000))).unwrap_err();
+        assert!(strange.len() < 250 && !strange.contains('\u{1b}'), "{strange}");
     }
 
     #[test] // B75, B76, B77, B78

@@ -3,31 +3,43 @@
 //! The targets are in `fuzz/`; `tests/corpus.rs` gives the same functions what the targets found. A function that
 //! returns has found nothing wrong. Not part of the public interface.
 
+mod pages;
 mod requests;
 
-use axum::http::{HeaderName, HeaderValue, Request};
+use axum::http::{HeaderName, HeaderValue, Request, Uri};
 use serde_json::{Value, json};
 
 use crate::{
-    AppName, BindingId, EnvName, InstanceName, JobName, OpaqueId, Parameters, PlanName, ServiceName,
+    AppName, BindingId, EnvName, Instance, InstanceName, JobName, OpaqueId, Parameters, PlanName, PublicUrl, Secret,
+    ServiceName,
+    author::masked,
+    client,
+    dashboard::opens,
     http::fuzzing as http,
+    line::one_line,
     schema::ParameterSchema,
     wire::{self, Fields},
 };
 
+pub use pages::pages;
 pub use requests::requests;
 
 /// What takes an input and panics when something is wrong with how it was taken.
 pub type Target = fn(&[u8]);
 
 /// All functions of this module by name, which is that of the target and its corpus too.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("form", form),
     ("json", json),
     ("headers", headers),
     ("names", names),
     ("schema", schema),
     ("requests", requests),
+    ("credentials", credentials),
+    ("links", links),
+    ("pages", pages),
+    ("sentences", sentences),
+    ("answers", answers),
 ];
 
 /// A body in form encoding: it is read or refused, and what was read is written and read again as the same.
@@ -88,6 +100,53 @@ pub fn headers(lines: &[u8]) {
         }
     }
     http::read_headers(request);
+}
+
+/// The text of a file of credentials: it is a list or refused, and who is listed gets in by the line that says so.
+pub fn credentials(text: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(text) {
+        http::read_credentials(text);
+    }
+}
+
+/// A public URL and, on the next line, a key: links that begin with the URL lead to a dashboard and show no password,
+/// and no key but its own opens it.
+pub fn links(lines: &[u8]) {
+    let Ok(text) = std::str::from_utf8(lines) else { return };
+    let (url, key) = text.split_once('\n').unwrap_or((text, ""));
+    thread_local!(static CACHE: Instance = Instance::new("cache".parse().expect("a name"), "small".parse().expect("a name")));
+    CACHE.with(|cache| {
+        assert!(!opens(key, Some(cache)) && !opens(key, None), "{key:?} opens a dashboard");
+        let Ok(url) = url.parse::<PublicUrl>() else { return };
+        let shown = url.to_string();
+        assert_eq!(shown.parse(), Ok(url.clone()), "a public URL is told as another one");
+        let link: Uri = url.link(cache).parse().expect("a link is a URL");
+        assert!(!link.to_string().contains('@'), "{link} shows a password");
+        assert!(link.path().ends_with("/dashboard/cache"), "{link} leads elsewhere");
+        let key = link.query().and_then(|query| query.strip_prefix("key=")).expect("a link has a key");
+        assert!(opens(key, Some(cache)), "{link} opens nothing");
+    });
+}
+
+/// Secrets, a line each, then an empty line and what an author says: nobody reads a secret, and everybody one line.
+pub fn sentences(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let (secrets, text) = text.split_once("\n\n").unwrap_or(("", text));
+    let is_secret = |line: &&str| line.len() >= 8 && line.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let secrets: Vec<Secret> = secrets.lines().filter(is_secret).take(8).map(Secret::from).collect();
+    let secrets: Vec<&Secret> = secrets.iter().collect();
+    let told = one_line(&masked(text, &secrets));
+    assert!(!told.contains(char::is_control) && told.chars().count() <= 1001, "{told:?} is no line");
+    assert!(!secrets.iter().any(|secret| told.contains(secret.expose())), "{told:?} has a secret");
+    assert_eq!(masked(&told, &secrets), told, "something was left to mask");
+}
+
+/// What a broker answers, as the platform reads it: it is read or refused, in a line that nobody's terminal minds.
+pub fn answers(body: &[u8]) {
+    for error in client::misreadings(body) {
+        let told = error.to_string();
+        assert!(told.len() < 1024 && !told.contains(char::is_control), "{told:?} is no sentence");
+    }
 }
 
 /// Any text as each kind of name: what is taken keeps its spelling and the rule of what it stands in.

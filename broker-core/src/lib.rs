@@ -43,7 +43,7 @@ mod inspect;
 mod instance;
 #[cfg(feature = "server")]
 mod lifecycle;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "client", feature = "server"))]
 mod line;
 mod measure;
 #[cfg(feature = "server")]

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    cmp::Reverse,
     panic::{AssertUnwindSafe, resume_unwind, set_hook, take_hook},
     sync::Once,
 };
@@ -115,7 +116,10 @@ struct Told {
 /// A text without these secrets and without what stands before the host in URLs.
 pub(crate) fn masked(text: &str, secrets: &[&Secret]) -> String {
     let known = secrets.iter().map(|secret| secret.expose()).filter(|secret| secret.len() >= SHORTEST);
-    let text = known.fold(text.to_owned(), |text, secret| text.replace(secret, MASK));
+    let mut known: Vec<&str> = known.filter(|secret| text.contains(secret)).collect();
+    // The longest first: of one that has another one in it, nothing may be left.
+    known.sort_unstable_by_key(|secret| Reverse(secret.len()));
+    let text = known.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret, MASK));
     without_userinfo(&text)
 }
 
@@ -169,6 +173,12 @@ mod tests {
         let error = BrokerError::bad_request("mysql://u:p/w@db.test and \"amqp://a:b@mq.test\" refuse\nus");
         let told = discreet(error, &[]).to_string();
         assert_eq!(told, "mysql://[secret]@db.test and \"amqp://[secret]@mq.test\" refuse us");
+    }
+
+    #[test] // SPEC S-11
+    fn of_a_secret_that_has_another_one_in_it_nothing_is_left() {
+        let (short, long) = (Secret::from("hunter22"), Secret::from("x-hunter22-y"));
+        assert_eq!(masked("x-hunter22-y, hunter22", &[&short, &long]), "[secret], [secret]");
     }
 
     #[test]

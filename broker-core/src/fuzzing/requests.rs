@@ -1,17 +1,19 @@
 //! Whole requests, one after the other, at a broker that does everything right.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
     body::{Body, to_bytes},
+    extract::{Path, Query},
     http::{HeaderName, HeaderValue, Request, StatusCode},
+    routing::{get, post},
 };
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt as _;
 
 use crate::{
-    Broker as _,
+    Broker as _, Caller, PublicUrl, Routes, Tenant,
     http::fuzzing::router,
     lifecycle::{Engine, Schemas, Timing},
     store::{MemoryStore, Store},
@@ -37,8 +39,9 @@ async fn ask_all(input: &[u8]) -> Vec<StatusCode> {
     let fake = FakeBroker::new();
     let catalog = fake.catalog();
     let schemas = Schemas::of(&catalog).expect("schemas");
-    let engine = Engine::new(Arc::new(fake.clone()), catalog, schemas, store.clone(), Timing::default(), None);
-    let router = router(engine, USERNAME, PASSWORD);
+    let url: Option<PublicUrl> = "https://fake.test".parse().ok();
+    let engine = Engine::new(Arc::new(fake.clone()), catalog, schemas, store.clone(), Timing::default(), url);
+    let router = router(engine, authors_own(), USERNAME, PASSWORD);
     for request in divided(input).into_iter().take(8).filter_map(request) {
         let before = records(&*store).await;
         let what = format!("{} {}", request.method(), request.uri());
@@ -50,6 +53,20 @@ async fn ask_all(input: &[u8]) -> Vec<StatusCode> {
         answered.push(status);
     }
     answered
+}
+
+/// What an author may have at paths of its own: parts of paths, queries, bodies.
+fn authors_own() -> Routes {
+    type Asked = Query<BTreeMap<String, String>>;
+    let words = async |tenant: Tenant, Query(asked): Asked| format!("{} {asked:?}", tenant.instance.name);
+    let learn = async |_: Tenant, caller: Caller, Path(word): Path<String>, Query(asked): Asked, book: String| {
+        format!("{word} {:?} {asked:?} {}", caller.user(), book.len())
+    };
+    let languages = async |Query(asked): Asked, caller: Caller| format!("{asked:?} {:?}", caller.event());
+    Routes::new()
+        .instance("/words", get(words))
+        .instance("/words/{word}", post(learn))
+        .service("/authenticated-resources/languages", get(languages).put(languages))
 }
 
 async fn ask(router: &Router, request: Request<Body>) -> StatusCode {
@@ -116,5 +133,7 @@ mod tests {
         assert_eq!(statuses(osb).await, [201, 201, 400, 200, 200]);
         let paths = include_bytes!("../../fuzz/corpus/requests/paths");
         assert_eq!(statuses(paths).await, [404, 404, 404, 400, 404, 404]);
+        let own = include_bytes!("../../fuzz/corpus/requests/own");
+        assert_eq!(statuses(own).await, [201, 200, 200, 400, 404, 200, 404, 404]);
     }
 }

@@ -117,7 +117,11 @@ impl Credentials {
         }
         let mut text = String::new();
         file.take(FILE).read_to_string(&mut text).map_err(unreadable)?;
-        let text = Secret::from(text);
+        Self::in_text(&Secret::from(text), path)
+    }
+
+    /// What the file's text lists.
+    pub(super) fn in_text(text: &Secret, path: &Path) -> Result<Self, CredentialsError> {
         let mut credentials = Self::default();
         for (line, number) in text.expose().lines().map(str::trim).zip(1..) {
             if !line.is_empty() && !line.starts_with('#') {
@@ -385,6 +389,11 @@ mod tests {
             ("$2x$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK", "unknown form"),
             ("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ", "unknown form"),
             ("$argon2id$rubbish", "unknown form"),
+            // None of these could ever be that of a password.
+            ("$argon2id$v=99$m=19456,t=2,p=1$c29tZXNhbHQ$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI", "unknown form"),
+            ("$argon2id$m=19456,t=2,p=1$c29tZXNhbHQ$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI", "unknown form"),
+            ("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI", "unknown form"),
+            ("$argon2id$v=19$m=19456,t=2,p=1$no.base-64$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI", "unknown form"),
             ("$2y$20$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK", "costs too much"),
             (
                 "$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI",

@@ -11,7 +11,8 @@ use std::{
 };
 
 use argon2::{
-    Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, password_hash::SaltString,
+    Algorithm, Argon2, MIN_SALT_LEN, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version,
+    password_hash::{Salt, SaltString},
 };
 use quick_cache::sync::Cache;
 use secrecy::zeroize::Zeroizing;
@@ -75,11 +76,22 @@ impl Hash {
     }
 
     fn is_of(&self, password: &[u8]) -> bool {
+        self.check(password).unwrap_or(false)
+    }
+
+    /// Whether it is that of a password; `None` where that can't be computed.
+    pub(super) fn check(&self, password: &[u8]) -> Option<bool> {
         match self {
-            Self::Argon2(text) => PasswordHash::new(text.expose())
-                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
+            Self::Argon2(text) => {
+                let hash = PasswordHash::new(text.expose()).ok()?;
+                match Argon2::default().verify_password(password, &hash) {
+                    Ok(()) => Some(true),
+                    Err(argon2::password_hash::Error::Password) => Some(false),
+                    Err(_) => None,
+                }
+            }
             // What bcrypt would cut off counts, too: a longer password is a wrong one.
-            Self::Bcrypt(text) => bcrypt::non_truncating_verify(password, text.expose()).unwrap_or(false),
+            Self::Bcrypt(text) => bcrypt::non_truncating_verify(password, text.expose()).ok(),
         }
     }
 }
@@ -91,12 +103,19 @@ fn is_form(text: &str) -> bool {
 
 fn argon2(text: &str) -> Result<Hash, HashError> {
     let hash = PasswordHash::new(text).map_err(|_| HashError::Unknown)?;
-    let is_whole = hash.salt.is_some() && hash.hash.is_some() && Algorithm::try_from(hash.algorithm).is_ok();
+    // One that names no version is of the first one, and would be computed as one of the second.
+    let is_known = Algorithm::try_from(hash.algorithm).is_ok()
+        && hash.version.is_some_and(|version| Version::try_from(version).is_ok());
+    let is_whole = is_known && hash.salt.is_some_and(is_salt) && hash.hash.is_some();
     let params = Params::try_from(&hash).ok().filter(|_| is_whole).ok_or(HashError::Unknown)?;
     if params.m_cost() > ARGON2_KIB || params.t_cost() > ARGON2_ROUNDS {
         return Err(HashError::Slow);
     }
     Ok(Hash::Argon2(Secret::from(text)))
+}
+
+fn is_salt(salt: Salt<'_>) -> bool {
+    salt.decode_b64(&mut [0; Salt::MAX_LENGTH]).is_ok_and(|bytes| bytes.len() >= MIN_SALT_LEN)
 }
 
 fn bcrypt(text: &str) -> Result<Hash, HashError> {

@@ -62,6 +62,12 @@ pub(super) async fn show(
     }
 }
 
+/// An instance's page, for fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub(super) fn html(dashboard: &crate::lifecycle::Dashboard) -> String {
+    askama::Template::render(&Page::of(dashboard)).expect("a page")
+}
+
 fn nothing_there() -> Response {
     let sentence = "The link is not whole, or the instance that it was for has been removed. Ask for the link again \
                     where the instance was made.";

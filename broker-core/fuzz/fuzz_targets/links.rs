@@ -1,0 +1,4 @@
+//! `broker_core::fuzzing::links` with whatever libFuzzer comes up with.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| broker_core::fuzzing::links(data));
