@@ -116,8 +116,13 @@ impl Credentials {
             return Err(CredentialsError::Open(path.to_owned()));
         }
         let mut text = String::new();
-        file.take(FILE).read_to_string(&mut text).map_err(unreadable)?;
-        Self::in_text(&Secret::from(text), path)
+        file.take(FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
+        let text = Secret::from(text);
+        // A part of it would leave users out, and end within a password.
+        if text.expose().len() as u64 > FILE {
+            return Err(CredentialsError::Large(path.to_owned()));
+        }
+        Self::in_text(&text, path)
     }
 
     /// What the file's text lists.
@@ -248,6 +253,9 @@ pub enum CredentialsError {
     /// It has no pair or token in it, so that nobody could call.
     #[error("{} names nobody, write a line `user:password` into it", .0.display())]
     Empty(PathBuf),
+    /// It is longer than any list.
+    #[error("{} is larger than 1 MiB and no list of credentials, name another file", .0.display())]
+    Large(PathBuf),
     /// Everybody on the machine can read or change it.
     #[error("{file} is open to every user of this machine, take that away: chmod o= {file}", file = .0.display())]
     Open(PathBuf),
@@ -333,6 +341,10 @@ mod tests {
         assert!(why.starts_with("line 2 of ") && !why.contains("s3cret"), "{why}");
         assert!(refusal("fake:good\n", 0o604).contains("chmod"));
         assert!(refusal(":empty\n", 0o600).contains("line 1"));
+        let large = "fake:s3cret\n".repeat(100_000);
+        let why = refusal(&large, 0o600);
+        assert!(why.contains("larger than 1 MiB") && !why.contains("s3cret"), "{why}");
+        assert_eq!(read(&large[..12 * 80_000], 0o600).unwrap().len(), 80_000);
         let missing = Credentials::read(Path::new("/nowhere/credentials")).unwrap_err().to_string();
         assert!(missing.contains("cannot read"), "{missing}");
     }
