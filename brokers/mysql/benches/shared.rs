@@ -39,11 +39,9 @@ fn statements(call: Call, number: usize) -> Vec<String> {
         (format!("'uh{number}'@'%'"), "IDENTIFIED BY 'Uh1nGcM2Dk8' REQUIRE NONE WITH MAX_USER_CONNECTIONS 5");
     match call {
         Call::Create => vec![format!("CREATE DATABASE `tbh{number}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")],
-        Call::Bind => vec![
-            format!("CREATE USER IF NOT EXISTS {user} {terms}"),
-            format!("ALTER USER {user} {terms}"),
-            format!("GRANT {PRIVILEGES} ON `tbh{number}`.* TO {user}"),
-        ],
+        Call::Bind => {
+            vec![format!("CREATE USER {user} {terms}"), format!("GRANT {PRIVILEGES} ON `tbh{number}`.* TO {user}")]
+        }
         Call::Unbind => vec![
             format!("ALTER USER {user} ACCOUNT LOCK"),
             format!("KILL USER 'uh{number}'"),

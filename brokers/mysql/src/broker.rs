@@ -26,6 +26,7 @@ use crate::{
     servers::{Server, Servers, examine, given, is_dedicated, on_its_own, on_shared},
     tenant::{Access, Account, Charset, Database, Limits},
     tls::{Address, Encryption, Tls},
+    usage::Watched,
 };
 
 /// How long a question about an instance may take.
@@ -43,6 +44,7 @@ pub struct MysqlBroker {
     /// Bindings and instances that were taken away lately. The list a reconciliation works from may be older than
     /// that, and must not bring them back.
     gone: Mutex<Recent<OpaqueId>>,
+    pub(crate) watched: Watched,
 }
 
 impl MysqlBroker {
@@ -76,7 +78,7 @@ impl MysqlBroker {
         archive: Option<Archive>,
     ) -> Self {
         let usual = (config.limits(), Dedicated::usual(config));
-        Self { servers, plans, copier, archive, usual, gone: Mutex::default() }
+        Self { servers, plans, copier, archive, usual, gone: Mutex::default(), watched: Watched::default() }
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -151,7 +153,12 @@ impl MysqlBroker {
     pub(crate) fn terms(&self, instance: &Instance, binding: &Binding) -> (Access, Limits) {
         let is_read_only = binding.parameters.get(READ_ONLY).is_some_and(|wish| wish == true);
         let access = if is_read_only { Access::ReadOnly } else { Access::Full };
-        (access, self.plans.find(&instance.plan).map_or(self.usual.0, |offer| offer.limits))
+        (access, self.limits(instance))
+    }
+
+    /// What each binding of an instance may use.
+    pub(crate) fn limits(&self, instance: &Instance) -> Limits {
+        self.plans.find(&instance.plan).map_or(self.usual.0, |offer| offer.limits)
     }
 
     /// The same as long as its instance has no room to grow (SPEC M-16).
@@ -270,6 +277,7 @@ impl Broker for MysqlBroker {
     /// Removes both places: a move may have been under way.
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
         self.remember_gone([&instance.id]).await;
+        self.watched.forget(instance);
         if let Some(archive) = &self.archive {
             archive.keep_last(self, instance).await?;
         }
@@ -308,12 +316,19 @@ impl Broker for MysqlBroker {
             let word = if is_required { "required" } else { "offered" };
             items.extend(encryption.map(|_| InfoItem::new("TLS", word)));
         }
+        items.push(InfoItem::new("Plan", instance.plan.as_str()));
         items.push(InfoItem::new("Database", database.as_str()));
         let Some(link) = server.if_up().await? else { return Ok(items) };
         if let Ok(Ok(bytes)) = timeout(ASK_WITHIN, link.size(&database)).await {
             let size = Size(bytes);
             let size = self.room(instance).map_or_else(|| size.to_string(), |room| format!("{size} of {room}"));
             items.push(InfoItem::new("Size", size));
+        }
+        if let Ok(Ok(open)) = timeout(ASK_WITHIN, link.connections_of(&database)).await {
+            let open =
+                self.server_connections(instance).map_or_else(|| open.to_string(), |most| format!("{open} of {most}"));
+            let of_each = self.limits(instance).connections;
+            items.push(InfoItem::new("Connections", format!("{open}, at most {of_each} of each binding")));
         }
         if let Ok(Ok(version)) = timeout(ASK_WITHIN, link.version()).await {
             items.push(InfoItem::new("Server", version));
@@ -328,7 +343,9 @@ impl Broker for MysqlBroker {
     }
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
-        Ok(metrics::of(&self.servers, &self.plans.servers()).await)
+        let servers = self.plans.servers();
+        let (of_servers, of_instances) = tokio::join!(metrics::of(&self.servers, &servers), self.usage());
+        Ok([of_servers, of_instances].concat())
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
@@ -336,6 +353,7 @@ impl Broker for MysqlBroker {
         if self.gone.lock().await.contains(&instance.id) {
             return Ok(());
         }
+        self.watched.note(tenant);
         let server = self.server(instance)?;
         let link = server.up().await?;
         server.certify().await?;

@@ -7,9 +7,9 @@
 //! [`MysqlBroker`] is the policy, `moves` its part for instances that change plans, `backups` that for backups and
 //! restores, which `broker-backup` offers to the platform's users, `definers` as whom runs what a restore brings. What plans there are is in
 //! `plans`, the servers in `servers`, on which of them an instance is in `fleet`, what is said to one in `link`, the
-//! words in `tenant`, how much an instance may take in `quota`, what `doctor` looks at in `doctor` and `rights`, what is
-//! compared with the records in `reconcile`, how the broker's own servers are set up in `server`, and how servers are
-//! reached by TLS in `tls`.
+//! words in `tenant`, how much an instance may take in `quota` and what it uses in `usage`, what `doctor` looks at in
+//! `doctor` and `rights`, what is compared with the records in `reconcile`, how the broker's own servers are set up in
+//! `server`, and how servers are reached by TLS in `tls`.
 
 mod backups;
 mod broker;
@@ -30,6 +30,7 @@ mod server;
 mod servers;
 mod tenant;
 mod tls;
+mod usage;
 
 pub use broker::MysqlBroker;
 pub use broker_backup::{BackedUp, BackupConfig};

@@ -36,6 +36,8 @@ const LOCK_SECONDS: u32 = 5;
 const CHECKSUM_WITHIN: Duration = Duration::from_secs(120);
 /// Administrator's connections, all callers together.
 const CONNECTIONS: usize = 4;
+/// How a server refuses to make an account that it has.
+const IS_THERE: u16 = 1396;
 
 /// Why the server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +142,8 @@ impl Link {
         let constraints = PoolConstraints::new(0, CONNECTIONS).unwrap_or_default();
         let pool = PoolOpts::default()
             .with_constraints(constraints)
+            // What is asked leaves nothing behind in a session, and its statements stay prepared.
+            .with_reset_connection(false)
             .with_inactive_connection_ttl(Duration::from_secs(60))
             .with_ttl_check_interval(Duration::from_secs(30));
         let pooled = OptsBuilder::from_opts(reach.opts.clone())
@@ -192,7 +196,7 @@ impl Link {
         self.run(&[database.alter(charset)]).await
     }
 
-    /// Makes an account work, whatever it was.
+    /// Makes an account work, whatever it was. Most are new.
     pub(crate) async fn allow(
         &self,
         account: &Account,
@@ -201,7 +205,12 @@ impl Link {
         terms: (Access, Limits),
     ) -> Result<(), Fault> {
         let dialect = self.dialect().await?;
-        self.run(&account.allow(database, secret, terms, dialect)?).await
+        match self.run(&account.make(database, secret, terms, dialect)?).await {
+            Err(Fault::Refused { code: IS_THERE, .. }) => {
+                self.run(&account.make_over(database, secret, terms, dialect)?).await
+            }
+            made => made,
+        }
     }
 
     /// Makes an account for what runs as it, locked.
@@ -247,11 +256,12 @@ impl Link {
 
     /// Removes a database with all accounts that it has. Accounts first: their grants would outlive it.
     pub(crate) async fn erase(&self, database: &Database) -> Result<(), Fault> {
-        for account in self.accounts_of(database).await? {
-            self.shut(&account).await?;
-            self.run(&[account.drop()]).await?;
+        let accounts = self.accounts_of(database).await?;
+        for account in &accounts {
+            self.shut(account).await?;
         }
-        self.run(&[database.mark().drop(), database.drop()]).await
+        let databases = [database.mark().drop(), database.drop()];
+        self.run(&accounts.iter().map(Account::drop).chain(databases).collect::<Vec<_>>()).await
     }
 
     /// All accounts that are a binding's and are not locked.
@@ -321,6 +331,9 @@ impl Link {
     }
 
     async fn shut(&self, account: &Account) -> Result<(), Fault> {
+        if self.dialect().await? == Dialect::MariaDb {
+            return self.run(&[account.lock(), account.kill()]).await;
+        }
         self.run(&[account.lock()]).await?;
         self.disconnect(account).await
     }
@@ -341,14 +354,25 @@ impl Link {
         Ok(())
     }
 
+    /// Whether views, triggers, routines or events of a database run as an account. Triggers are looked for by their
+    /// table's schema, which is theirs: asked by `TRIGGER_SCHEMA`, MariaDB opens every database that it has.
     async fn defines(&self, account: &Account, database: &Database) -> Result<bool, Fault> {
-        const ASK: &str = "SELECT \
-            EXISTS(SELECT 1 FROM information_schema.VIEWS WHERE TABLE_SCHEMA = :db AND DEFINER = :definer) OR \
-            EXISTS(SELECT 1 FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = :db AND DEFINER = :definer) OR \
-            EXISTS(SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db AND DEFINER = :definer) OR \
-            EXISTS(SELECT 1 FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :db AND DEFINER = :definer)";
+        let (routines, events) = match self.dialect().await? {
+            // Its information_schema reads all there are of the server.
+            Dialect::MariaDb => ("mysql.proc WHERE db", "mysql.event WHERE db"),
+            Dialect::MySql => {
+                ("information_schema.ROUTINES WHERE ROUTINE_SCHEMA", "information_schema.EVENTS WHERE EVENT_SCHEMA")
+            }
+        };
+        let places = [
+            routines,
+            events,
+            "information_schema.VIEWS WHERE TABLE_SCHEMA",
+            "information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA",
+        ];
+        let has = |place| format!("EXISTS(SELECT 1 FROM {place} = :db AND DEFINER = :definer)");
         let names = params! { "db" => database.as_str(), "definer" => account.definer() };
-        let found: Option<bool> = self.first(ASK, names).await?;
+        let found: Option<bool> = self.first(&format!("SELECT {}", places.map(has).join(" OR ")), names).await?;
         Ok(found.unwrap_or_default())
     }
 
@@ -425,15 +449,12 @@ impl Link {
         Ok(content)
     }
 
+    /// Sends statements together: the first that is refused ends them.
     async fn run(&self, statements: &[String]) -> Result<(), Fault> {
-        within(async {
-            let mut connection = self.connection().await?;
-            for statement in statements {
-                connection.query_drop(statement).await?;
-            }
-            Ok(())
-        })
-        .await
+        if statements.is_empty() {
+            return Ok(());
+        }
+        within(async { Ok(self.connection().await?.query_drop(statements.join("; ")).await?) }).await
     }
 
     async fn first<T>(&self, select: &str, params: impl Into<Params> + Send) -> Result<Option<T>, Fault>
@@ -450,15 +471,8 @@ impl Link {
         within(async { Ok(self.connection().await?.exec(select, params).await?) }).await
     }
 
-    /// A connection that works: a pooled one may have ended with the server it was to.
+    /// A connection that its server has not ended, as the pool sees without asking.
     async fn connection(&self) -> Result<Conn, Fault> {
-        for _ in 0..CONNECTIONS {
-            let mut connection = self.pool.get_conn().await?;
-            if connection.ping().await.is_ok() {
-                return Ok(connection);
-            }
-            let _ = connection.disconnect().await;
-        }
         Ok(self.pool.get_conn().await?)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long a server may take to say what it does: all of them together have three seconds.
-const ASK_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const ASK_WITHIN: Duration = Duration::from_secs(2);
 
 /// The figures of servers, by their names. One that is down is `server_up 0`, and has no others; one that nobody needed
 /// yet has none.
@@ -37,8 +37,6 @@ async fn of_server(servers: &Servers, member: &Member) -> Vec<Metric> {
 }
 
 async fn figures(link: &Link) -> Result<[Metric; 4], Fault> {
-    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
-    let number = |value: u64| value as f64;
     let connections = number(link.counter("THREADS_CONNECTED").await?);
     let databases = number(link.count().await?);
     let full = number(link.writable().await?.1.len() as u64);
@@ -49,4 +47,9 @@ async fn figures(link: &Link) -> Result<[Metric; 4], Fault> {
         Metric::gauge("server_full_databases", "Databases of instances that took all their room", full),
         Metric::counter("server_statements", "Statements since the server started", statements),
     ])
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
+pub(crate) fn number(value: u64) -> f64 {
+    value as f64
 }

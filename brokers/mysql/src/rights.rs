@@ -38,12 +38,12 @@ const GRANT_OPTION: &str = "GRANT OPTION";
 /// What the statements of the broker need, by what servers refused without it.
 pub(crate) fn needed(dialect: Dialect) -> Vec<Right> {
     // SUPER has those in it that were made of it later.
-    let (definer, accounts, routines): (&[_], _, &[_]) = match dialect {
-        Dialect::MariaDb => (&["SET USER", "SUPER"], "global_priv", &["proc"]),
+    let (definer, accounts, defined): (&[_], _, &[_]) = match dialect {
+        Dialect::MariaDb => (&["SET USER", "SUPER"], "global_priv", &["proc", "event"]),
         Dialect::MySql => (&["SET USER ID", "SET ANY DEFINER", "SUPER"], "user", &[]),
     };
     let everywhere: [&[&str]; 4] = [&["CREATE USER"], &["CONNECTION ADMIN", "SUPER"], &["PROCESS"], definer];
-    let tables = [accounts, "db"].into_iter().chain(routines.iter().copied());
+    let tables = [accounts, "db"].into_iter().chain(defined.iter().copied());
     let of_tenants = Access::Full.privileges().split(',').map(str::trim).chain([GRANT_OPTION]);
     everywhere
         .iter()
@@ -155,7 +155,7 @@ mod tests {
             lack(Dialect::MariaDb, &some).as_deref(),
             Some(
                 "CREATE USER, CONNECTION ADMIN, SET USER on *.*; SELECT on `mysql`.`global_priv`; SELECT on `mysql`.`db`; \
-                 SELECT on `mysql`.`proc`; GRANT OPTION on `tb%`.*"
+                 SELECT on `mysql`.`proc`; SELECT on `mysql`.`event`; GRANT OPTION on `tb%`.*"
             )
         );
         // Neither a database of another name nor an escaped pattern is an instance's.

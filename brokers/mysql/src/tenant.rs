@@ -145,32 +145,47 @@ impl Account {
         &self.1
     }
 
-    /// Makes the account be as it should, whatever it was: one statement alone would keep an old password or
-    /// lose the grants.
-    pub(crate) fn allow(
+    /// Makes the account, if it is not there.
+    pub(crate) fn make(
         &self,
         database: &Database,
         secret: &Secret,
         (access, limits): (Access, Limits),
         dialect: Dialect,
     ) -> Result<Vec<String>> {
+        let terms = self.terms(secret, limits, dialect)?;
+        Ok(vec![format!("CREATE USER {terms}"), self.grant(database, access)])
+    }
+
+    /// Makes the account that is there be as it should, whatever it was. The same consumer may have had more before.
+    pub(crate) fn make_over(
+        &self,
+        database: &Database,
+        secret: &Secret,
+        (access, limits): (Access, Limits),
+        dialect: Dialect,
+    ) -> Result<Vec<String>> {
+        let terms = self.terms(secret, limits, dialect)?;
+        let revoked = (access != Access::Full).then(|| self.revoke());
+        let altered = format!("ALTER USER {terms}");
+        Ok([altered].into_iter().chain(revoked).chain([self.grant(database, access)]).collect())
+    }
+
+    fn terms(&self, secret: &Secret, limits: Limits, dialect: Dialect) -> Result<String> {
         let (account, password) = (self.quoted(), plain(secret)?);
         let tls = if limits.tls { "SSL" } else { "NONE" };
         let time = match dialect {
             Dialect::MariaDb => format!(" MAX_STATEMENT_TIME {}", limits.statement_time),
             Dialect::MySql => String::new(),
         };
-        let terms = format!("REQUIRE {tls} WITH MAX_USER_CONNECTIONS {}{time}", limits.connections);
-        let mut statements = vec![
-            format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}' {terms}"),
-            format!("ALTER USER {account} IDENTIFIED BY '{password}' {terms} ACCOUNT UNLOCK"),
-        ];
-        if access != Access::Full {
-            // The same consumer may have had more before.
-            statements.push(self.revoke());
-        }
-        statements.push(format!("GRANT {} ON `{}`.* TO {account}", access.privileges(), database.as_str()));
-        Ok(statements)
+        let connections = limits.connections;
+        Ok(format!(
+            "{account} IDENTIFIED BY '{password}' REQUIRE {tls} WITH MAX_USER_CONNECTIONS {connections}{time} ACCOUNT UNLOCK"
+        ))
+    }
+
+    fn grant(&self, database: &Database, access: Access) -> String {
+        format!("GRANT {} ON `{}`.* TO {}", access.privileges(), database.as_str(), self.quoted())
     }
 
     /// Takes all away that it may do.
@@ -184,7 +199,7 @@ impl Account {
         let password = plain(&nobodys)?;
         Ok(vec![
             format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}' ACCOUNT LOCK"),
-            format!("GRANT {} ON `{}`.* TO {account}", Access::Full.privileges(), database.as_str()),
+            self.grant(database, Access::Full),
         ])
     }
 
@@ -361,12 +376,15 @@ mod tests {
         let (binding, database) = (binding(), Database::of(&instance));
         let limits = Limits { connections: 7, statement_time: 9, tls: true };
 
-        let on =
-            |dialect| Account::of(&binding).allow(&database, &binding.secret, (Access::Full, limits), dialect).unwrap();
+        let (account, secret, terms) = (Account::of(&binding), &binding.secret, (Access::Full, limits));
+        let made = account.make(&database, secret, terms, Dialect::MariaDb).unwrap();
+        let made_over = account.make_over(&database, secret, terms, Dialect::MariaDb).unwrap();
+        let on_mysql = account.make(&database, secret, terms, Dialect::MySql).unwrap();
 
-        let mariadb = on(Dialect::MariaDb);
-        assert!(mariadb[1].ends_with("REQUIRE SSL WITH MAX_USER_CONNECTIONS 7 MAX_STATEMENT_TIME 9 ACCOUNT UNLOCK"));
-        assert!(on(Dialect::MySql)[0].ends_with("REQUIRE SSL WITH MAX_USER_CONNECTIONS 7"));
-        assert!(mariadb[2].contains(&format!("ON `{}`.* TO", database.as_str())));
+        assert!(made[0].ends_with("REQUIRE SSL WITH MAX_USER_CONNECTIONS 7 MAX_STATEMENT_TIME 9 ACCOUNT UNLOCK"));
+        assert_eq!(made_over[0], made[0].replace("CREATE", "ALTER"));
+        assert!(on_mysql[0].ends_with("REQUIRE SSL WITH MAX_USER_CONNECTIONS 7 ACCOUNT UNLOCK"));
+        assert!(made[1].contains(&format!("ON `{}`.* TO", database.as_str())));
+        assert_eq!(made_over[1], made[1]);
     }
 }

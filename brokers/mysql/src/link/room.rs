@@ -1,4 +1,4 @@
-//! How much databases take on disk, and whether their accounts may let them grow.
+//! How much databases take on disk, how many connections there are, and whether their accounts may let them grow.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,6 +34,20 @@ impl Link {
         );
         let sizes: Vec<(String, u64)> = self.all(&select, ()).await?;
         Ok(sizes.into_iter().collect())
+    }
+
+    /// How many connections accounts have; those without any are left out.
+    pub(crate) async fn connections(&self) -> Result<HashMap<String, u64>, Fault> {
+        let select = "SELECT USER, COUNT(*) FROM information_schema.PROCESSLIST WHERE USER LIKE 'ub%' GROUP BY USER";
+        let counts: Vec<(String, u64)> = self.all(select, ()).await?;
+        Ok(counts.into_iter().collect())
+    }
+
+    /// How many connections all accounts of a database have.
+    pub(crate) async fn connections_of(&self, database: &Database) -> Result<u64, Fault> {
+        let select = "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
+            WHERE USER IN (SELECT User FROM mysql.db WHERE Host = '%' AND Db = ?)";
+        Ok(self.first(select, (database.as_str(),)).await?.unwrap_or_default())
     }
 
     /// The table of the server's that has the sizes of files.
@@ -107,6 +121,8 @@ impl Link {
     pub(crate) async fn shrink(&self, database: &Database, table: &str) -> Result<bool, Fault> {
         let work = async {
             let mut connection = self.connection().await?;
+            // However this ends, the lock ends with it.
+            connection.reset_connection(true);
             let lock = format!("shrink {}", database.as_str());
             let is_ours: Option<bool> = connection.exec_first("SELECT GET_LOCK(?, 0)", (&lock,)).await?;
             if is_ours != Some(true) {

@@ -2,7 +2,7 @@
 
 use broker_core::{Broker as _, Endpoint, Health};
 
-use crate::support::{Client, Shared, binding, instance, look_after, tenancy, tenant};
+use crate::support::{Client, Grounds, Shared, binding, instance, look_after, tenancy, tenant};
 
 #[tokio::test] // SPEC M-1
 async fn a_bound_app_finds_a_working_database_in_its_environment() {
@@ -80,6 +80,65 @@ async fn what_an_unbound_app_defined_works_on_for_the_others() {
     Client::of(&env).await.unwrap();
 }
 
+#[tokio::test] // SPEC M-4
+async fn an_account_stays_for_each_kind_of_thing_that_runs_as_it_and_for_nothing_else() {
+    let shared = Shared::server().await;
+    let mut admin = shared.admin().await;
+    for (definition, stays) in [
+        ("CREATE VIEW v AS SELECT * FROM t", 1),
+        ("CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1", 1),
+        ("CREATE PROCEDURE p() SELECT 1", 1),
+        ("CREATE FUNCTION f() RETURNS INT RETURN 1", 1),
+        ("CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO DELETE FROM t", 1),
+        ("CREATE TABLE other (a INT)", 0),
+    ] {
+        let (instance, leaving, env) = tenancy(&shared.broker).await;
+        let mut app = Client::of(&env).await.unwrap();
+        app.run("CREATE TABLE t (a INT)").await.unwrap();
+        app.run(definition).await.unwrap();
+
+        shared.broker.unbind(&instance, &leaving).await.unwrap();
+
+        let account = format!("SELECT COUNT(*) FROM mysql.user WHERE User = 'ub{}'", leaving.id);
+        assert_eq!(admin.number(&account).await, stays, "{definition}");
+        shared.broker.deprovision(&instance).await.unwrap();
+        assert_eq!(admin.number(&account).await, 0, "{definition}");
+    }
+}
+
+#[tokio::test] // SPEC M-22
+async fn an_unbind_reads_no_more_of_a_server_with_many_tenants() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let mut admin = grounds.admin().await;
+    let mut rows_read = async || {
+        let (instance, leaving, env) = tenancy(&broker).await;
+        let mut app = Client::of(&env).await.unwrap();
+        for definition in [
+            "CREATE TABLE t (a INT)",
+            "CREATE VIEW v AS SELECT * FROM t",
+            "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1",
+            "CREATE PROCEDURE p() SELECT 1",
+            "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO DELETE FROM t",
+        ] {
+            app.run(definition).await.unwrap();
+        }
+        // Every row that is read, and every one that an information_schema is filled with.
+        const READ: &str = "SELECT CAST(SUM(VARIABLE_VALUE) AS UNSIGNED) FROM information_schema.GLOBAL_STATUS \
+            WHERE VARIABLE_NAME LIKE 'HANDLER_READ%' OR VARIABLE_NAME LIKE 'HANDLER_TMP_WRITE'";
+        let before = admin.number(READ).await;
+        broker.unbind(&instance, &leaving).await.unwrap();
+        admin.number(READ).await - before
+    };
+    rows_read().await;
+    let with_two = rows_read().await;
+    for _ in 0..10 {
+        rows_read().await;
+    }
+
+    assert_eq!(rows_read().await, with_two);
+}
+
 #[tokio::test] // SPEC M-5
 async fn a_removed_instance_leaves_no_database_and_no_account() {
     let shared = Shared::server().await;
@@ -154,8 +213,9 @@ async fn an_instances_info_names_its_address_and_size_and_no_secret() {
     let port = env.get("MYSQL_PORT").unwrap().expose();
     assert_eq!(items[0].value, format!("127.0.0.1:{port}"));
     assert_eq!(shared.broker.endpoints(&instance), [Endpoint::tcp("127.0.0.1", port.parse().unwrap())]);
-    assert_eq!(items[1].value, format!("tb{}", instance.id));
-    assert!(items[2].value.ends_with(" KiB"), "{}", items[2].value);
+    assert_eq!(items[1].value, "shared");
+    assert_eq!(items[2].value, format!("tb{}", instance.id));
+    assert!(items[3].value.ends_with(" KiB"), "{}", items[3].value);
     assert!(items.iter().all(|item| !item.value.contains(binding.secret.expose())));
 }
 

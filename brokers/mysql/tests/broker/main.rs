@@ -19,3 +19,4 @@ mod removals;
 mod servers;
 mod support;
 mod tls;
+mod usage;
