@@ -8,8 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 /// How long anything may take to come up.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What daemons write to their logs: each request of an app, too.
+const LOGGED: &str = "info,hyper=warn,platform_router=debug";
 
 /// A daemon: started, killed, started again, always the same way.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ impl Daemon {
         let log = File::options().create(true).append(true).open(&self.log).expect("the log can be written");
         let child = Command::new(&self.program)
             .args(&self.arguments)
+            .env("RUST_LOG", LOGGED)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file handle can be cloned"))
             .stderr(log)
@@ -78,6 +84,14 @@ impl Daemon {
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What it wrote from a moment on; its lines begin with theirs.
+    #[must_use]
+    pub fn log_since(&self, moment: DateTime<Utc>) -> String {
+        let moment = moment.to_rfc3339_opts(SecondsFormat::Micros, true);
+        let log = self.log();
+        log.lines().skip_while(|line| *line < moment.as_str()).flat_map(|line| [line, "\n"]).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::Utc;
 use end_to_end::{World, teacup};
 
 #[tokio::test] // SPEC P-5, P-7
@@ -151,11 +152,11 @@ async fn units_come_and_go_without_a_failed_request() {
             let (world, stop, asked, failed) = (world.clone(), stop.clone(), asked.clone(), failed.clone());
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    let begun = Instant::now();
+                    let begun = Utc::now();
                     let page = world.get("blog", "/").await;
                     asked.fetch_add(1, Ordering::Relaxed);
                     if page.status != 200 {
-                        failed.lock().unwrap().push((begun.elapsed(), page));
+                        failed.lock().unwrap().push((begun, page));
                     }
                 }
             })
@@ -180,11 +181,10 @@ async fn units_come_and_go_without_a_failed_request() {
     }
 
     let failed = failed.lock().unwrap();
-    assert!(
-        failed.is_empty(),
-        "{} of {} requests failed: {:?}",
-        failed.len(),
-        asked.load(Ordering::Relaxed),
-        failed.first()
-    );
+    if let Some((begun, page)) = failed.first() {
+        let (failed, asked) = (failed.len(), asked.load(Ordering::Relaxed));
+        // What the platform and its router did meanwhile: a failure under load is not easily had again.
+        let log = world.tsurud.log_since(*begun - Duration::from_secs(1));
+        panic!("{failed} of {asked} requests failed, the first one of {begun:?} with {page:?}; from then on:\n{log}");
+    }
 }
