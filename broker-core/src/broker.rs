@@ -112,8 +112,9 @@ pub trait Broker: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What the author measures, for `/metrics`: numbers about the service, such as the memory of its servers, never a
-    /// name of a user's or a secret. Asked at most every five seconds, and left out when it takes longer than three.
+    /// What the author measures, for `/metrics`: numbers about the service, such as the memory of its servers. Labels may
+    /// name servers and instances, never a person, an app or a secret (SPEC T-4). Asked at most every five seconds, and left
+    /// out when it takes longer than three.
     async fn metrics(&self) -> Result<Vec<Metric>> {
         Ok(Vec::new())
     }
