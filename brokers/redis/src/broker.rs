@@ -354,10 +354,11 @@ impl Broker for RedisBroker {
         if (removed && !is_shared) || !self.tidy(instance, is_shared).await? {
             return Ok(());
         }
-        if self.is_half_restored(instance).await? {
-            return Ok(());
-        }
         let home = self.home(instance)?;
+        if self.is_half_restored(instance).await? {
+            let users: Vec<OpaqueId> = bindings.iter().map(|binding| binding.id.clone()).collect();
+            return home.tenants.keep_closed(&instance.id, &users).await;
+        }
         let accounts = bindings.iter().map(|binding| account(&home, instance, binding)).collect();
         home.tenants.restore(instance, accounts).await?;
         match &self.archive {

@@ -265,9 +265,20 @@ impl Tenants {
         let mut known = self.known.lock().await;
         let up = self.up().await?;
         let users = self.users_of(&up, instance).await?;
+        self.take_away(&mut known, &up, instance, &users).await
+    }
+
+    /// Does so with these accounts: a close that was cut off may have left them with the server, or made none.
+    pub(crate) async fn keep_closed(&self, instance: &OpaqueId, users: &[OpaqueId]) -> Result<()> {
+        let mut known = self.known.lock().await;
+        let up = self.up().await?;
+        self.take_away(&mut known, &up, instance, users).await
+    }
+
+    async fn take_away(&self, known: &mut Known, up: &Up, instance: &OpaqueId, users: &[OpaqueId]) -> Result<()> {
         known.restored.remove(instance);
-        self.roster(up.place.as_ref(), |roster, place| roster.remove(place, &users))?;
-        up.link.forbid(&users).await.map_err(failure)
+        self.roster(up.place.as_ref(), |roster, place| roster.remove(place, users))?;
+        up.link.forbid(users).await.map_err(failure)
     }
 
     /// Marks an instance on a shared server, where it is counted from now on (SPEC K-10).

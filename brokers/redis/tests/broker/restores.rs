@@ -326,6 +326,32 @@ async fn a_restore_that_is_interrupted_anywhere_leaves_all_of_the_data_or_a_clos
     drop(given);
 }
 
+#[tokio::test] // SPEC K-15
+async fn a_restore_that_was_cut_off_before_it_took_accounts_away_is_closed_by_the_next_look() {
+    let grounds = Grounds::new();
+    let (broker, given, _) = on_given(&grounds).await;
+    for plan in ["shared", "dedicated"] {
+        let (instance, binding, env) = tenancy(&broker, "cache", plan).await;
+        let tenant = tenant(&instance, &[&binding]);
+        let mut app = Client::of(&env).await.unwrap();
+        app.say(&format!("SET {}k v", prefix_of(&env))).await.unwrap();
+        let made = broker.back_up(&instance).await.unwrap();
+        let mark = format!("SET broker:{}:restore x", instance.id);
+        match plan {
+            "shared" => given.admin().await.say(&mark).await.unwrap(),
+            // Its owner reaches all of a dedicated server's keys.
+            _ => app.say(&mark).await.unwrap(),
+        };
+
+        look_after(&broker, std::slice::from_ref(&tenant)).await;
+
+        assert!(app.say("PING").await.is_err() && Client::of(&env).await.is_err(), "{plan}");
+        broker.restore_backup(&tenant, &made.id).await.unwrap();
+        let held = Client::of(&env).await.unwrap().get(&format!("{}k", prefix_of(&env))).await;
+        assert_eq!(held.as_deref(), Some("v"), "{plan}");
+    }
+}
+
 #[tokio::test] // SPEC K-15, Z-8
 async fn a_restore_that_does_not_fit_puts_back_what_was_there() {
     let grounds = Grounds::new();
