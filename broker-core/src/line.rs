@@ -1,14 +1,16 @@
 //! Texts of others as one line of bounded length: for a user's terminal, a log, a record.
 
 /// The longest line, in characters.
+#[cfg(feature = "server")]
 const LONGEST: usize = 1000;
 
 /// Line breaks and other control characters become spaces, one between two words; what is too long is cut.
+#[cfg(feature = "server")]
 pub(crate) fn one_line(text: &str) -> String {
     cut(text, LONGEST)
 }
 
-/// As [`one_line`], with at most that many characters.
+/// The same, with at most that many characters.
 pub(crate) fn cut(text: &str, longest: usize) -> String {
     let words = text.split(|c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}').map(str::trim);
     let mut line = String::new();
@@ -34,7 +36,7 @@ pub(crate) fn cut(text: &str, longest: usize) -> String {
     line
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests {
     use super::*;
 
