@@ -90,7 +90,8 @@ impl Broker for Checked {
         let secrets = [&instance.secret, &binding.secret];
         let items = discreetly_at_once(secrets.map(Secret::clone).into(), || self.0.account(instance, binding));
         let discreet = |item: InfoItem| InfoItem::new(masked(&item.label, &secrets), masked(&item.value, &secrets));
-        shown(items).into_iter().map(discreet).collect()
+        // Before it is cut: half a secret would not be found.
+        shown(items.into_iter().map(discreet).collect())
     }
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
@@ -204,7 +205,10 @@ mod tests {
             vec![Endpoint::tcp(self.dashboard(instance).unwrap(), 1)]
         }
         fn account(&self, _: &Instance, binding: &Binding) -> Vec<InfoItem> {
-            vec![InfoItem::new("Login", format!("u/{}", binding.secret.expose()))]
+            let login = format!("u/{}", binding.secret.expose());
+            // The last of what is shown of it is a part of a secret.
+            let long = "x".repeat(SHOWN_TEXT - 10) + binding.secret.expose();
+            vec![InfoItem::new("Login", login), InfoItem::new("Long", long)]
         }
     }
 
@@ -247,7 +251,9 @@ mod tests {
         assert_eq!(broker.dashboard(&instance).unwrap(), "[secret]");
         assert_eq!(broker.endpoints(&instance)[0].host, "[secret]");
         let binding = Binding::new(crate::Consumer::App("web".parse().unwrap()));
-        assert_eq!(broker.account(&instance, &binding), [InfoItem::new("Login", "u/[secret]")]);
+        let account = broker.account(&instance, &binding);
+        assert_eq!(account[0], InfoItem::new("Login", "u/[secret]"));
+        assert_eq!(account[1].value, "x".repeat(SHOWN_TEXT - 10) + "[secret]");
     }
 
     #[test]
