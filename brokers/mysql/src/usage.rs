@@ -5,12 +5,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use broker_core::{Instance, Metric, OpaqueId, Result, Tenant};
-use broker_hosting::ServerId;
+use broker_hosting::{Recent, ServerId};
 use futures::{StreamExt as _, stream};
 use tokio::time::{sleep, timeout};
 
@@ -28,45 +28,34 @@ const SHOWN: usize = 200;
 const ASKED: usize = 100;
 const AT_ONCE: usize = 16;
 const ONE_WITHIN: Duration = Duration::from_secs(1);
-/// An instance that was not looked after for so long is gone, or another replica's.
-const GONE_AFTER: Duration = Duration::from_secs(600);
-
 /// The instances that were looked after lately.
 #[derive(Default)]
-pub(crate) struct Watched(Mutex<HashMap<OpaqueId, Arc<Watch>>>);
+pub(crate) struct Watched(Mutex<Recent<OpaqueId, Arc<Watch>>>);
 
 struct Watch {
     instance: Instance,
     bindings: Vec<OpaqueId>,
-    since: Instant,
 }
 
 impl Watched {
     /// An instance is looked after.
     pub(crate) fn note(&self, tenant: &Tenant) {
         let bindings = tenant.bindings.iter().map(|binding| binding.id.clone()).collect();
-        let watch = Watch { instance: tenant.instance.clone(), bindings, since: Instant::now() };
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if watched.len() == watched.capacity() {
-            watched.retain(|_, watch| watch.is_recent());
-        }
-        watched.insert(tenant.instance.id.clone(), Arc::new(watch));
+        let watch = Watch { instance: tenant.instance.clone(), bindings };
+        self.lock().put(tenant.instance.id.clone(), Arc::new(watch));
     }
 
     /// An instance is removed.
     pub(crate) fn forget(&self, instance: &Instance) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance.id);
+        self.lock().remove(&instance.id);
     }
 
     fn recent(&self) -> Vec<Arc<Watch>> {
-        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.values().filter(|watch| watch.is_recent()).cloned().collect()
+        self.lock().iter().map(|(_, watch)| watch.clone()).collect()
     }
-}
 
-impl Watch {
-    fn is_recent(&self) -> bool {
-        self.since.elapsed() < GONE_AFTER
+    fn lock(&self) -> MutexGuard<'_, Recent<OpaqueId, Arc<Watch>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

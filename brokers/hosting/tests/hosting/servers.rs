@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Grounds, Plain, id};
+use crate::support::{Grounds, Plain, id, kill_and_wait, say};
 use broker_hosting::{Host, HostError, Hosting};
 
 #[tokio::test] // SPEC H-2
@@ -36,6 +36,33 @@ async fn what_an_interrupted_preparation_left_running_is_ended_before_a_start() 
     grounds.open().await.ensure(&id("a"), &Plain::new("")).await.unwrap();
 
     assert!(!rest.wait().unwrap().success(), "it was killed");
+}
+
+#[tokio::test] // SPEC H-2, H-3
+async fn after_the_machine_was_started_anew_a_server_comes_back_and_nobody_else_is_taken_for_it() {
+    let grounds = Grounds::new();
+    let host = grounds.open().await;
+    let before = host.ensure(&id("a"), &Plain::new("")).await.unwrap();
+    assert_eq!(say(before.port, "SET k v").await.unwrap(), "+OK");
+    drop(host);
+    kill_and_wait(&before).await;
+    // Identifiers of processes begin anew: what was the server's is another program's now.
+    let mut stranger = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let (path, pid) = (grounds.root().join("a/server.json"), |pid: u32| format!("\"pid\": {pid},"));
+    let record = fs::read_to_string(&path).unwrap();
+    assert!(record.contains(&pid(before.pid())), "{record}");
+    fs::write(&path, record.replace(&pid(before.pid()), &pid(stranger.id()))).unwrap();
+
+    let host = grounds.open().await;
+    let after = host.ensure(&id("a"), &Plain::new("")).await.unwrap();
+
+    assert_eq!(after.port, before.port);
+    assert_ne!(after.pid(), stranger.id());
+    assert_eq!(say(after.port, "GET k").await.unwrap(), "$1 v");
+    host.remove(&id("a")).await.unwrap();
+    assert!(stranger.try_wait().unwrap().is_none(), "the other program runs on");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
 }
 
 #[tokio::test]

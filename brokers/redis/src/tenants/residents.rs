@@ -1,33 +1,26 @@
 //! Whose a server's connections are (SPEC K-21).
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
 
 use broker_core::{Instance, InstanceName, OpaqueId};
+use broker_hosting::Recent;
 
 use crate::account::Account;
 
-/// An instance that nobody looked after for so long is another replica's to look after, or was removed by one.
-const LOOKED_AFTER_WITHIN: Duration = Duration::from_secs(3600);
-
 /// The instances of a server that the broker looks after, as it saw them last.
 #[derive(Debug, Default)]
-pub(super) struct Residents(HashMap<OpaqueId, Resident>);
+pub(super) struct Residents(Recent<OpaqueId, Resident>);
 
 #[derive(Debug)]
 struct Resident {
     name: InstanceName,
     accounts: Vec<OpaqueId>,
-    at: Instant,
 }
 
 impl Residents {
     pub(super) fn looked_after(&mut self, instance: &Instance, accounts: &[Account]) {
         let accounts = accounts.iter().map(|account| account.user.clone()).collect();
-        let resident = Resident { name: instance.name.clone(), accounts, at: Instant::now() };
-        self.0.insert(instance.id.clone(), resident);
+        self.0.put(instance.id.clone(), Resident { name: instance.name.clone(), accounts });
     }
 
     pub(super) fn left(&mut self, instance: &OpaqueId) {
@@ -35,12 +28,11 @@ impl Residents {
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &InstanceName> {
-        self.0.values().map(|resident| &resident.name)
+        self.0.iter().map(|(_, resident)| &resident.name)
     }
 
     /// How many connections each instance has, of those that accounts have: one that was ended has none.
-    pub(super) fn count(&mut self, connections: &HashMap<String, u64>) -> HashMap<OpaqueId, (InstanceName, u64)> {
-        self.0.retain(|_, resident| resident.at.elapsed() < LOOKED_AFTER_WITHIN);
+    pub(super) fn count(&self, connections: &HashMap<String, u64>) -> HashMap<OpaqueId, (InstanceName, u64)> {
         let count = |resident: &Resident| {
             let open = resident.accounts.iter().filter_map(|user| connections.get(user.as_str()));
             (resident.name.clone(), open.sum())
