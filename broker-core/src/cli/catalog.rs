@@ -1,13 +1,10 @@
 //! `catalog`: what the service offers, as a page for people.
 
-use std::{
-    io::{self, Write as _},
-    rc::Rc,
-};
+use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
-use super::{Cli, catalog_page::page, openapi::offer_of_started};
+use super::{Cli, catalog_page::page, openapi::offer};
 use crate::Broker;
 
 #[derive(Debug, clap::Args)]
@@ -23,10 +20,7 @@ impl<C: clap::Args> ShowCatalog<C> {
         cli: Cli<C, X>,
         start: impl AsyncFnOnce(C) -> anyhow::Result<B>,
     ) -> anyhow::Result<()> {
-        let catalog = match cli.catalog {
-            Some(catalog) => catalog(Rc::new(self.config)).await?,
-            None => offer_of_started(cli.about, start(self.config).await?)?.0,
-        };
+        let (catalog, _) = offer(cli, self.config, start).await?;
         io::stdout().write_all(page(&catalog).as_bytes()).context("cannot print the catalog")
     }
 }

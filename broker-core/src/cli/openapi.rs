@@ -24,12 +24,22 @@ impl<C: clap::Args> OpenApi<C> {
         cli: Cli<C, X>,
         start: impl AsyncFnOnce(C) -> anyhow::Result<B>,
     ) -> anyhow::Result<()> {
-        let (catalog, own) = match cli.catalog {
-            Some(catalog) => (catalog(Rc::new(self.config)).await?, Routes::new()),
-            None => offer_of_started(cli.about, start(self.config).await?)?,
-        };
+        let (catalog, own) = offer(cli, self.config, start).await?;
         let text = format!("{:#}\n", openapi::document(&catalog, &own));
         io::stdout().write_all(text.as_bytes()).context("cannot print the document")
+    }
+}
+
+/// What the service offers: its catalog, where that can be had alone, or else that and the own operations of a broker
+/// that is started for it.
+pub(super) async fn offer<B: Broker, C: clap::Args, X: clap::Subcommand>(
+    cli: Cli<C, X>,
+    config: C,
+    start: impl AsyncFnOnce(C) -> anyhow::Result<B>,
+) -> anyhow::Result<(Catalog, Routes)> {
+    match cli.catalog {
+        Some(catalog) => Ok((catalog(Rc::new(config)).await?, Routes::new())),
+        None => offer_of_started(cli.about, start(config).await?),
     }
 }
 
