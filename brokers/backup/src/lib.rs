@@ -39,7 +39,7 @@ pub mod testing;
 mod unpack;
 
 #[cfg(feature = "broker")]
-pub use broker::{Archive, BackedUp, BackupConfig, Dump, Dumping, ListBackups, ReadBackup, routes};
+pub use broker::{Archive, BackedUp, BackupConfig, BackupPlace, Dump, Dumping, ListBackups, ReadBackup, routes};
 pub use dump::output_of;
 pub use error::BackupError;
 pub use manifest::{About, Manifest};

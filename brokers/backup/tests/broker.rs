@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use broker_backup::{Archive, BackedUp, BackupConfig, Dump, Dumping, ListBackups, Restored};
+use broker_backup::{Archive, BackedUp, BackupConfig, BackupPlace, Dump, Dumping, ListBackups, Restored};
 use broker_core::{BrokerError, Instance, Result, Tenant};
 use tokio::{
     io::AsyncReadExt as _,
@@ -257,8 +257,8 @@ async fn backups_are_listed_by_the_name_or_the_identifier_of_their_instance() {
         made.push(notebook.back_up(instance).await.unwrap().id);
     }
     let listed = async |instance: Option<&str>| {
-        let backups = Some(folder.path().join("backups"));
-        let wanted = ListBackups { backups, backups_s3: None, instance: instance.map(str::to_owned) };
+        let place = BackupPlace { backups: Some(folder.path().join("backups")), backups_s3: None };
+        let wanted = ListBackups { place, instance: instance.map(str::to_owned) };
         let mut lines = Vec::new();
         wanted.write_to("notebook", &mut lines).await.unwrap();
         let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone();

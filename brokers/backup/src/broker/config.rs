@@ -122,12 +122,31 @@ impl BackupConfig {
     }
 }
 
+/// Where an operator reads backups from.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct BackupPlace {
+    /// Folder of the backups
+    #[arg(long, env = "BROKER_BACKUPS", value_name = "DIR", required_unless_present = "backups_s3")]
+    pub backups: Option<PathBuf>,
+    /// File (TOML) of the bucket with the backups, in place of a folder
+    #[arg(long, env = "BROKER_BACKUPS_S3", value_name = "FILE", conflicts_with = "backups")]
+    pub backups_s3: Option<PathBuf>,
+}
+
+impl BackupPlace {
+    /// The backups that are there, for whoever has the key, if any is wanted.
+    pub(super) fn open(&self, key: Option<&Path>) -> anyhow::Result<Backups> {
+        let (folder, bucket) = (self.backups.as_deref(), self.backups_s3.as_deref());
+        for path in [folder, bucket, key].into_iter().flatten() {
+            anyhow::ensure!(path.exists(), "there is no {}: give the path that the broker has", path.display());
+        }
+        place(folder, bucket, key)?.context("there is no place to read from: give --backups")
+    }
+}
+
 /// A folder or a bucket, and the key that seals what is there.
-pub(super) fn place(
-    folder: Option<&Path>,
-    bucket: Option<&Path>,
-    key: Option<&Path>,
-) -> anyhow::Result<Option<Backups>> {
+fn place(folder: Option<&Path>, bucket: Option<&Path>, key: Option<&Path>) -> anyhow::Result<Option<Backups>> {
     let backups = match (folder, bucket) {
         (_, Some(file)) => Backups::in_s3(&bucket_in(file)?)?,
         (Some(folder), None) => Backups::in_folder(folder)?,

@@ -1,22 +1,17 @@
 //! Which backups there are, for an operator: also of instances that are gone, and without a broker or a key.
 
-use std::path::PathBuf;
-
-use anyhow::Context as _;
 use serde_json::json;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::config::place;
+use super::config::BackupPlace;
 
 /// Which backups to list.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct ListBackups {
-    /// Folder of the backups
-    #[arg(long, env = "BROKER_BACKUPS", value_name = "DIR", required_unless_present = "backups_s3")]
-    pub backups: Option<PathBuf>,
-    /// File (TOML) of the bucket with the backups, in place of a folder
-    #[arg(long, env = "BROKER_BACKUPS_S3", value_name = "FILE", conflicts_with = "backups")]
-    pub backups_s3: Option<PathBuf>,
+    /// Where they are.
+    #[command(flatten)]
+    pub place: BackupPlace,
     /// Name or identifier of an instance [default: all]
     pub instance: Option<String>,
 }
@@ -27,11 +22,7 @@ impl ListBackups {
     /// # Errors
     /// When the place can't be used, or the list can't be written.
     pub async fn write_to(&self, service: &str, mut output: impl AsyncWrite + Unpin) -> anyhow::Result<()> {
-        if let Some(folder) = &self.backups {
-            anyhow::ensure!(folder.exists(), "there is no {}: give the path that the broker has", folder.display());
-        }
-        let backups = place(self.backups.as_deref(), self.backups_s3.as_deref(), None)?;
-        let all = backups.context("there is no place to read from: give --backups")?.all(service).await?;
+        let all = self.place.open(None)?.all(service).await?;
         for backup in all {
             let about = &backup.about;
             if self.instance.as_ref().is_some_and(|wanted| *wanted != about.name && *wanted != about.instance) {

@@ -18,7 +18,7 @@ use tokio::io::AsyncRead;
 use crate::{BackupError, Manifest, Restored};
 
 pub use archive::Archive;
-pub use config::BackupConfig;
+pub use config::{BackupConfig, BackupPlace};
 pub use listing::ListBackups;
 pub use operations::routes;
 pub use reading::ReadBackup;

@@ -5,18 +5,16 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::config::place;
+use super::config::BackupPlace;
 use crate::{Backups, Manifest};
 
 /// Which backup to read.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct ReadBackup {
-    /// Folder of the backups
-    #[arg(long, env = "BROKER_BACKUPS", value_name = "DIR", required_unless_present = "backups_s3")]
-    pub backups: Option<PathBuf>,
-    /// File (TOML) of the bucket with the backups, in place of a folder
-    #[arg(long, env = "BROKER_BACKUPS_S3", value_name = "FILE", conflicts_with = "backups")]
-    pub backups_s3: Option<PathBuf>,
+    /// Where it is.
+    #[command(flatten)]
+    pub place: BackupPlace,
     /// File with the key that sealed it
     #[arg(long, env = "BROKER_BACKUP_KEY", value_name = "FILE")]
     pub backup_key: Option<PathBuf>,
@@ -32,11 +30,7 @@ impl ReadBackup {
     /// # Errors
     /// When there is no such backup, or it is damaged or sealed with another key.
     pub async fn find(&self, service: &str) -> anyhow::Result<(Backups, Manifest)> {
-        for path in [&self.backups, &self.backups_s3, &self.backup_key].into_iter().flatten() {
-            anyhow::ensure!(path.exists(), "there is no {}: give the path that the broker has", path.display());
-        }
-        let (folder, bucket, key) = (self.backups.as_deref(), self.backups_s3.as_deref(), self.backup_key.as_deref());
-        let backups = place(folder, bucket, key)?.context("there is no place to read from: give --backups")?;
+        let backups = self.place.open(self.backup_key.as_deref())?;
         let backup = match &self.id {
             Some(id) => backups.get(service, &self.instance, id).await?,
             None => backups.list(service, &self.instance).await?.pop(),
