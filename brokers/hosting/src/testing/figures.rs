@@ -1,5 +1,7 @@
 //! What calls of a broker cost beside the commands that its server needs for them, sent by hand; for benchmarks.
 
+pub mod dedicated;
+
 use std::{
     fs,
     time::{Duration, Instant},
@@ -63,7 +65,7 @@ pub async fn beside_its_server(
     }
     assert_eq!(things().await, before, "the server has what it had before");
 
-    many(&served, tenants).await;
+    many(&served, tenants, &by_hand).await;
     soak(tenants, &over_http).await;
     assert_eq!(things().await, before, "the server has what it had before");
     served.stop().await;
@@ -140,26 +142,23 @@ fn row(call: Call, connections: usize, rounds: Vec<(&Took, &Took)>) {
     }
 }
 
-/// The last tenants of many beside the first.
-async fn many(served: &TestBroker, tenants: usize) {
+/// The last tenants of many beside the first, and beside the same by hand on a server that has as many.
+async fn many(served: &TestBroker, tenants: usize, by_hand: &impl AsyncFn(Call, usize, usize)) {
     const SOME: usize = 200;
     let phase = async |call: Call, numbers: std::ops::Range<usize>, connections| {
         let first = numbers.start;
         all(numbers.len(), connections, async |_, number| http(served, call, first + number).await).await
     };
-    let (mut firsts, mut lasts) = (Vec::new(), Vec::new());
     phase(Call::Create, 0..SOME, 1).await;
-    firsts.push(phase(Call::Bind, 0..SOME, 1).await.median());
+    let first = phase(Call::Bind, 0..SOME, 1).await.median();
     phase(Call::Create, SOME..tenants, CONNECTIONS).await;
     phase(Call::Bind, SOME..tenants - SOME, CONNECTIONS).await;
-    lasts.push(phase(Call::Bind, tenants - SOME..tenants, 1).await.median());
-    let (first, last) = (middle(firsts), middle(lasts));
-    println!(
-        "| bind, with {tenants} tenants | {} | {} with none | {:.2} | |",
-        milliseconds(last),
-        milliseconds(first),
-        last / first
-    );
+    let last = phase(Call::Bind, tenants - SOME..tenants, 1).await.median();
+    let [_, theirs, ..] = life(SOME, 1, by_hand).await.map(|took| took.median());
+    for (beside, other) in [("", theirs), (", beside the first", first)] {
+        let (ours, ratio) = (milliseconds(last), last / other);
+        println!("| bind, with {tenants} tenants{beside} | {ours} | {} | {ratio:.2} | |", milliseconds(other));
+    }
     for call in [Call::Unbind, Call::Delete] {
         phase(call, 0..tenants, CONNECTIONS).await;
     }
