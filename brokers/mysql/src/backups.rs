@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use broker_backup::{Archive, BackedUp, Dump, Dumping, Restored};
 use broker_core::{BrokerError, Instance, Result, Tenant};
+use tracing::warn;
 
 use crate::{
     MysqlBroker,
@@ -25,13 +26,18 @@ impl BackedUp for MysqlBroker {
         self.archive.as_ref()
     }
 
-    /// The database at a moment, whatever happens meanwhile.
+    /// The database at a moment, whatever happens meanwhile. A view that refers to what is gone is left out: nobody could
+    /// make it again, and without that there would be no backup at all.
     fn dump(&self, instance: &Instance) -> Result<Dumping> {
-        let (copier, server, database) = (self.copier()?.clone(), self.server(instance)?, Database::of(instance));
+        let (copier, server, instance) = (self.copier()?.clone(), self.server(instance)?, instance.clone());
         Ok(Box::pin(async move {
-            let link = server.up().await?;
-            let version = link.version().await?;
-            let (data, login) = copier.dump(&database, link.reach()).map_err(BrokerError::failed)?;
+            let (link, database) = (server.up().await?, Database::of(&instance));
+            let (version, broken) = (link.version().await?, link.broken_views(&database).await?);
+            if !broken.is_empty() {
+                let (name, views) = (&instance.name, broken.join(", "));
+                warn!(instance.name = %name, "a backup of `{name}` is without views that refer to what is gone: {views}");
+            }
+            let (data, login) = copier.dump(&database, link.reach(), &broken).map_err(BrokerError::failed)?;
             Ok(Dump::new(version, "sql", data).holding(login))
         }))
     }

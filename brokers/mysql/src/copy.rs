@@ -40,7 +40,7 @@ impl Copier {
     pub(crate) async fn copy(&self, database: &Database, from: &Reach, to: &Reach) -> Result<()> {
         let outcome = timeout(WITHIN, self.pipe(database, from, to)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {}s", WITHIN.as_secs())));
-        outcome.map_err(|cause| BrokerError::failed(format!("the database could not be copied: {cause:#}")))
+        outcome.map_err(|cause| failure("the database could not be copied", &cause))
     }
 
     async fn pipe(&self, database: &Database, from: &Reach, to: &Reach) -> anyhow::Result<()> {
@@ -60,10 +60,18 @@ impl Copier {
         dumped.context("dumping failed")
     }
 
-    /// All that a database holds, as a stream that fails when the dump does. The file is needed until its end.
-    pub(crate) fn dump(&self, database: &Database, from: &Reach) -> anyhow::Result<(impl AsyncRead + use<>, Login)> {
+    /// All that a database holds but for some views, as a stream that fails when the dump does. The file is needed until
+    /// its end.
+    pub(crate) fn dump(
+        &self,
+        database: &Database,
+        from: &Reach,
+        without: &[String],
+    ) -> anyhow::Result<(impl AsyncRead + use<>, Login)> {
         let source = login(from)?;
-        Ok((output_of(self.dumping(database, &source))?, source))
+        let mut dumping = self.dumping(database, &source);
+        dumping.args(without.iter().map(|view| format!("--ignore-table={}.{view}", database.as_str())));
+        Ok((output_of(dumping)?, source))
     }
 
     /// Loads a dump into an empty database.
@@ -89,7 +97,7 @@ impl Copier {
         };
         let outcome = timeout(WITHIN, load).await;
         let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {}s", WITHIN.as_secs())));
-        outcome.map_err(|cause| BrokerError::failed(format!("the dump could not be loaded: {cause:#}")))
+        outcome.map_err(|cause| failure("the dump could not be loaded", &cause))
     }
 
     fn dumping(&self, database: &Database, login: &Login) -> Command {
@@ -109,6 +117,22 @@ impl Copier {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("{} cannot be started", self.load.display()))
+    }
+}
+
+/// What the tenant can change is said to the tenant.
+fn failure(what: &str, cause: &anyhow::Error) -> BrokerError {
+    let text = format!("{what}: {cause:#}");
+    let unknown = text.split_once("Unknown collation: '").and_then(|(_, rest)| rest.split_once('\''));
+    match unknown {
+        Some((collation, _)) if collation.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') => {
+            BrokerError::Conflict(format!(
+                "{what}: it uses the collation {collation}, which the other server does not know; convert its tables to \
+                 utf8mb4_unicode_ci, and make its views and routines again after SET NAMES utf8mb4 COLLATE \
+                 utf8mb4_unicode_ci"
+            ))
+        }
+        _ => BrokerError::failed(text),
     }
 }
 
@@ -200,4 +224,22 @@ async fn first_words(mut output: impl AsyncRead + Unpin) -> String {
         }
     }
     String::from_utf8_lossy(&words).trim().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // SPEC M-9
+    fn a_collation_that_the_other_server_does_not_know_is_named() {
+        let cause =
+            anyhow::anyhow!("exit status: 1: ERROR 1273 (HY000) at line 60: Unknown collation: 'utf8mb4_0900_ai_ci'")
+                .context("loading failed");
+
+        let refusal = failure("the database could not be copied", &cause).to_string();
+
+        assert!(refusal.contains("it uses the collation utf8mb4_0900_ai_ci, which the other server"), "{refusal}");
+        let other = failure("the database could not be copied", &anyhow::anyhow!("Unknown collation: '`x"));
+        assert!(!other.to_string().contains("collation"), "{other}");
+    }
 }

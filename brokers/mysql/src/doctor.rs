@@ -107,12 +107,14 @@ async fn look_at_server(reach: &Reach, what: &str, offers: &[&Offer], findings: 
     let variables: Vec<(String, String)> = link
         .all(
             "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'event_scheduler', 'sql_require_primary_key', \
-             'innodb_force_primary_key', 'max_connections', 'skip_name_resolve', 'have_ssl', 'ssl_cert')",
+             'innodb_force_primary_key', 'max_connections', 'skip_name_resolve', 'have_ssl', 'ssl_cert', 'log_bin', \
+             'log_bin_trust_function_creators')",
             (),
         )
         .await?;
     let variables: HashMap<_, _> = variables.into_iter().collect();
     look_at_settings(&variables, what, findings);
+    look_at_time(dialect, offers, what, findings);
     look_at_connections(&variables, offers, what, findings);
     look_at_tls(&variables, reach, offers, what, findings);
     Ok(())
@@ -161,8 +163,22 @@ fn look_at_settings(variables: &HashMap<String, String>, what: &str, findings: &
             );
         }
     }
+    if is_on(variables, "log_bin") && !is_on(variables, "log_bin_trust_function_creators") {
+        let sentence = "tenants cannot make functions and triggers on it, since it has a binary log (error 1419): set \
+                        log-bin-trust-function-creators=ON";
+        findings.warning(what, sentence);
+    }
     if !is_on(variables, "skip_name_resolve") {
         let sentence = "it asks DNS for the name of each client, and logins wait for that: set skip-name-resolve";
+        findings.warning(what, sentence);
+    }
+}
+
+/// Of what MySQL has no setting for each account.
+fn look_at_time(dialect: Dialect, offers: &[&Offer], what: &str, findings: &mut Findings) {
+    if dialect == Dialect::MySql && offers.iter().any(|offer| offer.limits.statement_time > 0) {
+        let sentence = "the plans' statement-time does not hold on MySQL, which limits no account's statements: set \
+                        max-execution-time, for SELECT on the whole server";
         findings.warning(what, sentence);
     }
 }

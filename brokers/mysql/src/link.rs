@@ -33,7 +33,7 @@ pub(crate) use found::Found;
 const WITHIN: Duration = Duration::from_secs(20);
 const LOCK_SECONDS: u32 = 5;
 /// How long the rows of one table may take to be summed up.
-const CHECKSUM_WITHIN: Duration = Duration::from_secs(120);
+const COMPARED_WITHIN: Duration = Duration::from_secs(120);
 /// Administrator's connections, all callers together.
 const CONNECTIONS: usize = 4;
 /// How a server refuses to make an account that it has.
@@ -73,6 +73,14 @@ impl From<Fault> for BrokerError {
             Fault::Refused { .. } => Self::failed(fault),
         }
     }
+}
+
+/// What is told of a table's rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rows {
+    /// Equal ones are equal data, between servers of one dialect.
+    Checksum,
+    Count,
 }
 
 /// The administrator's connections to the server.
@@ -424,21 +432,25 @@ impl Link {
         })
     }
 
-    /// All that a database holds, by name, tables with the checksum of their rows. Equal contents are equal data.
-    pub(crate) async fn content(&self, database: &Database) -> Result<BTreeSet<String>, Fault> {
+    /// All that a database holds, by name, and what is told of each table's rows.
+    pub(crate) async fn content(&self, database: &Database, rows: Rows) -> Result<BTreeSet<String>, Fault> {
         let name = database.as_str();
         let tables = "SELECT TABLE_NAME FROM information_schema.TABLES \
             WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE') ORDER BY 1";
         let tables: Vec<String> = self.all(tables, (name,)).await?;
         let mut content = BTreeSet::new();
         for table in tables {
-            let ask = format!("CHECKSUM TABLE `{name}`.`{}`", table.replace('`', "``"));
-            let sum: Option<(String, Option<u64>)> =
-                timeout(CHECKSUM_WITHIN, async { Ok::<_, Fault>(self.connection().await?.query_first(ask).await?) })
+            let quoted = format!("`{name}`.`{}`", table.replace('`', "``"));
+            let ask = match rows {
+                Rows::Checksum => format!("CHECKSUM TABLE {quoted}"),
+                Rows::Count => format!("SELECT 'rows', COUNT(*) FROM {quoted}"),
+            };
+            let told: Option<(String, Option<u64>)> =
+                timeout(COMPARED_WITHIN, async { Ok::<_, Fault>(self.connection().await?.query_first(ask).await?) })
                     .await
                     .unwrap_or(Err(Fault::Silent))?;
-            let sum = sum.and_then(|(_, sum)| sum);
-            content.insert(format!("table {table} {sum:?}"));
+            let told = told.and_then(|(_, number)| number);
+            content.insert(format!("table {table} {told:?}"));
         }
         let others = "SELECT CONCAT('view ', TABLE_NAME) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = :db \
             UNION ALL SELECT CONCAT('trigger ', TRIGGER_NAME) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = :db \
@@ -447,6 +459,28 @@ impl Link {
         let others: Vec<String> = self.all(others, params! { "db" => name }).await?;
         content.extend(others);
         Ok(content)
+    }
+
+    /// Views that refer to what is not there any more: no dump takes them along.
+    pub(crate) async fn broken_views(&self, database: &Database) -> Result<Vec<String>, Fault> {
+        const QUERY: &str = "SELECT TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = ? ORDER BY 1";
+        let (name, mut views) = (database.as_str(), self.all::<String>(QUERY, (database.as_str(),)).await?);
+        if views.is_empty() {
+            return Ok(views);
+        }
+        let all: Vec<_> = views.iter().map(|view| format!("`{name}`.`{}`", view.replace('`', "``"))).collect();
+        let ask = format!("CHECK TABLE {}", all.join(", "));
+        let said: Vec<(String, String, String, String)> =
+            within(async { Ok(self.connection().await?.query(ask).await?) }).await?;
+        let is_well = |view: &str| {
+            said.iter().any(|(of, _, kind, text)| {
+                of.strip_prefix(name).and_then(|of| of.strip_prefix('.')) == Some(view)
+                    && kind == "status"
+                    && text == "OK"
+            })
+        };
+        views.retain(|view| !is_well(view));
+        Ok(views)
     }
 
     /// Sends statements together: the first that is refused ends them.

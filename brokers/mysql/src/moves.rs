@@ -20,7 +20,7 @@ use crate::{
     MysqlBroker,
     broker::charset,
     copy::Copier,
-    link::Link,
+    link::{Link, Rows},
     plans::{Dedicated, Kind},
     servers::{Server, is_dedicated, on_its_own, on_shared},
     tenant::Database,
@@ -112,6 +112,11 @@ impl MysqlBroker {
         if self.is_half_restored(instance, &old).await? {
             return Err(BrokerError::bad_request("a restore of this instance was cut off: restore a backup first"));
         }
+        if let Some(view) = old.broken_views(&Database::of(instance)).await?.first() {
+            return Err(BrokerError::bad_request(format!(
+                "the view \"{view}\" refers to what is gone and cannot be moved: drop it, or make it work again"
+            )));
+        }
         instance.progress("making the new place");
         Ok((copier, old))
     }
@@ -181,7 +186,9 @@ fn wanted(instance: &Instance, to: &Update) -> Instance {
 
 /// The copy holds what the original does, or is none.
 async fn compare(old: &Link, new: &Link, database: &Database) -> Result<()> {
-    let (before, after) = (old.content(database).await?, new.content(database).await?);
+    // MySQL and MariaDB have other checksums for the same row.
+    let rows = if old.dialect().await? == new.dialect().await? { Rows::Checksum } else { Rows::Count };
+    let (before, after) = (old.content(database, rows).await?, new.content(database, rows).await?);
     match before.symmetric_difference(&after).next() {
         None => Ok(()),
         Some(other) => Err(BrokerError::failed(format!("the copy differs from the original: {other}"))),

@@ -38,15 +38,26 @@ const GRANT_OPTION: &str = "GRANT OPTION";
 /// What the statements of the broker need, by what servers refused without it.
 pub(crate) fn needed(dialect: Dialect) -> Vec<Right> {
     // SUPER has those in it that were made of it later.
-    let (definer, accounts, defined): (&[_], _, &[_]) = match dialect {
-        Dialect::MariaDb => (&["SET USER", "SUPER"], "global_priv", &["proc", "event"]),
-        Dialect::MySql => (&["SET USER ID", "SET ANY DEFINER", "SUPER"], "user", &[]),
+    let (own, accounts, defined): (&[&[_]], _, &[_]) = match dialect {
+        Dialect::MariaDb => {
+            (&[&["CONNECTION ADMIN", "SUPER"], &["SET USER", "SUPER"]], "global_priv", &["proc", "event"])
+        }
+        Dialect::MySql => (
+            &[
+                &["CONNECTION_ADMIN", "SUPER"],
+                &["SET_ANY_DEFINER", "SET_USER_ID", "SUPER"],
+                // For the bodies of tenants' routines.
+                &["SHOW_ROUTINE", "SELECT"],
+            ],
+            "user",
+            &[],
+        ),
     };
-    let everywhere: [&[&str]; 4] = [&["CREATE USER"], &["CONNECTION ADMIN", "SUPER"], &["PROCESS"], definer];
+    let everywhere: [&[&str]; 2] = [&["CREATE USER"], &["PROCESS"]];
+    let everywhere = everywhere.into_iter().chain(own.iter().copied());
     let tables = [accounts, "db"].into_iter().chain(defined.iter().copied());
     let of_tenants = Access::Full.privileges().split(',').map(str::trim).chain([GRANT_OPTION]);
     everywhere
-        .iter()
         .map(|privileges| Right { on: On::Everything, privileges: privileges.to_vec() })
         .chain(tables.map(|table| Right { on: On::System(table), privileges: vec!["SELECT"] }))
         .chain(of_tenants.map(|privilege| Right { on: On::Tenants, privileges: vec![privilege] }))
@@ -91,7 +102,8 @@ impl Grant {
     fn has(&self, right: &Right) -> bool {
         let is_all = self.privileges.iter().any(|name| name == "ALL PRIVILEGES");
         let has = |privilege: &&str| {
-            self.privileges.iter().any(|name| name == privilege) || (is_all && *privilege != GRANT_OPTION)
+            self.privileges.iter().any(|name| *name == privilege.replace('_', " "))
+                || (is_all && *privilege != GRANT_OPTION)
         };
         self.is_for(right.on) && right.privileges.iter().any(has)
     }
@@ -140,12 +152,14 @@ mod tests {
         assert_eq!(lack(Dialect::MySql, &[fixed]), None);
         let least = [
             "GRANT PROCESS, CREATE USER ON *.* TO `b`@`%`",
-            "GRANT CONNECTION_ADMIN,SET_ANY_DEFINER ON *.* TO `b`@`%`",
+            "GRANT CONNECTION_ADMIN,SET_ANY_DEFINER,SHOW_ROUTINE ON *.* TO `b`@`%`",
             "GRANT SELECT ON `mysql`.* TO `b`@`%`",
             "GRANT ALL PRIVILEGES ON `tb%`.* TO `b`@`%` WITH GRANT OPTION",
             "GRANT `keeper`@`%` TO `b`@`%`",
         ];
         assert_eq!(lack(Dialect::MySql, &least), None);
+        let said = lack(Dialect::MySql, &[least[0], least[2], least[3]]);
+        assert_eq!(said.as_deref(), Some("CONNECTION_ADMIN, SET_ANY_DEFINER, SHOW_ROUTINE on *.*"));
     }
 
     #[test] // SPEC M-13

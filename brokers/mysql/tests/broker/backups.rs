@@ -85,6 +85,34 @@ async fn a_restore_brings_back_the_data_of_a_moment_while_an_app_writes() {
     login(&env).await.unwrap();
 }
 
+#[tokio::test] // SPEC M-10, M-11
+async fn a_view_that_refers_to_what_is_gone_keeps_nobody_from_backing_up_and_restoring() {
+    let grounds = Grounds::new();
+    let broker = TestBroker::start(MysqlBroker::start(keeping_backups(&grounds)).await.unwrap()).await;
+    broker.form("POST", "/resources", "name=db&team=main").await.is(201);
+    let env = broker.bind_app("db", "blog").await.is(201).env();
+    let mut app = login(&env).await.unwrap();
+    for statement in
+        ["CREATE TABLE t AS SELECT 7 AS a", "CREATE TABLE kept AS SELECT 8 AS a", "CREATE VIEW v AS SELECT * FROM t"]
+    {
+        app.run(statement).await.unwrap();
+    }
+    let whole = broker.ask("POST", "/resources/db/backups").await.is(201).value();
+    app.run("DROP TABLE t").await.unwrap();
+
+    let broken = broker.ask("POST", "/resources/db/backups").await.is(201).value();
+
+    let restore = async |backup: &serde_json::Value| {
+        let id = backup["id"].as_str().unwrap();
+        broker.ask("POST", &format!("/resources/db/backups/{id}/restore")).await.is(200);
+        login(&env).await.unwrap()
+    };
+    assert_eq!(restore(&whole).await.number("SELECT a FROM v").await, 7);
+    let mut app = restore(&broken).await;
+    assert_eq!(app.number("SELECT a FROM kept").await, 8);
+    assert_eq!(app.texts("SHOW TABLES").await, ["kept"]);
+}
+
 #[tokio::test] // SPEC M-11
 async fn a_restore_that_was_cut_off_keeps_the_instance_closed_until_one_ends_well() {
     let grounds = Grounds::new();

@@ -114,6 +114,24 @@ async fn a_move_that_fails_leaves_the_instance_working_where_it_was() {
 }
 
 #[tokio::test] // SPEC M-9
+async fn a_view_that_refers_to_what_is_gone_is_named_before_anything_moves() {
+    let grounds = Grounds::new();
+    let broker = grounds.broker().await;
+    let (mut instance, binding) = moving(&broker).await;
+    let mut app = Client::of(&broker.bind(&instance, &binding).await.unwrap()).await.unwrap();
+    app.run("CREATE TABLE gone (a INT)").await.unwrap();
+    app.run("CREATE VIEW left_over AS SELECT * FROM gone").await.unwrap();
+    app.run("DROP TABLE gone").await.unwrap();
+
+    let refusal = move_to(&broker, &mut instance, "dedicated").await.unwrap_err();
+
+    assert!(matches!(&refusal, BrokerError::BadRequest(said) if said.contains("the view \"left_over\"")), "{refusal}");
+    is_whole(&mut app, 2).await;
+    app.run("DROP VIEW left_over").await.unwrap();
+    move_to(&broker, &mut instance, "dedicated").await.unwrap();
+}
+
+#[tokio::test] // SPEC M-9
 async fn an_instance_that_is_removed_while_it_moves_leaves_neither_place() {
     let grounds = Grounds::new();
     let broker = grounds.broker().await;

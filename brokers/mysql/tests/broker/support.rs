@@ -3,7 +3,7 @@
 use std::{
     fs,
     ops::Deref,
-    sync::{Arc, Weak},
+    sync::{Arc, LazyLock, Weak},
 };
 
 use broker_core::{Binding, Broker as _, Consumer, EnvVars, Instance, Secret, Tenant};
@@ -11,6 +11,9 @@ use broker_hosting::testing;
 pub(crate) use broker_hosting::testing::eventually;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts, prelude::Queryable as _};
 use mysql_broker::{BackupConfig, Config, MysqlBroker, SharedTrust};
+
+/// A server that tests share, in place of one that the broker starts: the URL of an administrator's account.
+static GIVEN: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("MYSQL_BROKER_TESTS_URL").ok());
 
 /// A folder for a broker's servers, which ends with its test together with what runs there.
 pub(crate) struct Grounds(testing::Grounds);
@@ -97,7 +100,9 @@ impl Shared {
             None => {
                 // The server outlives the broker that starts it.
                 let grounds = Arc::new(Grounds::new());
-                drop(grounds.broker().await);
+                if GIVEN.is_none() {
+                    drop(grounds.broker().await);
+                }
                 *running = Arc::downgrade(&grounds);
                 grounds
             }
@@ -119,7 +124,8 @@ impl Shared {
 }
 
 fn given(grounds: &Grounds) -> Config {
-    Config { shared_url: Some(Secret::from(grounds.url_of("shared"))), ..grounds.config() }
+    let url = GIVEN.clone().unwrap_or_else(|| grounds.url_of("shared"));
+    Config { shared_url: Some(Secret::from(url)), ..grounds.config() }
 }
 
 /// What an app does with its environment.
@@ -154,6 +160,10 @@ impl Client {
 
     pub(crate) async fn number(&mut self, select: &str) -> u64 {
         self.0.query_first(select).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn is_on_mariadb(&mut self) -> bool {
+        self.texts("SELECT VERSION()").await[0].contains("MariaDB")
     }
 
     pub(crate) fn id(&self) -> u32 {
