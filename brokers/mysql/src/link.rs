@@ -320,15 +320,26 @@ impl Link {
     /// The server's settings that let tenants reach the machine or evade limits, in words for its operator.
     pub(crate) async fn weaknesses(&self) -> Result<Vec<&'static str>, Fault> {
         let mut found = Vec::new();
-        if self.dialect().await? == Dialect::MariaDb {
-            let select = "SELECT @@have_symlink, COALESCE(@@enforce_storage_engine, '')";
-            let settings: Option<(String, String)> = self.first(select, ()).await?;
-            let (symlink, engine) = settings.unwrap_or_default();
-            if symlink == "YES" {
-                found.push("tenants can make files elsewhere: set skip-symbolic-links");
+        match self.dialect().await? {
+            Dialect::MariaDb => {
+                let select = "SELECT @@have_symlink, COALESCE(@@enforce_storage_engine, '')";
+                let settings: Option<(String, String)> = self.first(select, ()).await?;
+                let (symlink, engine) = settings.unwrap_or_default();
+                if symlink == "YES" {
+                    found.push("tenants can make files elsewhere: set skip-symbolic-links");
+                }
+                if !engine.eq_ignore_ascii_case("InnoDB") {
+                    found.push("tenants can use engines that lose data in a crash: set enforce-storage-engine=InnoDB");
+                }
             }
-            if !engine.eq_ignore_ascii_case("InnoDB") {
-                found.push("tenants can use engines that lose data in a crash: set enforce-storage-engine=InnoDB");
+            Dialect::MySql => {
+                let disabled: Option<String> = self.first("SELECT @@disabled_storage_engines", ()).await?;
+                if !disabled.unwrap_or_default().to_lowercase().contains("myisam") {
+                    found.push(
+                        "tenants can use engines that lose data in a crash: set \
+                         disabled-storage-engines=MyISAM,CSV,ARCHIVE,BLACKHOLE,MERGE",
+                    );
+                }
             }
         }
         let local: Option<u8> = self.first("SELECT @@local_infile", ()).await?;
