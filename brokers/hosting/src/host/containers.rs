@@ -16,6 +16,10 @@ use crate::{
     user,
 };
 
+/// How long a server may take to say that it is ready: for the first time, and at most when it was asked in vain.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_millis(100);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
 impl Host {
     pub(super) fn contained(&self, id: &ServerId) -> Result<Contained, HostError> {
         let engine = self.engine.clone().ok_or_else(|| HostError::NoEngine(id.clone()))?;
@@ -117,8 +121,10 @@ impl Host {
         let place = self.place_in(contained.clone(), self.place(&contained.id, port, None), None);
         let deadline = Instant::now() + program.start_within();
         let mut pause = Duration::from_millis(10);
+        // A connection that is made before the container's network is up is lost, and the next one gets through at once.
+        let mut patience = FIRST_ANSWER_WITHIN;
         while seen.runs {
-            let cause = match timeout(Duration::from_secs(2), program.ready(&place)).await {
+            let cause = match timeout(patience, program.ready(&place)).await {
                 Ok(Ok(())) => return Ok(seen),
                 Ok(Err(cause)) => cause.to_string(),
                 Err(_) => "it does not answer".to_owned(),
@@ -128,6 +134,7 @@ impl Host {
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(100));
+            patience = (patience * 2).min(ANSWER_WITHIN);
             match contained.look().await? {
                 Some(now) => seen = now,
                 None => return Err(contained.ended(&place, "its container is gone".to_owned())),
