@@ -6,14 +6,11 @@
 #[allow(dead_code, unused_imports, reason = "the tests need more of it")]
 mod support;
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use broker_hosting::{
     Image,
-    testing::{
-        figures::dedicated::{Variables, first_answer, moves, serve},
-        free_ports,
-    },
+    testing::figures::dedicated::{ByHand, Variables, first_answer, moves, serve},
 };
 use mysql_broker::{Config, MysqlBroker};
 use support::{Client, Grounds};
@@ -51,7 +48,7 @@ async fn main() {
     let served = serve(broker).await;
     println!("| What | Broker | By hand | To it | Goal |");
     println!("| --- | ---: | ---: | ---: | --- |");
-    first_answer(&served, "boxed", answers, async |round| Contained::start(&grounds, round).await).await;
+    first_answer(&served, "boxed", answers, async |round| by_hand(&grounds, round).await).await;
     moves(&served, ["crowd", "own"], mebibytes, fill, write, async |env| holds(env, mebibytes).await).await;
     served.stop().await;
 }
@@ -91,36 +88,14 @@ async fn holds(env: &Variables, mebibytes: u32) -> bool {
     client.number("SELECT COUNT(*) FROM t").await == rows(u64::from(mebibytes) << 20)
 }
 
-/// A server in a container, as somebody would start it by hand.
-struct Contained(String);
-
-impl Contained {
-    async fn start(grounds: &Grounds, round: usize) -> Self {
-        let name = format!("bench-{}-{round}", std::process::id());
-        let server = Self(name.clone());
-        let folder = grounds.write("mark", "").with_file_name(&name);
-        fs::create_dir(&folder).expect("a folder");
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("a folder for anybody");
+async fn by_hand(grounds: &Grounds, round: usize) -> ByHand {
+    let commands = |folder: &Path, name: &str, port: &str| {
         let init = "CREATE USER 'hand'@'%' IDENTIFIED BY 'hand';\n";
         fs::write(folder.join("init.sql"), init).expect("a file");
-        let ports = free_ports(1);
-        let port = ports.split('-').next().expect("a port");
-        docker(&["network", "create", "--opt", "com.docker.network.bridge.enable_ip_masquerade=false", &name]);
-        docker(&install(&folder).split_whitespace().collect::<Vec<_>>());
-        docker(&run(&folder, &name, port).split_whitespace().collect::<Vec<_>>());
-        let url = format!("mysql://hand:hand@127.0.0.1:{port}");
-        while Client::login(&url).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        server
-    }
-}
-
-impl Drop for Contained {
-    fn drop(&mut self) {
-        docker(&["rm", "--force", "--volumes", &self.0]);
-        docker(&["network", "rm", &self.0]);
-    }
+        vec![install(folder), run(folder, name, port)]
+    };
+    let answers = async |port: &str| Client::login(&format!("mysql://hand:hand@127.0.0.1:{port}")).await.is_ok();
+    ByHand::start(grounds, round, commands, answers).await
 }
 
 const RESTRICTED: &str =
@@ -148,9 +123,4 @@ fn run(folder: &Path, name: &str, port: &str) -> String {
          --socket=hand.sock --init-file={folder}/init.sql --skip-name-resolve --performance-schema=OFF \
          --innodb-buffer-pool-size=16M --innodb-log-file-size=32M --innodb-log-buffer-size=4M"
     )
-}
-
-fn docker(arguments: &[&str]) {
-    let output = Command::new("docker").args(arguments).output().expect("docker is installed");
-    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -451,7 +451,7 @@ impl Link {
         let tables: Vec<String> = self.all(tables, (name,)).await?;
         let mut content = BTreeSet::new();
         for table in tables {
-            let quoted = format!("`{name}`.`{}`", table.replace('`', "``"));
+            let quoted = database.table(&table);
             let ask = match rows {
                 Rows::Checksum => format!("CHECKSUM TABLE {quoted}"),
                 Rows::Count => format!("SELECT 'rows', COUNT(*) FROM {quoted}"),
@@ -479,7 +479,7 @@ impl Link {
         if views.is_empty() {
             return Ok(views);
         }
-        let all: Vec<_> = views.iter().map(|view| format!("`{name}`.`{}`", view.replace('`', "``"))).collect();
+        let all: Vec<_> = views.iter().map(|view| database.table(view)).collect();
         let ask = format!("CHECK TABLE {}", all.join(", "));
         let said: Vec<(String, String, String, String)> =
             within(async { Ok(self.connection().await?.query(ask).await?) }).await?;

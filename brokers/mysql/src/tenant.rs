@@ -36,6 +36,11 @@ impl Database {
         &self.0
     }
 
+    /// A table or view of it, as statements name it.
+    pub(crate) fn table(&self, name: &str) -> String {
+        format!("`{}`.`{}`", self.as_str(), name.replace('`', "``"))
+    }
+
     /// An empty database that is there while a backup is restored into this one.
     pub(crate) fn mark(&self) -> Self {
         Self(format!("{}r", self.0))

@@ -6,14 +6,11 @@
 #[allow(dead_code, unused_imports, reason = "the tests need more of it")]
 mod support;
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
+use std::{path::Path, time::Duration};
 
 use broker_hosting::{
     Image,
-    testing::{
-        figures::dedicated::{Variables, first_answer, moves, serve},
-        free_ports,
-    },
+    testing::figures::dedicated::{ByHand, Variables, first_answer, moves, serve},
 };
 use support::{Client, Grounds};
 
@@ -45,7 +42,7 @@ async fn main() {
     let served = serve(grounds.broker_of(PLANS).await).await;
     println!("| What | Broker | By hand | To it | Goal |");
     println!("| --- | ---: | ---: | ---: | --- |");
-    first_answer(&served, "boxed", answers, async |round| Contained::start(&grounds, round).await).await;
+    first_answer(&served, "boxed", answers, async |round| by_hand(&grounds, round).await).await;
     moves(&served, ["crowd", "own"], mebibytes, fill, write, async |env| holds(env, mebibytes).await).await;
     served.stop().await;
 }
@@ -92,48 +89,18 @@ async fn holds(env: &Variables, mebibytes: u32) -> bool {
     client.get(&last).await.is_some_and(|value| value.len() == VALUE)
 }
 
-/// A server in a container, as somebody would start it by hand.
-struct Contained(String);
-
-impl Contained {
-    async fn start(grounds: &Grounds, round: usize) -> Self {
-        let name = format!("bench-{}-{round}", std::process::id());
-        let server = Self(name.clone());
-        let folder = grounds.write("mark", "").with_file_name(&name);
-        fs::create_dir(&folder).expect("a folder");
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("a folder for anybody");
-        let ports = free_ports(1);
-        let port = ports.split('-').next().expect("a port");
-        docker(&["network", "create", "--opt", "com.docker.network.bridge.enable_ip_masquerade=false", &name]);
-        docker(&run(&folder, &name, port).iter().map(String::as_str).collect::<Vec<_>>());
-        let url = format!("redis://:hand@127.0.0.1:{port}");
-        while Client::login(&url).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        server
-    }
+async fn by_hand(grounds: &Grounds, round: usize) -> ByHand {
+    let answers = async |port: &str| Client::login(&format!("redis://:hand@127.0.0.1:{port}")).await.is_ok();
+    ByHand::start(grounds, round, |folder, name, port| vec![run(folder, name, port)], answers).await
 }
 
-impl Drop for Contained {
-    fn drop(&mut self) {
-        docker(&["rm", "--force", "--volumes", &self.0]);
-        docker(&["network", "rm", &self.0]);
-    }
-}
-
-fn run(folder: &Path, name: &str, port: &str) -> Vec<String> {
+fn run(folder: &Path, name: &str, port: &str) -> String {
     let image = Image::new("redis-broker/server", include_str!("../image/Dockerfile")).reference();
     let folder = folder.display();
-    let command = format!(
+    format!(
         "run --detach --name {name} --network {name} --publish 127.0.0.1:{port}:{port} --volume {folder}:{folder} \
          --memory 256m --memory-swap 256m --pids-limit 50 --read-only --tmpfs /tmp --tmpfs /run --cap-drop ALL \
          --security-opt no-new-privileges --init --restart unless-stopped --entrypoint /usr/bin/redis-server {image} \
          --port {port} --dir {folder} --requirepass hand --appendonly yes --maxmemory 64mb"
-    );
-    command.split_whitespace().map(str::to_owned).collect()
-}
-
-fn docker(arguments: &[&str]) {
-    let output = Command::new("docker").args(arguments).output().expect("docker is installed");
-    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    )
 }

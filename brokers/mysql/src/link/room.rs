@@ -128,8 +128,7 @@ impl Link {
             if is_ours != Some(true) {
                 return Ok(false);
             }
-            let optimize =
-                format!("OPTIMIZE NO_WRITE_TO_BINLOG TABLE `{}`.`{}`", database.as_str(), table.replace('`', "``"));
+            let optimize = format!("OPTIMIZE NO_WRITE_TO_BINLOG TABLE {}", database.table(table));
             let done = connection.query_drop(optimize).await;
             connection.exec_drop("SELECT RELEASE_LOCK(?)", (&lock,)).await?;
             done?;

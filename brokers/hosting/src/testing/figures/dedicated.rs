@@ -2,12 +2,19 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use broker_core::{Broker, testing::TestBroker};
 
-use super::{middle, milliseconds};
+use super::{
+    super::{Grounds, free_ports},
+    middle, milliseconds,
+};
 
 /// What an app is given.
 pub type Variables = BTreeMap<String, String>;
@@ -96,6 +103,51 @@ pub async fn moves(
         );
     }
     served.remove("moving").await.is(200);
+}
+
+/// A server in a container, as somebody would start it by hand. Dropping it removes it.
+#[derive(Debug)]
+pub struct ByHand(String);
+
+impl ByHand {
+    /// Starts one in a network of its own, and returns when it answers on its port.
+    ///
+    /// `commands` are what `docker` is told, their words between spaces, by a folder that the server may write to, a name
+    /// for container and network, and a port.
+    ///
+    /// # Panics
+    /// When `docker` refuses a command.
+    pub async fn start(
+        grounds: &Grounds,
+        round: usize,
+        commands: impl FnOnce(&Path, &str, &str) -> Vec<String>,
+        answers: impl AsyncFn(&str) -> bool,
+    ) -> Self {
+        let server = Self(format!("bench-{}-{round}", std::process::id()));
+        let folder = grounds.folder.path().join(&server.0);
+        fs::create_dir(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("a folder for anybody");
+        let ports = free_ports(1);
+        let port = ports.split('-').next().expect("a port");
+        docker(&format!("network create --opt com.docker.network.bridge.enable_ip_masquerade=false {}", server.0));
+        commands(&folder, &server.0, port).iter().for_each(|command| docker(command));
+        while !answers(port).await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        server
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        docker(&format!("rm --force --volumes {}", self.0));
+        docker(&format!("network rm {}", self.0));
+    }
+}
+
+fn docker(command: &str) {
+    let output = Command::new("docker").args(command.split_whitespace()).output().expect("docker is installed");
+    assert!(output.status.success(), "docker {command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 async fn create(served: &TestBroker, name: &str, plan: &str) {
