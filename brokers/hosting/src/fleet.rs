@@ -1,7 +1,7 @@
 //! On which of several shared servers an instance is placed.
 //!
-//! Nothing is remembered here: where an instance was placed is kept by whoever placed it, with the instance, and
-//! how many a server has is asked of the server. So replicas of a broker need not know each other; within one
+//! Where an instance was placed is kept by whoever placed it, with the instance, and how many a server has is asked of
+//! the server, which is remembered for a moment only. So replicas of a broker need not know each other; within one
 //! process no two placements take the same last room (SPEC H-10).
 
 mod file;
@@ -9,9 +9,10 @@ mod in_use;
 
 use std::{
     collections::HashMap,
+    error::Error,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -27,6 +28,8 @@ pub use in_use::InUse;
 
 /// How long a server may take to say what it has.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// For how long a count is good: a server takes longer for it the more it has. A plan is not full by an older one.
+const COUNT_FOR: Duration = Duration::from_millis(200);
 
 /// A server that takes tenants.
 #[derive(Clone, Debug)]
@@ -86,10 +89,10 @@ impl<T: Into<SecretString>> From<T> for Given {
 #[async_trait]
 pub trait Census: Send + Sync {
     /// How many tenants a server has.
-    async fn count(&self, member: &Member) -> Result<u64, Box<dyn std::error::Error + Send + Sync>>;
+    async fn count(&self, member: &Member) -> Result<u64, Box<dyn Error + Send + Sync>>;
 
     /// Whether an instance is on a server already, since it was placed there before and nobody remembers.
-    async fn has(&self, member: &Member, instance: &str) -> Result<bool, Box<dyn std::error::Error + Send + Sync>>;
+    async fn has(&self, member: &Member, instance: &str) -> Result<bool, Box<dyn Error + Send + Sync>>;
 }
 
 /// Why there is no place.
@@ -143,6 +146,8 @@ pub struct Fleet {
     file: Option<PathBuf>,
     known: Mutex<(Option<Stamp>, Arc<[Member]>)>,
     rooms: Arc<Mutex<Rooms>>,
+    /// Held while a server counts: all that want to know at the same time ask once.
+    counting: Mutex<HashMap<ServerId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// By what a changed file is noticed.
@@ -153,16 +158,26 @@ type Stamp = (SystemTime, u64);
 struct Rooms {
     /// Grows with each beginning and each end.
     clock: u64,
-    /// When the placements began that go on.
+    /// Since when the placements that go on have to know of rooms.
     going_on: Vec<u64>,
     taken: HashMap<String, Room>,
+    counts: HashMap<ServerId, Count>,
+}
+
+/// How many tenants a server had.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    tenants: u64,
+    /// Before it was asked.
+    since: u64,
+    at: Instant,
 }
 
 #[derive(Clone, Debug)]
 struct Room {
     server: ServerId,
     holders: usize,
-    /// Since when nobody holds it. Counted until every placement ended that may have asked the server before.
+    /// Since when nobody holds it. It counts beside every count of the server from before.
     left_at: Option<u64>,
 }
 
@@ -185,7 +200,12 @@ impl Fleet {
     /// Servers that never change.
     #[must_use]
     pub fn of(members: Vec<Member>) -> Self {
-        Self { file: None, known: Mutex::new((None, members.into())), rooms: Arc::default() }
+        Self {
+            file: None,
+            known: Mutex::new((None, members.into())),
+            rooms: Arc::default(),
+            counting: Mutex::default(),
+        }
     }
 
     /// The servers that a file names.
@@ -256,8 +276,24 @@ impl Fleet {
             return Ok(Placement { member: only.clone(), _room: None });
         }
         let turn = Turn::begin(&self.rooms);
+        let mut seen = self.look(&turn, &members, instance, census, turn.began).await;
+        if seen.placement.is_none() && seen.is_older {
+            // Tenants may have left since they were counted.
+            seen = self.look(&turn, &members, instance, census, turn.now).await;
+        }
+        let open = members.iter().filter(|member| !member.draining).count();
+        match (seen.placement, seen.silent) {
+            (Some(placement), _) => Ok(placement),
+            (None, _) if open == 0 => Err(FleetError::NoServer),
+            (None, Some(cause)) => Err(FleetError::Unreachable { cause }),
+            (None, None) => Err(FleetError::Full { servers: open }),
+        }
+    }
+
+    /// Looks for a place, by what servers have or had after a moment of the rooms' clock.
+    async fn look(&self, turn: &Turn<'_>, members: &[Member], instance: &str, census: &dyn Census, newer: u64) -> Seen {
         let asked = members.iter().map(async |member| {
-            let answer = timeout(ASK_WITHIN, ask(census, member, instance)).await;
+            let answer = timeout(ASK_WITHIN, self.ask(turn, census, member, instance, newer)).await;
             let answer = answer.unwrap_or_else(|_| Err("it does not answer".into()));
             answer.map_err(|cause| (member, format!("server \"{}\": {cause}", member.id)))
         });
@@ -265,27 +301,59 @@ impl Fleet {
         // One that does not answer takes nothing now, whatever it may have.
         let silent = answers.iter().filter_map(|answer| answer.as_ref().err());
         let silent = silent.filter(|(member, _)| !member.draining).map(|(_, cause)| cause.clone()).next();
-        let mut counted = Vec::new();
+        let (mut home, mut counted) = (None, Vec::new());
         for answer in answers.into_iter().filter_map(Result::ok) {
             match answer {
-                Answer::Home(member) => return Ok(Placement { member: member.clone(), _room: None }),
+                Answer::Home(member) => home = Some(Placement { member: member.clone(), _room: None }),
                 Answer::Draining => {}
                 Answer::Tenants(member, count) => counted.push((member, count)),
             }
         }
-        let open = members.iter().filter(|member| !member.draining).count();
-        if open == 0 {
-            return Err(FleetError::NoServer);
-        }
-        match (turn.take(instance, &counted), silent) {
-            (Some(member), _) => {
-                let room = Taken { instance: instance.to_owned(), rooms: Arc::clone(&self.rooms) };
-                Ok(Placement { member, _room: Some(room) })
-            }
-            (None, Some(cause)) => Err(FleetError::Unreachable { cause }),
-            (None, None) => Err(FleetError::Full { servers: open }),
-        }
+        let is_older = counted.iter().any(|(_, count)| count.since < turn.now);
+        let placement = home.or_else(|| {
+            let member = turn.take(instance, &counted)?;
+            let room = Taken { instance: instance.to_owned(), rooms: Arc::clone(&self.rooms) };
+            Some(Placement { member, _room: Some(room) })
+        });
+        Seen { placement, silent, is_older }
     }
+
+    async fn ask<'a>(
+        &self,
+        turn: &Turn<'_>,
+        census: &dyn Census,
+        member: &'a Member,
+        instance: &str,
+        newer: u64,
+    ) -> Result<Answer<'a>, Box<dyn Error + Send + Sync>> {
+        if census.has(member, instance).await? {
+            return Ok(Answer::Home(member));
+        }
+        if member.draining {
+            return Ok(Answer::Draining);
+        }
+        let counting = {
+            let mut all = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(member.id.clone()).or_default())
+        };
+        let _counting = counting.lock().await;
+        if let Some(known) = turn.counted(&member.id, newer) {
+            return Ok(Answer::Tenants(member, known));
+        }
+        let (since, at) = (turn.clock(), Instant::now());
+        let count = Count { tenants: census.count(member).await?, since, at };
+        turn.remember(&member.id, count);
+        Ok(Answer::Tenants(member, count))
+    }
+}
+
+/// What is found when an instance is placed.
+struct Seen {
+    placement: Option<Placement>,
+    /// What the first server says that takes tenants and does not answer.
+    silent: Option<String>,
+    /// Whether some of what servers have was counted for an earlier placement.
+    is_older: bool,
 }
 
 /// What a server says when an instance is placed.
@@ -295,26 +363,14 @@ enum Answer<'a> {
     /// It has not, and takes none.
     Draining,
     /// It has not, and so many others.
-    Tenants(&'a Member, u64),
-}
-
-async fn ask<'a>(
-    census: &dyn Census,
-    member: &'a Member,
-    instance: &str,
-) -> Result<Answer<'a>, Box<dyn std::error::Error + Send + Sync>> {
-    if census.has(member, instance).await? {
-        return Ok(Answer::Home(member));
-    }
-    if member.draining {
-        return Ok(Answer::Draining);
-    }
-    Ok(Answer::Tenants(member, census.count(member).await?))
+    Tenants(&'a Member, Count),
 }
 
 /// A placement that goes on, from before servers are asked.
 struct Turn<'a> {
     rooms: &'a Mutex<Rooms>,
+    now: u64,
+    /// The oldest count that it may use is from then.
     began: u64,
 }
 
@@ -322,14 +378,33 @@ impl<'a> Turn<'a> {
     fn begin(rooms: &'a Mutex<Rooms>) -> Self {
         let mut all = rooms.lock().unwrap_or_else(PoisonError::into_inner);
         all.clock += 1;
-        let began = all.clock;
+        all.counts.retain(|_, count| count.at.elapsed() < COUNT_FOR);
+        let now = all.clock;
+        let began = all.counts.values().map(|count| count.since).fold(now, u64::min);
         all.going_on.push(began);
-        Self { rooms, began }
+        Self { rooms, now, began }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clock(&self) -> u64 {
+        self.rooms().clock
+    }
+
+    /// A count of a server that is no older than this.
+    fn counted(&self, server: &ServerId, newer: u64) -> Option<Count> {
+        self.rooms().counts.get(server).copied().filter(|count| count.since >= newer)
+    }
+
+    fn remember(&self, server: &ServerId, count: Count) {
+        self.rooms().counts.insert(server.clone(), count);
     }
 
     /// Takes room on the least used of the servers that were counted.
-    fn take(&self, instance: &str, counted: &[(&Member, u64)]) -> Option<Member> {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take(&self, instance: &str, counted: &[(&Member, Count)]) -> Option<Member> {
+        let mut rooms = self.rooms();
         let held = rooms.taken.get_mut(instance).filter(|room| room.left_at.is_none());
         if let Some(room) = held
             && let Some((member, _)) = counted.iter().find(|(member, _)| member.id == room.server)
@@ -337,11 +412,11 @@ impl<'a> Turn<'a> {
             room.holders += 1;
             return Some((*member).clone());
         }
-        let not_counted = |member: &Member| {
-            let counts = |room: &&Room| room.server == member.id && room.left_at.is_none_or(|left| left > self.began);
+        let not_counted = |member: &Member, since| {
+            let counts = |room: &&Room| room.server == member.id && room.left_at.is_none_or(|left| left > since);
             rooms.taken.values().filter(counts).count() as u64
         };
-        let used = counted.iter().map(|(member, tenants)| (*member, tenants + not_counted(member)));
+        let used = counted.iter().map(|(member, count)| (*member, count.tenants + not_counted(member, count.since)));
         let (best, _) = used.filter(|(member, used)| *used < member.capacity).min_by(|(a, used_a), (b, used_b)| {
             let share =
                 |member: &Member, used: u64| u128::from(used) * u128::from(u64::MAX) / u128::from(member.capacity);
@@ -355,16 +430,19 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.going_on.retain(|began| *began != self.began);
+        let mut rooms = self.rooms();
+        if let Some(ours) = rooms.going_on.iter().position(|began| *began == self.began) {
+            rooms.going_on.swap_remove(ours);
+        }
         rooms.forget();
     }
 }
 
 impl Rooms {
-    /// Forgets rooms that were left before the oldest placement began that goes on.
+    /// Forgets rooms that were left before all counts that are still used.
     fn forget(&mut self) {
-        let oldest = self.going_on.iter().min().copied().unwrap_or(u64::MAX);
+        let counts = self.counts.values().map(|count| count.since);
+        let oldest = self.going_on.iter().copied().chain(counts).min().unwrap_or(u64::MAX);
         self.taken.retain(|_, room| room.left_at.is_none_or(|left| left > oldest));
     }
 }

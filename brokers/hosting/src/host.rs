@@ -257,6 +257,16 @@ impl Host {
         Ok(record.and_then(|record| record.process).is_some_and(|process| process.is_alive()))
     }
 
+    /// The same after a start or an end of the server that goes on.
+    ///
+    /// # Errors
+    /// Those of [`Host::is_running`].
+    pub async fn settled(&self, id: &ServerId) -> Result<bool, HostError> {
+        let turn = self.turn(id);
+        let _settled = turn.lock().await;
+        self.is_running(id).await
+    }
+
     /// Ends a server, politely for as long as `within`, and keeps its data and its port. Nothing
     /// to do is a success.
     ///

@@ -237,7 +237,7 @@ impl Broker for RedisBroker {
         if self.is_half_restored(instance).await? {
             return Err(BrokerError::unavailable("a restore was cut off"));
         }
-        home.tenants.allow(&account(&home, instance, binding)).await?;
+        home.tenants.allow(&instance.id, &account(&home, instance, binding)).await?;
         let address = self
             .address(&home)?
             .ok_or_else(|| BrokerError::unavailable(format!("the server of {} has no port", instance.id)))?;
@@ -251,7 +251,7 @@ impl Broker for RedisBroker {
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
-        self.home(instance)?.tenants.forbid(std::slice::from_ref(&binding.id)).await
+        self.home(instance)?.tenants.forbid(&instance.id, std::slice::from_ref(&binding.id)).await
     }
 
     async fn update(&self, instance: &Instance, to: &Update) -> Result<Notes> {

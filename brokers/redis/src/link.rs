@@ -36,6 +36,7 @@ pub(crate) struct Link {
 }
 
 /// What a server says about itself.
+#[derive(Clone)]
 pub(crate) struct About {
     /// What its access rules depend on.
     pub(crate) dialect: Dialect,
@@ -95,8 +96,7 @@ impl Link {
     /// A section of the server's figures.
     pub(crate) async fn info(&self, section: &str) -> RedisResult<HashMap<String, String>> {
         let text: String = self.ask(cmd("INFO").arg(section)).await?;
-        let pairs = text.lines().filter_map(|line| line.split_once(':'));
-        Ok(pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+        Ok(figures(&text))
     }
 
     /// Settings of the server, by their names.
@@ -116,8 +116,9 @@ impl Link {
         Ok(answer == "OK")
     }
 
-    /// Makes accounts be as they should, whatever they were.
-    pub(crate) async fn allow(&self, accounts: &[Account], dialect: Dialect) -> RedisResult<()> {
+    /// Makes accounts be as they should, whatever they were. Returns the server's run that was told the last of them.
+    pub(crate) async fn allow(&self, accounts: &[Account], dialect: Dialect) -> RedisResult<String> {
+        let mut run = String::new();
         for batch in accounts.chunks(BATCH) {
             let mut together = pipe();
             for account in batch {
@@ -129,9 +130,10 @@ impl Link {
                     .arg(account.rule(dialect))
                     .ignore();
             }
-            let () = self.ask_all(&together).await?;
+            let (server,): (String,) = self.ask_all(together.cmd("INFO").arg("server")).await?;
+            run = figures(&server).remove("run_id").unwrap_or_default();
         }
-        Ok(())
+        Ok(run)
     }
 
     /// Removes accounts; the server drops their connections with them.
@@ -373,6 +375,12 @@ impl Link {
             answer => answer,
         }
     }
+}
+
+/// What `INFO` tells, by name.
+fn figures(text: &str) -> HashMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
 }
 
 fn described(account: &HashMap<String, redis::Value>) -> Described {

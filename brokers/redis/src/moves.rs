@@ -175,7 +175,7 @@ impl RedisBroker {
         let mut there = instance.clone();
         there.notes = server.into_iter().map(|server| ("server".to_owned(), server.into())).collect();
         for server in self.shared.all_of(&there, servers, settings)? {
-            server.tenants.erase(&instance.id).await?;
+            server.tenants.erase_with_accounts(&instance.id).await?;
         }
         Ok(())
     }

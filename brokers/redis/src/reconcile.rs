@@ -122,7 +122,7 @@ impl RedisBroker {
             Ok(Some(found)) => {
                 self.compare_accounts(tenant, tenants, &found, &what, drift).await;
                 for user in found.users() {
-                    let forbid = async || tenants.forbid(std::slice::from_ref(user)).await;
+                    let forbid = async || tenants.forbid(id, std::slice::from_ref(user)).await;
                     drift.orphan(user, &what, format!("an account of instance {id}"), forbid).await;
                 }
             }
@@ -178,7 +178,7 @@ async fn orphan(tenants: &Tenants, instance: &OpaqueId, traces: Traces, what: &s
     if drift.knows(instance) {
         for user in users {
             let text = format!("an account of instance {instance}");
-            drift.orphan(&user, what, text, async || tenants.forbid(std::slice::from_ref(&user)).await).await;
+            drift.orphan(&user, what, text, async || tenants.forbid(instance, std::slice::from_ref(&user)).await).await;
         }
         return;
     }
@@ -190,7 +190,7 @@ async fn orphan(tenants: &Tenants, instance: &OpaqueId, traces: Traces, what: &s
     let parts = [is_marked.then(|| "its mark".to_owned()), accounts, has_keys.then(|| "keys".to_owned())];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let removal = async || -> Result<()> {
-        tenants.forbid(&users).await?;
+        tenants.forbid(instance, &users).await?;
         tenants.erase(instance).await
     };
     drift.orphan(instance, what, format!("an instance: {}", parts.join(", ")), removal).await;

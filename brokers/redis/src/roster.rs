@@ -10,6 +10,7 @@ use std::{
 
 use broker_core::OpaqueId;
 use broker_hosting::Place;
+use tokio::task::spawn_blocking;
 
 use crate::account::Account;
 
@@ -21,7 +22,21 @@ const PAST: usize = 1000;
 
 /// The accounts of one server. They are read once: the broker has the server's folder for itself. All clones are one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Roster(Arc<Mutex<Option<Known>>>);
+pub(crate) struct Roster(Arc<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    known: Mutex<Option<Known>>,
+    /// Changes that wait for the file: whoever has it writes all of them, and they share a sync.
+    asked: Mutex<Vec<Change>>,
+}
+
+/// Who is let in or kept out.
+#[derive(Debug)]
+enum Change {
+    Add(Account),
+    Remove(OpaqueId),
+}
 
 #[derive(Debug)]
 struct Known {
@@ -47,31 +62,35 @@ impl Roster {
     }
 
     /// Lets accounts in, whatever they were before.
-    pub(crate) fn add(&self, place: &Place, accounts: &[Account]) -> io::Result<()> {
-        self.with(place, |known| {
-            let is_new = |account: &&Account| known.accounts.get(&account.user) != Some(*account);
-            let fresh: Vec<&Account> = accounts.iter().filter(is_new).collect();
-            known.accounts.extend(fresh.iter().map(|account| (account.user.clone(), (*account).clone())));
-            known.keep(place, fresh.into_iter().map(Account::line).collect())
-        })
+    pub(crate) async fn add(&self, place: &Place, accounts: &[Account]) -> io::Result<()> {
+        self.change(place, accounts.iter().cloned().map(Change::Add).collect()).await
     }
 
     /// Keeps accounts out.
-    pub(crate) fn remove(&self, place: &Place, users: &[OpaqueId]) -> io::Result<()> {
-        self.with(place, |known| {
-            let gone = users.iter().filter(|user| known.accounts.remove(user).is_some());
-            let lines = gone.map(|user| format!("{GONE}{user}\n")).collect();
-            known.keep(place, lines)
-        })
+    pub(crate) async fn remove(&self, place: &Place, users: &[OpaqueId]) -> io::Result<()> {
+        self.change(place, users.iter().cloned().map(Change::Remove).collect()).await
     }
 
     /// Forgets what was read: the server was removed.
     pub(crate) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn change(&self, place: &Place, changes: Vec<Change>) -> io::Result<()> {
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
+        let (roster, place) = (self.clone(), place.clone());
+        spawn_blocking(move || {
+            roster.with(&place, |known| {
+                // Another caller may have written ours, or failed to: then all is written anew.
+                let asked = std::mem::take(&mut *roster.0.asked.lock().unwrap_or_else(PoisonError::into_inner));
+                known.make(&place, asked)
+            })
+        })
+        .await?
     }
 
     fn with<T>(&self, place: &Place, act: impl FnOnce(&mut Known) -> io::Result<T>) -> io::Result<T> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *known {
             Some(known) => act(known),
             unread => act(unread.insert(Known::read(place)?)),
@@ -97,6 +116,27 @@ impl Known {
             }
         }
         Ok(Self { accounts, lines: whole.lines().count(), is_kept: is_roster && whole.len() == text.len() })
+    }
+
+    /// Makes changes, in the order in which they were asked for.
+    fn make(&mut self, place: &Place, changes: Vec<Change>) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for change in changes {
+            match change {
+                Change::Add(account) => {
+                    let line = account.line();
+                    if self.accounts.insert(account.user.clone(), account.clone()) != Some(account) {
+                        lines.push(line);
+                    }
+                }
+                Change::Remove(user) => {
+                    if self.accounts.remove(&user).is_some() {
+                        lines.push(format!("{GONE}{user}\n"));
+                    }
+                }
+            }
+        }
+        self.keep(place, lines)
     }
 
     /// Has the file have what is known, by these lines more where they are enough. After a failure the file may have a
@@ -159,20 +199,20 @@ mod tests {
         accounts.iter().map(|account| account.user.clone()).collect()
     }
 
-    #[test] // SPEC K-22
-    fn a_change_adds_a_line_however_many_accounts_there_are() {
+    #[tokio::test] // SPEC K-22
+    async fn a_change_adds_a_line_however_many_accounts_there_are() {
         let folder = tempfile::tempdir().unwrap();
         let (roster, place) = (Roster::default(), place(folder.path()));
         let many = accounts(500);
-        roster.add(&place, &many).unwrap();
+        roster.add(&place, &many).await.unwrap();
         let text = || fs::read_to_string(folder.path().join(FILE)).unwrap();
         let before = text();
 
         let one = accounts(1);
-        roster.add(&place, &one).unwrap();
-        roster.add(&place, &one).unwrap();
-        roster.remove(&place, slice::from_ref(&many[0].user)).unwrap();
-        roster.remove(&place, slice::from_ref(&many[0].user)).unwrap();
+        roster.add(&place, &one).await.unwrap();
+        roster.add(&place, &one).await.unwrap();
+        roster.remove(&place, slice::from_ref(&many[0].user)).await.unwrap();
+        roster.remove(&place, slice::from_ref(&many[0].user)).await.unwrap();
 
         let after = text();
         let added = after.strip_prefix(&before).unwrap();
@@ -180,24 +220,24 @@ mod tests {
         assert_eq!(read(folder.path()), names(&[&many[1..], &one].concat()));
     }
 
-    #[test] // SPEC K-22
-    fn a_crash_within_a_change_leaves_what_was_before_and_spoils_no_later_one() {
+    #[tokio::test] // SPEC K-22
+    async fn a_crash_within_a_change_leaves_what_was_before_and_spoils_no_later_one() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(FILE);
         let [one, other, later] = &accounts(3)[..] else { panic!("three accounts") };
         let roster = Roster::default();
         let place = place(folder.path());
-        roster.add(&place, slice::from_ref(one)).unwrap();
+        roster.add(&place, slice::from_ref(one)).await.unwrap();
         let (first, both) = (fs::read(&file).unwrap(), {
-            roster.remove(&place, slice::from_ref(&one.user)).unwrap();
-            roster.add(&place, slice::from_ref(other)).unwrap();
+            roster.remove(&place, slice::from_ref(&one.user)).await.unwrap();
+            roster.add(&place, slice::from_ref(other)).await.unwrap();
             fs::read(&file).unwrap()
         });
 
         for cut in first.len()..=both.len() {
             fs::write(&file, &both[..cut]).unwrap();
             let before = read(folder.path());
-            Roster::default().add(&place, slice::from_ref(later)).unwrap();
+            Roster::default().add(&place, slice::from_ref(later)).await.unwrap();
 
             let whole = both[..cut].iter().filter(|byte| **byte == b'\n').count();
             let expected = [vec![one], vec![], vec![other]][whole - 1].iter().map(|one| one.user.clone()).collect();
@@ -206,35 +246,35 @@ mod tests {
         }
     }
 
-    #[test] // SPEC K-22
-    fn a_change_that_could_not_be_written_is_there_after_its_repeat() {
+    #[tokio::test] // SPEC K-22
+    async fn a_change_that_could_not_be_written_is_there_after_its_repeat() {
         let folder = tempfile::tempdir().unwrap();
         let (roster, place) = (Roster::default(), place(folder.path()));
         let (staying, leaving) = (accounts(1), accounts(1));
-        roster.add(&place, &[staying.clone(), leaving.clone()].concat()).unwrap();
+        roster.add(&place, &[staying.clone(), leaving.clone()].concat()).await.unwrap();
         let file = folder.path().join(FILE);
         fs::rename(&file, folder.path().join("aside")).unwrap();
         fs::create_dir(&file).unwrap();
-        roster.remove(&place, slice::from_ref(&leaving[0].user)).unwrap_err();
+        roster.remove(&place, slice::from_ref(&leaving[0].user)).await.unwrap_err();
         fs::remove_dir(&file).unwrap();
         fs::rename(folder.path().join("aside"), &file).unwrap();
 
-        roster.remove(&place, slice::from_ref(&leaving[0].user)).unwrap();
+        roster.remove(&place, slice::from_ref(&leaving[0].user)).await.unwrap();
 
         assert_eq!(read(folder.path()), names(&staying));
     }
 
-    #[test] // SPEC K-22
-    fn the_file_does_not_grow_with_the_past() {
+    #[tokio::test] // SPEC K-22
+    async fn the_file_does_not_grow_with_the_past() {
         let folder = tempfile::tempdir().unwrap();
         let (roster, place) = (Roster::default(), place(folder.path()));
         let staying = accounts(3);
-        roster.add(&place, &staying).unwrap();
+        roster.add(&place, &staying).await.unwrap();
 
         let passing = accounts(1);
         for _ in 0..PAST {
-            roster.add(&place, &passing).unwrap();
-            roster.remove(&place, slice::from_ref(&passing[0].user)).unwrap();
+            roster.add(&place, &passing).await.unwrap();
+            roster.remove(&place, slice::from_ref(&passing[0].user)).await.unwrap();
         }
 
         let lines = fs::read_to_string(folder.path().join(FILE)).unwrap().lines().count();
@@ -242,8 +282,8 @@ mod tests {
         assert_eq!(read(folder.path()), names(&staying));
     }
 
-    #[test] // SPEC K-22
-    fn accounts_of_an_earlier_version_are_taken_over_from_the_servers_own_file() {
+    #[tokio::test] // SPEC K-22
+    async fn accounts_of_an_earlier_version_are_taken_over_from_the_servers_own_file() {
         let folder = tempfile::tempdir().unwrap();
         let old = accounts(2);
         let rules = crate::account::Dialect { version: (7, 0), many_databases: true };
@@ -252,7 +292,7 @@ mod tests {
         assert_eq!(read(folder.path()), names(&old));
 
         let roster = Roster::default();
-        roster.remove(&place(folder.path()), slice::from_ref(&old[0].user)).unwrap();
+        roster.remove(&place(folder.path()), slice::from_ref(&old[0].user)).await.unwrap();
 
         assert_eq!(read(folder.path()), names(&old[1..]));
     }

@@ -5,7 +5,7 @@ mod residents;
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -20,8 +20,7 @@ use tracing::info;
 use crate::{
     Size,
     account::{Account, Dialect},
-    link::{Accounts, Link, failure},
-    roster::Roster,
+    link::{About, Accounts, Link, failure},
     server::RedisServer,
     settings::{Persistence, Settings},
 };
@@ -34,13 +33,30 @@ pub(crate) const OLDEST: (u16, u16) = (7, 0);
 /// For how long a look at a server is good, for each account on it.
 const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
 
-/// The accounts of one server. Changes come one at a time; questions don't wait for them.
+/// The accounts of one server. Changes to an instance come one at a time; neither others nor questions wait for them.
 pub(crate) struct Tenants {
     server: Server,
     /// Whether several instances share the server, which are marked there then.
     is_shared: bool,
-    known: Mutex<Known>,
+    turns: Turns,
+    known: std::sync::Mutex<Known>,
+    /// Held while accounts are restored, also before and after the server is looked at.
+    watch: Mutex<Watch>,
     residents: std::sync::Mutex<Residents>,
+}
+
+/// Whose turn it is to change an instance: some share a lock, however many there are.
+#[derive(Default)]
+struct Turns([Mutex<()>; 32]);
+
+impl Turns {
+    async fn of(&self, instance: &OpaqueId) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        instance.hash(&mut hasher);
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let place = hasher.finish() as usize % self.0.len();
+        self.0[place].lock().await
+    }
 }
 
 enum Server {
@@ -52,7 +68,11 @@ enum Server {
         link: std::sync::Mutex<Option<(u16, Link)>>,
     },
     /// One that was there: what it forgets in a restart is told again.
-    Given { link: Link },
+    Given {
+        link: Link,
+        /// What it said about itself; it may be another one after its next start.
+        about: std::sync::Mutex<Option<About>>,
+    },
 }
 
 #[derive(Default)]
@@ -60,12 +80,16 @@ struct Known {
     /// Bindings and instances that were taken away lately. The list a reconciliation works from may be older than
     /// that, and must not bring them back.
     gone: Recent<OpaqueId>,
-    /// The server as it was last seen.
-    look: Option<Look>,
     /// The instances whose accounts the server's present run was given, or seen to have.
     restored: HashSet<OpaqueId>,
     /// The instances that were placed or seen here: a server that restarted forgets their marks for a moment.
     instances: HashSet<OpaqueId>,
+}
+
+#[derive(Default)]
+struct Watch {
+    /// The server as it was last seen.
+    look: Option<Look>,
     /// The server's run that was told its certificate, and when that ends.
     certified: Option<(String, SystemTime)>,
 }
@@ -99,7 +123,7 @@ impl Tenants {
     pub(crate) fn on_own(host: Arc<Host>, id: ServerId, setup: RedisServer) -> Self {
         let setup = Box::new(std::sync::Mutex::new(setup));
         let server = Server::Own { host, id, setup, link: std::sync::Mutex::default() };
-        Self { server, is_shared: false, known: Mutex::default(), residents: std::sync::Mutex::default() }
+        Self::with(server, false)
     }
 
     /// On a server that the broker starts and several instances share.
@@ -109,8 +133,13 @@ impl Tenants {
 
     /// On a server that was there, and several instances share.
     pub(crate) fn on_given(info: ConnectionInfo) -> anyhow::Result<Self> {
-        let server = Server::Given { link: Link::new(info)? };
-        Ok(Self { server, is_shared: true, known: Mutex::default(), residents: std::sync::Mutex::default() })
+        let server = Server::Given { link: Link::new(info)?, about: std::sync::Mutex::default() };
+        Ok(Self::with(server, true))
+    }
+
+    fn with(server: Server, is_shared: bool) -> Self {
+        let (turns, known, watch, residents) = Default::default();
+        Self { server, is_shared, turns, known, watch, residents }
     }
 
     /// The names of the server's instances, as far as the broker looked after them.
@@ -122,6 +151,10 @@ impl Tenants {
     pub(crate) async fn connections(&self, link: &Link) -> RedisResult<HashMap<OpaqueId, (InstanceName, u64)>> {
         let connections = link.connections().await?;
         Ok(self.residents().count(&connections))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn residents(&self) -> MutexGuard<'_, Residents> {
@@ -152,21 +185,32 @@ impl Tenants {
                 let place = place.ok_or_else(|| BrokerError::unavailable(format!("the server {id} is gone")))?;
                 Ok(Up { link: self.own_link(&place)?, dialect: setup.dialect(), place: Some(place) })
             }
-            Server::Given { link } => {
-                let dialect = link.about().await.map_err(failure)?.dialect;
-                if dialect.version < OLDEST {
-                    return Err(BrokerError::failed("the server is older than 7.0 and does not keep tenants apart"));
-                }
-                Ok(Up { link: link.clone(), dialect, place: None })
+            Server::Given { link, about } => {
+                let known = about.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let about = match known {
+                    Some(known) => known,
+                    None => self.ask(link, about).await?,
+                };
+                Ok(Up { link: link.clone(), dialect: about.dialect, place: None })
             }
         }
+    }
+
+    /// Asks a given server about itself.
+    async fn ask(&self, link: &Link, about: &std::sync::Mutex<Option<About>>) -> Result<About> {
+        let told = link.about().await.map_err(failure)?;
+        if told.dialect.version < OLDEST {
+            return Err(BrokerError::failed("the server is older than 7.0 and does not keep tenants apart"));
+        }
+        *about.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.clone());
+        Ok(told)
     }
 
     /// The way to the server, which is started when it is the broker's own and down.
     pub(crate) async fn link(&self) -> Result<Link> {
         match &self.server {
             Server::Own { .. } => Ok(self.up().await?.link),
-            Server::Given { link } => Ok(link.clone()),
+            Server::Given { link, .. } => Ok(link.clone()),
         }
     }
 
@@ -180,7 +224,7 @@ impl Tenants {
                 let place = host.find(id).map_err(BrokerError::unavailable)?;
                 place.map(|place| self.own_link(&place)).transpose()
             }
-            Server::Given { link } => Ok(Some(link.clone())),
+            Server::Given { link, .. } => Ok(Some(link.clone())),
         }
     }
 
@@ -195,48 +239,96 @@ impl Tenants {
     }
 
     /// Makes a binding's account work (SPEC K-3).
-    pub(crate) async fn allow(&self, account: &Account) -> Result<()> {
-        let mut known = self.known.lock().await;
-        known.gone.remove(&account.user);
+    pub(crate) async fn allow(&self, instance: &OpaqueId, account: &Account) -> Result<()> {
+        let _turn = self.turns.of(instance).await;
+        self.known().gone.remove(&account.user);
         let up = self.up().await?;
-        let accounts = std::slice::from_ref(account);
-        self.roster(up.place.as_ref(), |roster, place| roster.add(place, accounts))?;
-        up.link.allow(accounts, up.dialect).await.map_err(failure)
+        self.let_in(&up, std::slice::from_ref(account)).await
+    }
+
+    /// Has a server know accounts, now and after its next start.
+    async fn let_in(&self, up: &Up, accounts: &[Account]) -> Result<()> {
+        if let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) {
+            let roster = setup_of(setup).roster;
+            roster.add(place, accounts).await.map_err(BrokerError::unavailable)?;
+        }
+        let run = up.link.allow(accounts, up.dialect).await.map_err(failure)?;
+        let Server::Given { link, about } = &self.server else { return Ok(()) };
+        let is_of = |known: &About| known.run == run;
+        if about.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(is_of) {
+            return Ok(());
+        }
+        // It started anew, and may be another version by now, whose accounts have other rules.
+        let told = self.ask(link, about).await?;
+        if told.dialect != up.dialect {
+            up.link.allow(accounts, told.dialect).await.map_err(failure)?;
+        }
+        Ok(())
     }
 
     /// Makes accounts stop working and drops their connections (SPEC K-4). A server that is down has
     /// none, and forgets them before it starts again.
-    pub(crate) async fn forbid(&self, users: &[OpaqueId]) -> Result<()> {
-        let mut known = self.known.lock().await;
-        self.forbid_now(&mut known, users).await
+    pub(crate) async fn forbid(&self, instance: &OpaqueId, users: &[OpaqueId]) -> Result<()> {
+        let _turn = self.turns.of(instance).await;
+        self.forbid_now(users).await
     }
 
-    async fn forbid_now(&self, known: &mut Known, users: &[OpaqueId]) -> Result<()> {
-        users.iter().for_each(|user| known.gone.insert(user.clone()));
-        let link = self.if_up().await?;
-        if let Server::Own { host, id, .. } = &self.server {
-            let place = host.find(id).map_err(BrokerError::unavailable)?;
-            self.roster(place.as_ref(), |roster, place| roster.remove(place, users))?;
+    async fn forbid_now(&self, users: &[OpaqueId]) -> Result<()> {
+        {
+            let mut known = self.known();
+            users.iter().for_each(|user| known.gone.insert(user.clone()));
         }
+        self.keep_out(users).await
+    }
+
+    /// First the server is not to know the accounts after its next start. Then it is asked whether it runs, after any
+    /// start that goes on: that one may have known them still.
+    async fn keep_out(&self, users: &[OpaqueId]) -> Result<()> {
+        let link = match &self.server {
+            Server::Given { link, .. } => Some(link.clone()),
+            Server::Own { host, id, setup, .. } => {
+                let Some(place) = host.find(id).map_err(BrokerError::unavailable)? else { return Ok(()) };
+                let roster = setup_of(setup).roster;
+                roster.remove(&place, users).await.map_err(BrokerError::unavailable)?;
+                let runs = host.settled(id).await.map_err(BrokerError::unavailable)?;
+                let place = host.find(id).map_err(BrokerError::unavailable)?.filter(|_| runs);
+                place.map(|place| self.own_link(&place)).transpose()?
+            }
+        };
         match link {
             Some(link) => link.forbid(users).await.map_err(failure),
             None => Ok(()),
         }
     }
 
-    /// Removes an instance's accounts and keys from a server that it shares with others (SPEC K-5).
+    /// Removes an instance's mark and keys from a server that it shares with others (SPEC K-5). Its accounts were
+    /// removed before, one by one.
     pub(crate) async fn erase(&self, instance: &OpaqueId) -> Result<()> {
-        let mut known = self.known.lock().await;
-        known.gone.insert(instance.clone());
-        known.restored.remove(instance);
-        known.instances.remove(instance);
+        let _turn = self.turns.of(instance).await;
+        self.erase_now(instance, false).await
+    }
+
+    /// The same with the accounts that the server has of it: nobody removed them.
+    pub(crate) async fn erase_with_accounts(&self, instance: &OpaqueId) -> Result<()> {
+        let _turn = self.turns.of(instance).await;
+        self.erase_now(instance, true).await
+    }
+
+    async fn erase_now(&self, instance: &OpaqueId, with_accounts: bool) -> Result<()> {
+        {
+            let mut known = self.known();
+            known.gone.insert(instance.clone());
+            known.restored.remove(instance);
+            known.instances.remove(instance);
+        }
         self.residents().left(instance);
-        if matches!(&self.server, Server::Own { host, id, .. } if !host.knows(id)) {
+        if self.was_never_made() {
             return Ok(());
         }
         let up = self.up().await?;
-        let users = self.users_of(&up, instance).await?;
-        self.forbid_now(&mut known, &users).await?;
+        if with_accounts {
+            self.forbid_now(&self.users_of(&up, instance).await?).await?;
+        }
         // A backup that is being made looks for the mark at its end, and would be half of one.
         up.link.unmark(instance).await.map_err(failure)?;
         up.link.erase(instance).await.map_err(failure)?;
@@ -254,39 +346,35 @@ impl Tenants {
 
     /// Keeps an instance's apps from writing, until its accounts are restored: by the next look at it (SPEC K-11).
     pub(crate) async fn fence(&self, instance: &OpaqueId) -> Result<()> {
-        let mut known = self.known.lock().await;
+        let _turn = self.turns.of(instance).await;
         let up = self.up().await?;
-        known.restored.remove(instance);
+        self.known().restored.remove(instance);
         up.link.fence(&self.users_of(&up, instance).await?).await.map_err(failure)
     }
 
     /// Takes an instance's accounts away and ends their connections, until they are restored (SPEC K-15).
     pub(crate) async fn close(&self, instance: &OpaqueId) -> Result<()> {
-        let mut known = self.known.lock().await;
+        let _turn = self.turns.of(instance).await;
         let up = self.up().await?;
         let users = self.users_of(&up, instance).await?;
-        self.take_away(&mut known, &up, instance, &users).await
+        self.known().restored.remove(instance);
+        self.keep_out(&users).await
     }
 
     /// Does so with these accounts: a close that was cut off may have left them with the server, or made none.
     pub(crate) async fn keep_closed(&self, instance: &OpaqueId, users: &[OpaqueId]) -> Result<()> {
-        let mut known = self.known.lock().await;
-        let up = self.up().await?;
-        self.take_away(&mut known, &up, instance, users).await
-    }
-
-    async fn take_away(&self, known: &mut Known, up: &Up, instance: &OpaqueId, users: &[OpaqueId]) -> Result<()> {
-        known.restored.remove(instance);
-        self.roster(up.place.as_ref(), |roster, place| roster.remove(place, users))?;
-        up.link.forbid(users).await.map_err(failure)
+        let _turn = self.turns.of(instance).await;
+        self.up().await?;
+        self.known().restored.remove(instance);
+        self.keep_out(users).await
     }
 
     /// Marks an instance on a shared server, where it is counted from now on (SPEC K-10).
     pub(crate) async fn mark(&self, instance: &OpaqueId) -> Result<()> {
-        let mut known = self.known.lock().await;
-        known.gone.remove(instance);
-        self.up().await?.link.mark(instance).await.map_err(failure)?;
-        known.instances.insert(instance.clone());
+        let _turn = self.turns.of(instance).await;
+        self.known().gone.remove(instance);
+        self.link().await?.mark(instance).await.map_err(failure)?;
+        self.known().instances.insert(instance.clone());
         Ok(())
     }
 
@@ -295,16 +383,16 @@ impl Tenants {
         if self.was_never_made() {
             return Ok(false);
         }
-        self.up().await?.link.has_mark(instance).await.map_err(failure)
+        self.link().await?.has_mark(instance).await.map_err(failure)
     }
 
     /// How many instances are on this shared server.
     pub(crate) async fn count(&self) -> Result<u64> {
-        let known = self.known.lock().await.instances.len();
+        let known = self.known().instances.len();
         if self.was_never_made() {
             return Ok(known as u64);
         }
-        let marked = self.up().await?.link.accounts().await.map_err(failure)?.marked.len();
+        let marked = self.link().await?.accounts().await.map_err(failure)?.marked.len();
         Ok(known.max(marked) as u64)
     }
 
@@ -315,7 +403,7 @@ impl Tenants {
     /// Puts settings into force, while the server runs where that can be done (SPEC K-8).
     pub(crate) async fn reshape(&self, fresh: RedisServer) -> Result<()> {
         let Server::Own { host, id, setup, .. } = &self.server else { return Ok(()) };
-        let mut known = self.known.lock().await;
+        let mut watch = self.watch.lock().await;
         let before = setup_of(setup);
         let fresh = fresh.in_place_of(&before);
         if let Some(why) = fresh.refusal_of_data(&before) {
@@ -337,7 +425,7 @@ impl Tenants {
             }
             if let Some(place) = host.find(id).map_err(BrokerError::unavailable)? {
                 let run = link.about().await.map_err(failure)?.run;
-                secure(&mut known, link, &place, &fresh, run).await?;
+                secure(&mut watch, link, &place, &fresh, run).await?;
             }
         }
         *setup.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
@@ -347,8 +435,8 @@ impl Tenants {
 
     /// Removes a server of the broker's own with all it had (SPEC K-5).
     pub(crate) async fn remove(&self, instance: &OpaqueId) -> Result<()> {
-        let mut known = self.known.lock().await;
-        known.gone.insert(instance.clone());
+        let _turn = self.turns.of(instance).await;
+        self.known().gone.insert(instance.clone());
         match &self.server {
             Server::Own { host, id, link, setup } => {
                 *link.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -363,58 +451,59 @@ impl Tenants {
     /// Brings the server up and gives it an instance's accounts that it lost (SPEC K-6). Accounts that nobody
     /// remembers are left alone: they may be about to be remembered.
     pub(crate) async fn restore(&self, of: &Instance, accounts: Vec<Account>) -> Result<()> {
-        let (instance, mut known) = (&of.id, self.known.lock().await);
-        if known.gone.contains(instance) {
+        let instance = &of.id;
+        let _turn = self.turns.of(instance).await;
+        if self.known().gone.contains(instance) {
             return Ok(());
         }
         self.residents().looked_after(of, &accounts);
-        if !known.look.as_ref().is_some_and(Look::is_fresh) {
-            self.look(&mut known).await?;
+        let mut watch = self.watch.lock().await;
+        if !watch.look.as_ref().is_some_and(Look::is_fresh) {
+            self.look(&mut watch).await?;
         }
-        let Known { gone, look: Some(look), restored, instances, .. } = &mut *known else { return Ok(()) };
-        let is_lost = |account: &Account| {
-            let is_there = restored.contains(instance) && look.accounts.users.contains(&account.user);
-            !is_there && !gone.contains(&account.user)
+        let Some(look) = &mut watch.look else { return Ok(()) };
+        let lost: Vec<Account> = {
+            let known = self.known();
+            let is_lost = |account: &Account| {
+                let is_there = known.restored.contains(instance) && look.accounts.users.contains(&account.user);
+                !is_there && !known.gone.contains(&account.user)
+            };
+            accounts.into_iter().filter(is_lost).collect()
         };
-        let lost: Vec<Account> = accounts.into_iter().filter(is_lost).collect();
         if !lost.is_empty() {
-            let up = self.up().await?;
-            self.roster(up.place.as_ref(), |roster, place| roster.add(place, &lost))?;
-            up.link.allow(&lost, up.dialect).await.map_err(failure)?;
+            self.let_in(&self.up().await?, &lost).await?;
             look.accounts.users.extend(lost.iter().map(|account| account.user.clone()));
             info!("gave {} accounts to a server that may have lost them", lost.len());
         }
         if self.is_shared && !look.accounts.marked.contains(instance) {
-            self.up().await?.link.mark(instance).await.map_err(failure)?;
+            self.link().await?.mark(instance).await.map_err(failure)?;
             look.accounts.marked.insert(instance.clone());
         }
-        restored.insert(instance.clone());
-        instances.insert(instance.clone());
+        let mut known = self.known();
+        known.restored.insert(instance.clone());
+        known.instances.insert(instance.clone());
         Ok(())
     }
 
-    async fn look(&self, known: &mut Known) -> Result<()> {
+    async fn look(&self, watch: &mut Watch) -> Result<()> {
         let up = self.up().await?;
-        let run = up.link.about().await.map_err(failure)?.run;
+        let run = match &self.server {
+            Server::Given { link, about } => self.ask(link, about).await?.run,
+            Server::Own { .. } => up.link.about().await.map_err(failure)?.run,
+        };
         let accounts = up.link.accounts().await.map_err(failure)?;
         if let (Server::Own { id, setup, .. }, Some(place)) = (&self.server, &up.place) {
             let setup = setup_of(setup);
             if up.link.conform(&setup.settings).await.map_err(failure)? {
                 info!("server {id} runs with the settings of its plan again");
             }
-            secure(known, &up.link, place, &setup, run.clone()).await?;
+            secure(watch, &up.link, place, &setup, run.clone()).await?;
         }
-        if known.look.as_ref().is_none_or(|look| look.run != run) {
-            known.restored.clear();
+        if watch.look.as_ref().is_none_or(|look| look.run != run) {
+            self.known().restored.clear();
         }
-        known.look = Some(Look { at: Instant::now(), run, accounts });
+        watch.look = Some(Look { at: Instant::now(), run, accounts });
         Ok(())
-    }
-
-    /// Changes whom a server of the broker's own lets in after its next start.
-    fn roster(&self, place: Option<&Place>, change: impl FnOnce(&Roster, &Place) -> io::Result<()>) -> Result<()> {
-        let (Server::Own { setup, .. }, Some(place)) = (&self.server, place) else { return Ok(()) };
-        change(&setup_of(setup).roster, place).map_err(BrokerError::unavailable)
     }
 
     fn own_link(&self, place: &Place) -> Result<Link> {
@@ -439,13 +528,13 @@ fn setup_of(setup: &std::sync::Mutex<RedisServer>) -> RedisServer {
 
 /// Has a server of the broker's own be reached as its plan says, and have a certificate that is valid (SPEC K-18). Each
 /// of its runs is told its certificate once more: whether an earlier broker came to that, nobody knows.
-async fn secure(known: &mut Known, link: &Link, place: &Place, setup: &RedisServer, run: String) -> Result<()> {
+async fn secure(watch: &mut Watch, link: &Link, place: &Place, setup: &RedisServer, run: String) -> Result<()> {
     if let Some(certificate) = setup.certificate(place).map_err(BrokerError::unavailable)? {
         let told = Some((run, certificate.expires));
-        if certificate.is_new || known.certified != told {
-            known.certified = None;
+        if certificate.is_new || watch.certified != told {
+            watch.certified = None;
             link.certify(&certificate.file).await.map_err(failure)?;
-            known.certified = told;
+            watch.certified = told;
         }
     }
     if link.listen(place.port, setup.settings.tls).await.map_err(failure)? {

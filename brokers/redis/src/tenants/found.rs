@@ -43,7 +43,7 @@ impl Tenants {
                 let kept = setup.roster.accounts(&place).map_err(BrokerError::unavailable)?;
                 (self.own_link(&place)?, setup.dialect(), Some(kept))
             }
-            Server::Given { link } => (link.clone(), link.about().await.map_err(failure)?.dialect, None),
+            Server::Given { link, .. } => (link.clone(), link.about().await.map_err(failure)?.dialect, None),
         };
         let accounts = link.accounts().await.map_err(failure)?;
         let commands = link.commands().await.map_err(failure)?;

@@ -1,8 +1,10 @@
 //! Bindings: each has credentials of its own, for as long as it lasts.
 
+use std::{sync::Arc, time::Duration};
+
 use broker_core::{Broker as _, Health};
 
-use crate::support::{Client, Given, Grounds, binding, is_product, look_after, tenancy, tenant};
+use crate::support::{Client, Given, Grounds, binding, instance, is_product, look_after, tenancy, tenant};
 
 const PLANS: [&str; 2] = ["dedicated", "shared"];
 
@@ -85,7 +87,7 @@ async fn a_removed_instance_leaves_no_server_process_account_or_key() {
     config.shared_url = Some(given.url("default", "admin"));
     let broker = redis_broker::RedisBroker::start(config).await.unwrap();
     let (dedicated, ..) = tenancy(&broker, "one", "dedicated").await;
-    let (shared, _, env) = tenancy(&broker, "two", "shared").await;
+    let (shared, binding, env) = tenancy(&broker, "two", "shared").await;
     let (other, _, kept) = tenancy(&broker, "three", "shared").await;
     let mut app = Client::of(&env).await.unwrap();
     for number in 0..3000 {
@@ -95,6 +97,7 @@ async fn a_removed_instance_leaves_no_server_process_account_or_key() {
     let pids = grounds.pids();
 
     broker.deprovision(&dedicated).await.unwrap();
+    broker.unbind(&shared, &binding).await.unwrap();
     broker.deprovision(&shared).await.unwrap();
 
     assert_eq!(grounds.servers(), [""; 0]);
@@ -124,6 +127,46 @@ async fn a_given_server_that_restarted_gets_its_accounts_back() {
 
     Client::of(&env).await.unwrap();
     assert!(Client::of(&gone_env).await.is_err(), "an older list brings nothing back that was taken away");
+}
+
+#[tokio::test] // SPEC K-2
+async fn an_account_follows_the_rules_of_the_server_as_it_started_last() {
+    let grounds = Grounds::new();
+    let mut given = Given::start(&["--databases", "1"]).await;
+    let mut config = grounds.config();
+    config.shared_url = Some(given.url("default", "admin"));
+    let broker = redis_broker::RedisBroker::start(config).await.unwrap();
+    let (instance, _, env) = tenancy(&broker, "cache", "shared").await;
+    Client::of(&env).await.unwrap().say("SELECT 0").await.unwrap();
+
+    given.restart_with("1", "16").await;
+    let env = broker.bind(&instance, &binding("blog")).await.unwrap();
+
+    let refusal = Client::of(&env).await.unwrap().say("SELECT 0").await.unwrap_err().to_string();
+    assert!(refusal.contains("no permissions"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)] // SPEC K-4
+async fn an_unbind_while_its_server_starts_ends_the_account() {
+    let grounds = Grounds::new();
+    let broker = Arc::new(grounds.broker().await);
+    let (cache, _, kept) = tenancy(&broker, "cache", "shared").await;
+    for after in (0..40).map(|step| Duration::from_micros(250 * step)) {
+        let leaving = binding("leaving");
+        let env = broker.bind(&cache, &leaving).await.unwrap();
+        grounds.kill("shared").await;
+        let start = tokio::spawn({
+            let (broker, other) = (Arc::clone(&broker), instance("other", "shared"));
+            async move { broker.provision(&other).await }
+        });
+
+        tokio::time::sleep(after).await;
+        broker.unbind(&cache, &leaving).await.unwrap();
+
+        start.await.unwrap().unwrap();
+        Client::of(&kept).await.unwrap();
+        assert!(Client::of(&env).await.is_err(), "unbound {after:?} after the start began");
+    }
 }
 
 #[tokio::test] // SPEC K-6

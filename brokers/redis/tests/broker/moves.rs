@@ -185,6 +185,7 @@ async fn a_move_that_is_given_up_leaves_the_instance_where_it_was_and_nothing_el
                 app.say(&format!("SET {prefix}k v")).await.unwrap();
                 is_filled(&mut app, &prefix).await;
             }
+            broker.unbind(&instance, &binding).await.unwrap();
             broker.deprovision(&instance).await.unwrap();
             assert_eq!(grounds.servers(), [""; 0], "{plan} after {after} ms");
             assert_eq!(given.admin().await.list("KEYS *").await, [""; 0], "{plan} after {after} ms");

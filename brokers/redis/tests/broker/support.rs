@@ -128,6 +128,12 @@ impl Given {
         self.ready().await;
     }
 
+    /// The same, with this of its arguments as another.
+    pub(crate) async fn restart_with(&mut self, argument: &str, other: &str) {
+        self.arguments.iter_mut().filter(|given| *given == argument).for_each(|given| other.clone_into(given));
+        self.restart().await;
+    }
+
     pub(crate) fn stop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
