@@ -1,6 +1,9 @@
 //! The policy: what an instance and a binding are.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -9,8 +12,8 @@ use broker_core::{
     Binding, Broker, BrokerError, Catalog, Endpoint, EnvVars, Health, InfoItem, Instance, Metric, Notes, OpaqueId,
     PlanName, Result, Routes, Secret, Tenant, Update, cli::Findings,
 };
-use broker_hosting::{Fleet, Recent, Size, addresses_of};
-use tokio::{sync::Mutex, time::timeout};
+use broker_hosting::{Fleet, Recent, Size, Turns, addresses_of};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
@@ -44,6 +47,8 @@ pub struct MysqlBroker {
     /// Bindings and instances that were taken away lately. The list a reconciliation works from may be older than
     /// that, and must not bring them back.
     gone: Mutex<Recent<OpaqueId>>,
+    /// Held while an instance is given what it lost.
+    turns: Turns<OpaqueId>,
     pub(crate) watched: Watched,
 }
 
@@ -78,7 +83,16 @@ impl MysqlBroker {
         archive: Option<Archive>,
     ) -> Self {
         let usual = (config.limits(), Dedicated::usual(config));
-        Self { servers, plans, copier, archive, usual, gone: Mutex::default(), watched: Watched::default() }
+        Self {
+            servers,
+            plans,
+            copier,
+            archive,
+            usual,
+            gone: Mutex::default(),
+            turns: Turns::default(),
+            watched: Watched::default(),
+        }
     }
 
     /// What a broker of this configuration offers; no server is started for that.
@@ -185,33 +199,41 @@ impl MysqlBroker {
         Address { encryption, ..address }
     }
 
-    async fn remember_gone(&self, ids: impl IntoIterator<Item = &OpaqueId>) {
-        let mut gone = self.gone.lock().await;
-        ids.into_iter().for_each(|id| gone.insert(id.clone()));
+    fn gone(&self) -> MutexGuard<'_, Recent<OpaqueId>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From then on nobody gives it back: what is being given to the instance is there before.
+    async fn remember_gone(&self, instance: &Instance, id: &OpaqueId) {
+        let _turn = self.turns.of(&instance.id).await;
+        self.gone().insert(id.clone());
+    }
+
+    /// What the server has, or had a moment ago and then all that the tenant should have.
+    async fn look(&self, link: &Link, tenant: &Tenant) -> Result<Arc<Look>> {
+        let (asked, look) = (Instant::now(), link.look().await?);
+        let has_all = look.has_database(&Database::of(&tenant.instance))
+            && tenant.bindings.iter().all(|binding| look.has_account(&Account::of(binding)));
+        if has_all { Ok(look) } else { Ok(link.look_since(asked).await?) }
     }
 
     /// Gives a tenant what it lost. Accounts that nobody remembers are left alone: they may be about to be.
     async fn restore(&self, link: &Link, tenant: &Tenant, look: &Look) -> Result<()> {
-        let database = Database::of(&tenant.instance);
-        if !look.databases.contains(database.as_str()) {
-            // Held while the database is made: an instance that goes meanwhile goes after that.
-            let gone = self.gone.lock().await;
-            if gone.contains(&tenant.instance.id) {
-                return Ok(());
-            }
-            link.create(&database, charset(&tenant.instance)).await?;
-            info!(instance.name = %tenant.instance.name, "made the lost database of `{}` again", tenant.instance.name);
+        let (instance, database) = (&tenant.instance, Database::of(&tenant.instance));
+        let _turn = self.turns.of(&instance.id).await;
+        if self.gone().contains(&instance.id) {
+            return Ok(());
+        }
+        if !look.has_database(&database) {
+            link.create(&database, charset(instance)).await?;
+            info!(instance.name = %instance.name, "made the lost database of `{}` again", instance.name);
         }
         for binding in &tenant.bindings {
             let account = Account::of(binding);
-            let gone = self.gone.lock().await;
-            if !look.accounts.contains(account.as_str())
-                && !gone.contains(&binding.id)
-                && !gone.contains(&tenant.instance.id)
-            {
-                let terms = self.terms(&tenant.instance, binding);
+            if !look.has_account(&account) && !self.gone().contains(&binding.id) {
+                let terms = self.terms(instance, binding);
                 link.allow(&account, &database, &binding.secret, terms).await?;
-                info!(instance.name = %tenant.instance.name, "made a lost account of `{}` again", tenant.instance.name);
+                info!(instance.name = %instance.name, "made a lost account of `{}` again", instance.name);
             }
         }
         Ok(())
@@ -226,7 +248,7 @@ impl Broker for MysqlBroker {
 
     async fn provision(&self, instance: &Instance) -> Result<Notes> {
         let kind = &self.plan(&instance.plan)?.kind;
-        self.gone.lock().await.remove(&instance.id);
+        self.gone().remove(&instance.id);
         let database = Database::of(instance);
         match kind {
             Kind::Shared(servers) => {
@@ -243,7 +265,7 @@ impl Broker for MysqlBroker {
     }
 
     async fn bind(&self, instance: &Instance, binding: &Binding) -> Result<EnvVars> {
-        self.gone.lock().await.remove(&binding.id);
+        self.gone().remove(&binding.id);
         let (account, database) = (Account::of(binding), Database::of(instance));
         let server = self.server(instance)?;
         server.speak_tls().await?;
@@ -263,7 +285,7 @@ impl Broker for MysqlBroker {
     }
 
     async fn unbind(&self, instance: &Instance, binding: &Binding) -> Result<()> {
-        self.remember_gone([&binding.id]).await;
+        self.remember_gone(instance, &binding.id).await;
         if is_dedicated(instance) && !self.servers.has_dedicated(instance)? {
             return Ok(());
         }
@@ -276,7 +298,7 @@ impl Broker for MysqlBroker {
 
     /// Removes both places: a move may have been under way.
     async fn deprovision(&self, instance: &Instance) -> Result<()> {
-        self.remember_gone([&instance.id]).await;
+        self.remember_gone(instance, &instance.id).await;
         self.watched.forget(instance);
         if let Some(archive) = &self.archive {
             archive.keep_last(self, instance).await?;
@@ -350,21 +372,22 @@ impl Broker for MysqlBroker {
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         let instance = &tenant.instance;
-        if self.gone.lock().await.contains(&instance.id) {
+        if self.gone().contains(&instance.id) {
             return Ok(());
         }
         self.watched.note(tenant);
         let server = self.server(instance)?;
         let link = server.up().await?;
         server.certify().await?;
-        let look = link.look().await?;
-        if look.databases.contains(Database::of(instance).mark().as_str()) {
+        let look = self.look(&link, tenant).await?;
+        if look.has_database(&Database::of(instance).mark()) {
             return Ok(());
         }
+        // What is made here only now is not known to hold the data.
+        let was_there = look.has_database(&Database::of(instance));
         self.restore(&link, tenant, &look).await?;
         self.keep_within_room(instance, &link, &look).await?;
-        // What is found here only now is not known to hold the data.
-        if look.databases.contains(Database::of(instance).as_str()) {
+        if was_there {
             self.clear_old_place(instance).await?;
         }
         match &self.archive {

@@ -7,7 +7,7 @@ mod room;
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use broker_core::{BrokerError, Result, Secret};
@@ -196,7 +196,9 @@ impl Link {
 
     /// Makes a database.
     pub(crate) async fn create(&self, database: &Database, charset: Charset) -> Result<(), Fault> {
-        self.run(&[database.create(charset)]).await
+        self.run(&[database.create(charset)]).await?;
+        self.last_look.made(database.as_str());
+        Ok(())
     }
 
     /// Changes the character set of a database's new tables.
@@ -215,10 +217,12 @@ impl Link {
         let dialect = self.dialect().await?;
         match self.run(&account.make(database, secret, terms, dialect)?).await {
             Err(Fault::Refused { code: IS_THERE, .. }) => {
-                self.run(&account.make_over(database, secret, terms, dialect)?).await
+                self.run(&account.make_over(database, secret, terms, dialect)?).await?;
             }
-            made => made,
+            made => made?,
         }
+        self.last_look.made(account.as_str());
+        Ok(())
     }
 
     /// Makes an account for what runs as it, locked.
@@ -303,6 +307,11 @@ impl Link {
     /// All databases and accounts, as they are or were a moment ago.
     pub(crate) async fn look(&self) -> Result<Arc<Look>, Fault> {
         self.last_look.at(self).await
+    }
+
+    /// All databases and accounts, as they are or were later than that.
+    pub(crate) async fn look_since(&self, moment: Instant) -> Result<Arc<Look>, Fault> {
+        self.last_look.since(self, moment).await
     }
 
     /// A number of the server's own, by its name in `SHOW GLOBAL STATUS`.

@@ -1,11 +1,17 @@
 //! Keys on their way from one server to another, or into a backup and back.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::{Duration, Instant},
+};
 
 use broker_core::{BrokerError, Result};
 use redis::{RedisError, RedisResult, cmd, pipe};
 
-use crate::link::{Link, failure};
+use crate::{
+    changes::{Changed, Changes},
+    link::{Link, failure},
+};
 
 /// How many keys travel together at most.
 pub(crate) const TOGETHER: usize = 500;
@@ -65,6 +71,12 @@ impl Walk {
     pub(crate) fn new(link: Link, only: &str) -> Self {
         // Small at first: nothing is known of the values.
         Self { link, pattern: format!("{only}*"), cursor: Some(0), waiting: VecDeque::new(), together: 16 }
+    }
+
+    /// Over keys of these names, those of them that are there.
+    fn over(link: Link, names: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let waiting = names.into_iter().collect();
+        Self { link, pattern: String::new(), cursor: None, waiting, together: 16 }
     }
 
     /// Some keys; none at the end.
@@ -135,38 +147,137 @@ impl Keys {
         self.only.as_deref().unwrap_or_default()
     }
 
-    /// Copies from one server to another, where nobody writes meanwhile; `said` hears how far it is.
-    pub(crate) async fn copy(&self, from: &Link, to: &Link, said: impl Fn(Copied)) -> Result<Copied> {
+    /// What the names of all copies begin with.
+    fn copies(&self) -> &str {
+        self.prefix.as_deref().unwrap_or(self.only())
+    }
+}
+
+/// How long a round over what changed meanwhile may take to be the last one before writes are refused.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// A copy from one server to another, which goes on while apps write: what they change meanwhile is copied again, until
+/// little is left for the time in which they can't (SPEC K-11).
+pub(crate) struct Copy {
+    keys: Keys,
+    from: Link,
+    to: Link,
+    changes: Changes,
+    copied: Copied,
+}
+
+impl Copy {
+    /// Begins to listen for changes.
+    pub(crate) async fn begin(keys: Keys, from: &Link, to: &Link) -> Result<Self> {
+        let changes = Changes::to(from, keys.only()).await.map_err(failure)?;
         let (from, to) = (from.apart(0).await.map_err(failure)?, to.apart(0).await.map_err(failure)?);
-        let mut copied = Copied::default();
-        let mut walk = Walk::new(from, self.only());
-        while let Some(mut entries) = walk.next().await.map_err(failure)? {
-            copied.add(&entries);
-            entries.iter_mut().for_each(|entry| entry.name = self.renamed(&entry.name));
-            write(&to, &entries).await.map_err(refused)?;
-            said(copied);
-        }
-        Ok(copied)
+        Ok(Self { keys, from, to, changes, copied: Copied::default() })
     }
 
-    /// Whether every key that is there still has arrived. What the values are, the new server checked by their sums.
-    pub(crate) async fn verify(&self, from: &Link, to: &Link) -> Result<()> {
-        let mut cursor = 0_u64;
+    /// Copies all keys, and again those that change meanwhile, for as long as that makes the rest smaller; then looks
+    /// whether all arrived. `said` hears how far it is.
+    pub(crate) async fn run(&mut self, said: impl Fn(Copied)) -> Result<()> {
+        self.copy_all(&said).await?;
+        let mut last = Duration::MAX;
         loop {
-            let (next, keys) = from.scan(cursor, &format!("{}*", self.only())).await.map_err(failure)?;
-            for keys in keys.chunks(TOGETHER) {
-                let there = exist(to, keys.iter().map(|key| self.renamed(key))).await?;
-                let missing: Vec<_> = keys.iter().zip(there).filter(|(_, there)| !there).map(|(key, _)| key).collect();
-                let lost = !missing.is_empty() && exist(from, missing.into_iter().cloned()).await?.contains(&true);
-                if lost {
-                    return Err(BrokerError::failed("a key did not arrive on the new server"));
-                }
+            let begun = Instant::now();
+            self.follow().await?;
+            said(self.copied);
+            let took = begun.elapsed();
+            if took < SHORT || took > last / 2 {
+                break;
+            }
+            last = took;
+        }
+        let missing = self.missing().await?;
+        let changed = self.changes.take().await.map_err(failure)?;
+        if !changed.all && missing.iter().any(|name| !changed.names.contains(name)) {
+            return Err(BrokerError::failed("a key did not arrive on the new server"));
+        }
+        self.apply(changed).await
+    }
+
+    /// Copies what changed since, now that nobody writes any more.
+    pub(crate) async fn finish(mut self) -> Result<Copied> {
+        let changed = self.changes.take().await.map_err(failure)?;
+        let names: Vec<_> = changed.names.iter().cloned().collect();
+        self.apply(changed).await?;
+        for names in names.chunks(TOGETHER) {
+            if !self.missing_of(names).await?.is_empty() {
+                return Err(BrokerError::failed("a key that was changed last did not arrive on the new server"));
+            }
+        }
+        Ok(self.copied)
+    }
+
+    async fn follow(&mut self) -> Result<()> {
+        let changed = self.changes.take().await.map_err(failure)?;
+        self.apply(changed).await
+    }
+
+    async fn apply(&mut self, changed: Changed) -> Result<()> {
+        if changed.all {
+            self.to.erase_all(&format!("{}*", self.keys.copies()), b"").await.map_err(failure)?;
+            return self.copy_all(&|_| {}).await;
+        }
+        self.copy_again(changed.names).await
+    }
+
+    async fn copy_all(&mut self, said: &impl Fn(Copied)) -> Result<()> {
+        self.copied = Copied::default();
+        let mut walk = Walk::new(self.from.clone(), self.keys.only());
+        while let Some(entries) = walk.next().await.map_err(failure)? {
+            self.copied.add(&entries);
+            self.write(entries).await?;
+            said(self.copied);
+        }
+        Ok(())
+    }
+
+    /// Makes keys be there as they are, or not, as they are not.
+    async fn copy_again(&self, names: HashSet<Vec<u8>>) -> Result<()> {
+        let copies: Vec<_> = names.iter().map(|name| self.keys.renamed(name)).collect();
+        for copies in copies.chunks(TOGETHER) {
+            let _: u64 = self.to.ask(cmd("UNLINK").arg(copies)).await.map_err(failure)?;
+        }
+        let mut walk = Walk::over(self.from.clone(), names);
+        while let Some(entries) = walk.next().await.map_err(failure)? {
+            self.write(entries).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, mut entries: Vec<Entry>) -> Result<()> {
+        entries.iter_mut().for_each(|entry| entry.name = self.keys.renamed(&entry.name));
+        write(&self.to, &entries).await.map_err(refused)
+    }
+
+    /// The keys that have not arrived and are there still. What the values of others are, the new server checked by
+    /// their sums.
+    async fn missing(&self) -> Result<Vec<Vec<u8>>> {
+        let (mut cursor, mut missing) = (0_u64, Vec::new());
+        loop {
+            let pattern = format!("{}*", self.keys.only());
+            let (next, names) = self.from.scan(cursor, &pattern).await.map_err(failure)?;
+            for names in names.chunks(TOGETHER) {
+                missing.extend(self.missing_of(names).await?);
             }
             cursor = next;
             if cursor == 0 {
-                return Ok(());
+                return Ok(missing);
             }
         }
+    }
+
+    async fn missing_of(&self, names: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+        let there = exist(&self.to, names.iter().map(|name| self.keys.renamed(name))).await?;
+        let absent: Vec<_> =
+            names.iter().zip(there).filter(|(_, there)| !there).map(|(name, _)| name.clone()).collect();
+        if absent.is_empty() {
+            return Ok(absent);
+        }
+        let there = exist(&self.from, absent.iter().cloned()).await?;
+        Ok(absent.into_iter().zip(there).filter(|(_, there)| *there).map(|(name, _)| name).collect())
     }
 }
 
@@ -195,7 +306,7 @@ fn refused(error: RedisError) -> BrokerError {
 
 /// A time as it is reported.
 pub(crate) fn in_words(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
+    format!("{:.2} s", time.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -109,6 +109,7 @@ fn commands(tenant: &OpaqueId) -> Vec<String> {
         format!("SCAN 0 MATCH {tenant}:* COUNT 1000"),
         format!("UNLINK {key}"),
         // Moves between shared and dedicated plans, and backups.
+        format!("CLIENT TRACKING ON BCAST PREFIX {tenant}:"),
         "MULTI".to_owned(),
         "EXEC".to_owned(),
         format!("DUMP {key}"),
@@ -153,7 +154,7 @@ async fn look_at_rights(link: &Link, user: &str, what: &str, findings: &mut Find
 }
 
 fn name_of(command: &str) -> String {
-    let words = if ["ACL ", "FUNCTION "].iter().any(|of| command.starts_with(of)) { 2 } else { 1 };
+    let words = if ["ACL ", "CLIENT ", "FUNCTION "].iter().any(|of| command.starts_with(of)) { 2 } else { 1 };
     command.split(' ').take(words).collect::<Vec<_>>().join(" ")
 }
 

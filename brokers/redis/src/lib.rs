@@ -14,6 +14,7 @@
 mod account;
 mod backups;
 mod broker;
+mod changes;
 mod check;
 mod commands;
 mod config;

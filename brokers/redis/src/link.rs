@@ -12,7 +12,10 @@ use std::{
 use anyhow::Context as _;
 use broker_core::{BrokerError, OpaqueId, Secret};
 use broker_hosting::wrong_with_tls;
-use redis::{Cmd, ConnectionInfo, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, cmd, pipe};
+use redis::{
+    Cmd, ConnectionInfo, FromRedisValue, Pipeline, PushInfo, RedisError, RedisResult, ServerErrorKind,
+    aio::MultiplexedConnection, cmd, pipe,
+};
 use tokio::time::{Instant, sleep};
 use way::Ways;
 
@@ -68,10 +71,18 @@ impl Link {
     /// does not end it when clients use much memory, where that may be asked of it.
     pub(crate) async fn apart(&self, database: u16) -> RedisResult<Self> {
         let link = Self { ways: self.ways.apart(database)? };
-        match link.ask(cmd("CLIENT").arg("NO-EVICT").arg("ON")).await {
-            Err(refused) if refused.kind() != ServerErrorKind::NoPerm.into() => Err(refused),
-            Ok(()) | Err(_) => Ok(link),
-        }
+        stay(link.ask(&staying()).await)?;
+        Ok(link)
+    }
+
+    /// A connection of its own, on which the server may say something by itself. It is not ended either.
+    pub(crate) async fn listening(
+        &self,
+        hear: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> RedisResult<MultiplexedConnection> {
+        let mut connection = self.ways.listening(hear).await?;
+        stay(staying().query_async(&mut connection).await)?;
+        Ok(connection)
     }
 
     /// Whether the server answers, and is done with loading its data.
@@ -374,6 +385,21 @@ impl Link {
             }
             answer => answer,
         }
+    }
+}
+
+/// Has the server not end a connection when clients use much memory.
+fn staying() -> Cmd {
+    let mut command = cmd("CLIENT");
+    command.arg("NO-EVICT").arg("ON");
+    command
+}
+
+/// Not every given server lets the broker ask for that.
+fn stay(asked: RedisResult<()>) -> RedisResult<()> {
+    match asked {
+        Err(refused) if refused.kind() != ServerErrorKind::NoPerm.into() => Err(refused),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

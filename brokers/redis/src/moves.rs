@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     RedisBroker, Size,
-    copy::{Copied, Keys, in_words},
+    copy::{Copied, Copy, Keys, in_words},
     fleet::SharedServers,
     link::{Link, failure},
     plans::{Kind, Offer},
@@ -72,10 +72,8 @@ impl RedisBroker {
         Move::Coming.write(&place)?;
         to.empty().await.map_err(failure)?;
         let keys = Keys { only: Some(format!("{}:", instance.id)), prefix: None };
-        let paused = Instant::now();
-        old.fence(&instance.id).await?;
-        let copied = match carry(instance, &keys, &from, &to).await {
-            Ok(copied) => copied,
+        let carried = match carry(instance, keys, &from, &to, async || old.fence(&instance.id).await).await {
+            Ok(carried) => carried,
             Err(why) => {
                 self.forget_own(instance).await?;
                 return Err(why);
@@ -83,7 +81,7 @@ impl RedisBroker {
         };
         let server = self.server_name(instance)?;
         Move::Came { plan: instance.plan.clone(), server }.write(&place)?;
-        report(instance, copied, paused);
+        carried.report(instance);
         Ok(notes)
     }
 
@@ -114,12 +112,15 @@ impl RedisBroker {
         let to = new.up().await?.link;
         to.erase(&instance.id).await.map_err(failure)?;
         let keys = Keys { only: None, prefix: Some(format!("{}:", instance.id)) };
-        let paused = Instant::now();
-        old.fence(&instance.id).await?;
-        match carry(instance, &keys, &from, &to).await {
-            Ok(copied) => {
+        let fence = async || {
+            old.fence(&instance.id).await?;
+            // Apps may have made some while the data was copied.
+            can_share(&from).await
+        };
+        match carry(instance, keys, &from, &to, fence).await {
+            Ok(carried) => {
                 Move::Went { plan, server: name.clone() }.write(&place)?;
-                report(instance, copied, paused);
+                carried.report(instance);
                 Ok(on(&name))
             }
             Err(why) => {
@@ -229,19 +230,36 @@ async fn can_share(link: &Link) -> Result<()> {
     Err(BrokerError::bad_request(sentence))
 }
 
-/// Copies the data and looks whether all of it arrived.
-async fn carry(instance: &Instance, keys: &Keys, from: &Link, to: &Link) -> Result<Copied> {
-    let say = |copied: Copied| instance.progress(format!("copied {} keys, {}", copied.keys, Size(copied.bytes)));
-    let copied = keys.copy(from, to, say).await?;
-    instance.progress(format!("copied {} keys, looking whether all are there", copied.keys));
-    keys.verify(from, to).await?;
-    Ok(copied)
+/// A move of data that is done.
+struct Carried {
+    copied: Copied,
+    /// Since when the instance's apps cannot write.
+    paused: Instant,
 }
 
-/// Says what a move did, and for how long the instance's apps could not write.
-fn report(instance: &Instance, copied: Copied, paused: Instant) {
-    let (keys, bytes, pause) = (copied.keys, Size(copied.bytes), in_words(paused.elapsed()));
-    let line = format!("moved {keys} keys, {bytes}; writes paused for {pause}");
-    instance.progress(&line);
-    info!(instance.id = %instance.id, "{line}");
+/// Copies the data while apps use it, then what they changed while they can't.
+async fn carry(
+    instance: &Instance,
+    keys: Keys,
+    from: &Link,
+    to: &Link,
+    fence: impl AsyncFnOnce() -> Result<()>,
+) -> Result<Carried> {
+    let mut copy = Copy::begin(keys, from, to).await?;
+    let say = |copied: Copied| instance.progress(format!("copied {} keys, {}", copied.keys, Size(copied.bytes)));
+    copy.run(say).await?;
+    let paused = Instant::now();
+    fence().await?;
+    Ok(Carried { copied: copy.finish().await?, paused })
+}
+
+impl Carried {
+    /// Says what a move did, and for how long the instance's apps could not write.
+    fn report(&self, instance: &Instance) {
+        let Copied { keys, bytes } = self.copied;
+        let pause = in_words(self.paused.elapsed());
+        let line = format!("moved {keys} keys, {}; writes paused for {pause}", Size(bytes));
+        instance.progress(&line);
+        info!(instance.id = %instance.id, "{line}");
+    }
 }

@@ -5,13 +5,12 @@ mod residents;
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
 use broker_core::{BrokerError, Instance, InstanceName, OpaqueId, Result};
-use broker_hosting::{Host, Place, Recent, ServerId};
+use broker_hosting::{Host, Place, Recent, ServerId, Turns};
 use redis::{ConnectionInfo, RedisResult};
 use residents::Residents;
 use tokio::sync::Mutex;
@@ -30,7 +29,7 @@ pub(crate) use found::{Found, Traces, Wrong};
 /// The oldest version that keeps tenants apart.
 pub(crate) const OLDEST: (u16, u16) = (7, 0);
 
-/// For how long a look at a server is good, for each account on it.
+/// For how long a look at a server is good, for each account and mark on it.
 const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
 
 /// The accounts of one server. Changes to an instance come one at a time; neither others nor questions wait for them.
@@ -38,25 +37,11 @@ pub(crate) struct Tenants {
     server: Server,
     /// Whether several instances share the server, which are marked there then.
     is_shared: bool,
-    turns: Turns,
+    turns: Turns<OpaqueId>,
     known: std::sync::Mutex<Known>,
     /// Held while accounts are restored, also before and after the server is looked at.
     watch: Mutex<Watch>,
     residents: std::sync::Mutex<Residents>,
-}
-
-/// Whose turn it is to change an instance: some share a lock, however many there are.
-#[derive(Default)]
-struct Turns([Mutex<()>; 32]);
-
-impl Turns {
-    async fn of(&self, instance: &OpaqueId) -> tokio::sync::MutexGuard<'_, ()> {
-        let mut hasher = DefaultHasher::new();
-        instance.hash(&mut hasher);
-        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let place = hasher.finish() as usize % self.0.len();
-        self.0[place].lock().await
-    }
 }
 
 enum Server {
@@ -106,7 +91,8 @@ impl Look {
     /// Tenants are looked after one by one, and a look lists all accounts: on a server with many of them it serves
     /// for many tenants.
     fn is_fresh(&self) -> bool {
-        self.at.elapsed() < LOOK_FOR_EACH * u32::try_from(self.accounts.users.len()).unwrap_or(u32::MAX)
+        let count = self.accounts.users.len() + self.accounts.marked.len();
+        self.at.elapsed() < LOOK_FOR_EACH * u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 
@@ -304,18 +290,18 @@ impl Tenants {
     /// Removes an instance's mark and keys from a server that it shares with others (SPEC K-5). Its accounts were
     /// removed before, one by one.
     pub(crate) async fn erase(&self, instance: &OpaqueId) -> Result<()> {
-        let _turn = self.turns.of(instance).await;
-        self.erase_now(instance, false).await
+        self.erase_all(instance, false).await
     }
 
     /// The same with the accounts that the server has of it: nobody removed them.
     pub(crate) async fn erase_with_accounts(&self, instance: &OpaqueId) -> Result<()> {
-        let _turn = self.turns.of(instance).await;
-        self.erase_now(instance, true).await
+        self.erase_all(instance, true).await
     }
 
-    async fn erase_now(&self, instance: &OpaqueId, with_accounts: bool) -> Result<()> {
+    async fn erase_all(&self, instance: &OpaqueId, with_accounts: bool) -> Result<()> {
         {
+            // From then on nobody gives it back, so nobody is kept waiting while its keys are removed.
+            let _turn = self.turns.of(instance).await;
             let mut known = self.known();
             known.gone.insert(instance.clone());
             known.restored.remove(instance);

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use broker_core::Secret;
 use broker_hosting::{Given, Trusted};
 use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisError, RedisResult,
-    TlsCertificates,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    ProtocolVersion, PushInfo, RedisError, RedisResult, TlsCertificates,
+    aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, SendError},
 };
 use secrecy::ExposeSecret as _;
 use tokio::{
@@ -145,12 +145,33 @@ impl Ways {
 
     /// The connection by the way that it is now.
     pub(super) async fn connection(&self) -> ConnectionManager {
-        let Some(by_tls) = &self.by_tls else { return self.plain.connection.clone() };
+        self.way().await.connection.clone()
+    }
+
+    /// A connection of its own by the way that it is now, on which the server may say something by itself.
+    pub(super) async fn listening(
+        &self,
+        hear: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> RedisResult<MultiplexedConnection> {
+        let info = self.way().await.info.clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_response_timeout(Some(COMMAND_WITHIN))
+            .set_push_sender(move |push| {
+                hear(push);
+                Ok::<_, SendError>(())
+            });
+        Client::open(info.set_redis_settings(settings))?.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    async fn way(&self) -> &Way {
+        let Some(by_tls) = &self.by_tls else { return &self.plain };
         let is_way = match by_tls.known() {
             Some(known) => Some(known),
             None => by_tls.look().await,
         };
-        if is_way == Some(true) { by_tls.way.connection.clone() } else { self.plain.connection.clone() }
+        if is_way == Some(true) { &by_tls.way } else { &self.plain }
     }
 
     /// Looks which way it is now.

@@ -10,7 +10,7 @@ use crate::{
 
 /// The account of the README.
 const LEAST: &str = "ACL SETUSER least on >s3cret ~* +ping +info +config|get +acl +scan +unlink +multi +exec +dump \
-    +pexpiretime +exists +restore +function|dump +set +rename +client|list";
+    +pexpiretime +exists +restore +function|dump +set +rename +client|tracking +client|list";
 
 const WELL: [&str; 6] = ["--databases", "1", "--maxmemory", "64mb", "--appendonly", "yes"];
 

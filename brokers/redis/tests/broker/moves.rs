@@ -1,6 +1,6 @@
 //! Instances that change their plan between a server of their own and a shared one.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use broker_core::{Binding, Broker as _, EnvVars, Instance, Update};
 use redis_broker::RedisBroker;
@@ -218,6 +218,94 @@ async fn no_write_that_was_answered_is_lost_by_a_move() {
     let there: u32 = redis::from_redis_value(app.say(&format!("LLEN {key}")).await.unwrap()).unwrap();
     assert!(answered > 0);
     assert_eq!(there, answered);
+}
+
+/// What an app wrote, as it was answered: the values of its keys, and how long its list is.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Written {
+    keys: BTreeMap<String, String>,
+    pushed: usize,
+    is_flushed: bool,
+}
+
+/// Writes, overwrites, renames and removes until it is refused; all at once where that is allowed.
+async fn write(app: &mut Client, prefix: &str, may_flush: bool) -> Written {
+    let mut written = Written::default();
+    let key = |number: usize| format!("{prefix}w{number}");
+    for number in 0.. {
+        let name = key(number);
+        if app.say(&format!("SET {name} {number}")).await.is_err() {
+            break;
+        }
+        written.keys.insert(name.clone(), number.to_string());
+        if app.say(&format!("RPUSH {prefix}pushed x")).await.is_err() {
+            break;
+        }
+        written.pushed += 1;
+        if number % 3 == 2 {
+            if app.say(&format!("DEL {}", key(number - 1))).await.is_err() {
+                break;
+            }
+            written.keys.remove(&key(number - 1));
+        }
+        if number % 5 == 4 {
+            let other = format!("{name}r");
+            if app.say(&format!("RENAME {name} {other}")).await.is_err() {
+                break;
+            }
+            written.keys.remove(&name);
+            written.keys.insert(other, number.to_string());
+        }
+        if may_flush && number == 15 {
+            app.say("FLUSHALL").await.unwrap();
+            written = Written { is_flushed: true, ..Written::default() };
+        }
+    }
+    written
+}
+
+#[tokio::test] // SPEC K-11
+async fn apps_write_while_their_data_is_copied_and_all_that_was_answered_arrives() {
+    let grounds = Grounds::new();
+    let (broker, given) = broker(&grounds).await;
+    for (plan, wanted, may_flush) in [("crowd", "own", false), ("own", "crowd", false), ("own", "crowd", true)] {
+        let (instance, binding, env) = tenancy(&broker, "cache", plan).await;
+        let prefix = if plan == "crowd" { format!("{}:", instance.id) } else { String::new() };
+        let (mut app, mut many) = (Client::of(&env).await.unwrap(), redis::pipe());
+        for number in 0..15_000 {
+            many.cmd("SET").arg(format!("{prefix}{number}")).arg("x".repeat(100)).ignore();
+        }
+        let () = many.query_async(app.connection()).await.unwrap();
+
+        let to = to(&instance, wanted);
+        let (written, moved) = tokio::join!(write(&mut app, &prefix, may_flush), update(&broker, &instance, &to));
+
+        let moved = moved.unwrap();
+        let (_, app) = bound_again(&broker, &moved, &binding).await;
+        let arrived = format!("{}:", moved.id);
+        let prefix = if wanted == "crowd" || plan == "crowd" { arrived } else { prefix };
+        let mut found = Written { is_flushed: may_flush, ..Written::default() };
+        let mut admin = if wanted == "crowd" { given.admin().await } else { app };
+        for name in admin.list("KEYS *").await {
+            let name = name.strip_prefix(&prefix).unwrap();
+            let key = if plan == "crowd" { format!("{prefix}{name}") } else { name.to_owned() };
+            if name == "pushed" {
+                found.pushed = admin.list(&format!("LRANGE {prefix}pushed 0 -1")).await.len();
+            } else if name.starts_with('w') {
+                found.keys.insert(key, admin.get(&format!("{prefix}{name}")).await.unwrap());
+            } else {
+                assert!(!may_flush, "{name} was removed with all others");
+            }
+        }
+        assert_eq!(found, written, "{plan} to {wanted}");
+        assert!(
+            may_flush || written.keys.len() > 20,
+            "it wrote only {} keys while its data was copied",
+            written.keys.len()
+        );
+        broker.unbind(&moved, &binding).await.unwrap();
+        broker.deprovision(&moved).await.unwrap();
+    }
 }
 
 #[tokio::test] // SPEC K-11
