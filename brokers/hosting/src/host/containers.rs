@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a server may take to say that it is ready: for the first time, and at most when it was asked in vain.
-const FIRST_ANSWER_WITHIN: Duration = Duration::from_millis(100);
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_millis(20);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 impl Host {
