@@ -39,7 +39,8 @@ pub(crate) struct Tenants {
     is_shared: bool,
     turns: Turns<OpaqueId>,
     known: std::sync::Mutex<Known>,
-    /// Held while accounts are restored, also before and after the server is looked at.
+    /// Held while accounts are restored, which is done for one instance after the other. Whoever has a turn never waits
+    /// for it.
     watch: Mutex<Watch>,
     residents: std::sync::Mutex<Residents>,
 }
@@ -100,6 +101,8 @@ impl Look {
 pub(crate) struct Up {
     pub(crate) link: Link,
     dialect: Dialect,
+    /// The run that a given server told it by.
+    run: Option<String>,
     /// Where the account file is.
     place: Option<Place>,
 }
@@ -169,7 +172,7 @@ impl Tenants {
                 let place = host.find(id).map_err(BrokerError::unavailable)?;
                 let place = place.filter(|place| place.port == running.port);
                 let place = place.ok_or_else(|| BrokerError::unavailable(format!("the server {id} is gone")))?;
-                Ok(Up { link: self.own_link(&place)?, dialect: setup.dialect(), place: Some(place) })
+                Ok(Up { link: self.own_link(&place)?, dialect: setup.dialect(), run: None, place: Some(place) })
             }
             Server::Given { link, about } => {
                 let known = about.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -177,7 +180,7 @@ impl Tenants {
                     Some(known) => known,
                     None => self.ask(link, about).await?,
                 };
-                Ok(Up { link: link.clone(), dialect: about.dialect, place: None })
+                Ok(Up { link: link.clone(), dialect: about.dialect, run: Some(about.run), place: None })
             }
         }
     }
@@ -240,8 +243,7 @@ impl Tenants {
         }
         let run = up.link.allow(accounts, up.dialect).await.map_err(failure)?;
         let Server::Given { link, about } = &self.server else { return Ok(()) };
-        let is_of = |known: &About| known.run == run;
-        if about.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(is_of) {
+        if up.run.as_ref() == Some(&run) {
             return Ok(());
         }
         // It started anew, and may be another version by now, whose accounts have other rules.
@@ -438,16 +440,20 @@ impl Tenants {
     /// remembers are left alone: they may be about to be remembered.
     pub(crate) async fn restore(&self, of: &Instance, accounts: Vec<Account>) -> Result<()> {
         let instance = &of.id;
-        let _turn = self.turns.of(instance).await;
         if self.known().gone.contains(instance) {
             return Ok(());
         }
-        self.residents().looked_after(of, &accounts);
         let mut watch = self.watch.lock().await;
         if !watch.look.as_ref().is_some_and(Look::is_fresh) {
             self.look(&mut watch).await?;
         }
         let Some(look) = &mut watch.look else { return Ok(()) };
+        // Not before: a look takes its time, and others wait for theirs.
+        let _turn = self.turns.of(instance).await;
+        if self.known().gone.contains(instance) {
+            return Ok(());
+        }
+        self.residents().looked_after(of, &accounts);
         let lost: Vec<Account> = {
             let known = self.known();
             let is_lost = |account: &Account| {
