@@ -1,5 +1,7 @@
 //! What an author measures.
 
+use crate::InstanceName;
+
 /// A number of an author's own, for [`Broker::metrics`](crate::Broker::metrics).
 ///
 /// Operators see it in `/metrics` as `SERVICE_NAME`, with `_total` at the end of a counter's name. Names and labels
@@ -33,10 +35,15 @@ impl Metric {
         Self { is_counter: true, ..Self::gauge(name, help, value) }
     }
 
-    /// Tells it from others of its name.
+    /// Tells it from others of its name. By the label `instance`, an instance's name, its users get it, too (SPEC Y-9).
     #[must_use]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((name.into(), value.into()));
         self
+    }
+
+    /// Whether it is of an instance, by its label `instance`.
+    pub(crate) fn is_of(&self, instance: &InstanceName) -> bool {
+        self.labels.iter().any(|(name, value)| name == "instance" && value == instance.as_str())
     }
 }

@@ -22,6 +22,7 @@ const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 /// The measurements of one server. Nothing here is global: a process may have several.
 pub(crate) struct Metrics {
+    service: String,
     registry: Registry,
     authors: AuthorMetrics,
     authors_registry: Registry,
@@ -81,6 +82,7 @@ impl Metrics {
         let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
         let authors = AuthorMetrics::default();
         let mut metrics = Self {
+            service: service.to_owned(),
             registry: Registry::with_prefix("broker"),
             authors_registry: authors.registry(service),
             authors,
@@ -171,6 +173,19 @@ impl Metrics {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &self.authors_registry)?;
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+impl Metrics {
+    /// These measurements of the author's alone, in the text format.
+    pub(crate) fn text_of(&self, authors: Vec<Metric>) -> Result<String, fmt::Error> {
+        let some = AuthorMetrics::default();
+        let registry = some.registry(&self.service);
+        some.set(authors);
+        let mut text = String::new();
+        encode_registry(&mut text, &registry)?;
         encode_eof(&mut text)?;
         Ok(text)
     }

@@ -14,8 +14,19 @@ use tower::ServiceExt as _;
 use crate::{Instance, InstanceName, Tenant, lifecycle::Engine};
 
 /// First words of paths below an instance that are the contract's or this framework's.
-const OURS_BELOW_INSTANCES: [&str; 10] =
-    ["bind", "bind-app", "bind-job", "binds", "credentials", "info", "operations", "retry", "rotate", "status"];
+const OURS_BELOW_INSTANCES: [&str; 11] = [
+    "bind",
+    "bind-app",
+    "bind-job",
+    "binds",
+    "credentials",
+    "info",
+    "metrics",
+    "operations",
+    "retry",
+    "rotate",
+    "status",
+];
 /// First words of other paths that are.
 const OURS: [&str; 7] = ["dashboard", "healthz", "metrics", "openapi.json", "readyz", "resources", "v2"];
 

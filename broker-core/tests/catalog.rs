@@ -74,7 +74,9 @@ impl Broker for Shop {
 
     async fn metrics(&self) -> Result<Vec<Metric>> {
         *self.scraped.lock().unwrap() += 1;
-        Ok(vec![Metric::gauge("shelves", "Shelves in use", 3.0).label("plan", "small")])
+        let of = |instance: &str, value| Metric::gauge("goods", "Goods on them", value).label("instance", instance);
+        let shelves = Metric::gauge("shelves", "Shelves in use", 3.0).label("plan", "small");
+        Ok(vec![shelves, of("mine", 7.0), of("theirs", 9.0)])
     }
 }
 
@@ -236,6 +238,23 @@ async fn the_authors_measurements_are_scraped_once_however_often_somebody_looks(
         assert_eq!(text.matches("# EOF").count(), 1);
     }
 
+    assert_eq!(*shop.scraped.lock().unwrap(), 1);
+}
+
+#[tokio::test] // SPEC Y-9
+async fn users_get_the_measurements_of_their_instance_and_no_others() {
+    let shop = Shop::at("1.0.0");
+    let broker = TestBroker::start(shop.clone()).await;
+    broker.form("POST", "/resources", "name=mine&plan=small&team=t&user=u%40example.com").await.is(201);
+
+    for _ in 0..3 {
+        let text = broker.ask("GET", "/resources/mine/metrics").await.is(200).body.clone();
+        let expected = "# HELP shop_goods Goods on them\n# TYPE shop_goods gauge\n\
+            shop_goods{instance=\"mine\"} 7.0\n# EOF\n";
+        assert_eq!(text, expected);
+    }
+
+    broker.ask("GET", "/resources/theirs/metrics").await.is(404);
     assert_eq!(*shop.scraped.lock().unwrap(), 1);
 }
 

@@ -34,6 +34,13 @@ pub(super) struct Counted {
     authors: Kept<Vec<Metric>>,
 }
 
+impl Counted {
+    /// What the author measures, or measured a moment ago.
+    async fn authors(&self, engine: &Arc<Engine>) -> Result<Vec<Metric>, BrokerError> {
+        self.authors.get(async { Ok(engine.author_metrics(PROBED_WITHIN).await) }).await
+    }
+}
+
 #[derive(Debug)]
 struct Kept<T>(Mutex<Option<(Instant, T)>>);
 
@@ -87,10 +94,25 @@ pub(super) async fn metrics(
             Counts::default()
         }
     };
-    let authors = counted.authors.get(async { Ok(engine.author_metrics(PROBED_WITHIN).await) }).await?;
-    let text = engine.metrics.text(counts, authors).map_err(BrokerError::failed)?;
+    let authors = counted.authors(&engine).await?;
+    Ok(open_metrics(engine.metrics.text(counts, authors).map_err(BrokerError::failed)?))
+}
+
+/// `GET /resources/{name}/metrics`, by the platform's proxy: what the author measures of the instance (SPEC Y-9).
+pub(super) async fn instance_metrics(
+    State(engine): State<Arc<Engine>>,
+    Extension(counted): Extension<Arc<Counted>>,
+    Named(name): Named,
+) -> Result<Response, Failure> {
+    engine.exists(&name).await?;
+    let mut authors = counted.authors(&engine).await?;
+    authors.retain(|metric| metric.is_of(&name));
+    Ok(open_metrics(engine.metrics.text_of(authors).map_err(BrokerError::failed)?))
+}
+
+fn open_metrics(text: String) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 /// `GET /readyz`: whether requests can be served: the records can be read, and the broker is not about to stop.

@@ -48,6 +48,7 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
     let document = Arc::new(openapi::document(engine.catalog(), &around.own));
     let own = Own::new(around.own, &engine);
     let plans = PlanList::of(engine.catalog());
+    let counted = Arc::new(Counted::default());
     let ready = get(operator::readiness).layer(Extension(Stopping(around.stopping)));
     Router::new()
         .route("/healthz", get(async || "ok"))
@@ -63,12 +64,13 @@ pub(super) fn router(engine: Arc<Engine>, around: Around) -> Router {
         .route("/resources/{name}/credentials", get(bindings::credentials))
         .route("/resources/{name}/retry", post(instances::retry))
         .route("/resources/{name}/operations", get(operator::operations))
+        .route("/resources/{name}/metrics", get(operator::instance_metrics).layer(Extension(Arc::clone(&counted))))
         .route("/openapi.json", get(openapi::show).layer(Extension(document)))
         .route("/dashboard/{name}", get(dashboard::show).layer(Extension(dashboard::Readers::default())))
         .merge(osb::router(engine.catalog()))
         .method_not_allowed_fallback(own::method_not_allowed)
         .fallback(async move |request: Request| own::beyond(own, request).await)
-        .route("/metrics", get(operator::metrics).layer(Extension(Arc::new(Counted::default()))))
+        .route("/metrics", get(operator::metrics).layer(Extension(counted)))
         .with_state(engine)
         .layer(InFront(Arc::new(front)))
 }

@@ -93,5 +93,8 @@ fn bindings() -> Vec<Call> {
         call("get", "/resources/{name}/credentials", "credentials", "Who has access, without passwords")
             .json(200, "One for each consumer", json!({ "type": "array", "items": named("Credentials") }))
             .text(404, "There is no such instance"),
+        call("get", "/resources/{name}/metrics", "instanceMetrics", "What is measured of an instance, for Prometheus")
+            .answer(200, "The measurements", "application/openmetrics-text", json!({ "type": "string" }))
+            .text(404, "There is no such instance"),
     ]
 }
