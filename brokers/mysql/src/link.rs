@@ -79,10 +79,7 @@ impl From<Fault> for BrokerError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Table {
     made: String,
-    /// Their sum or number.
     pub(crate) rows: Option<u64>,
-    /// Whether it keeps what its rows were. Then nothing that is told of it says whether it is the same.
-    pub(crate) is_versioned: bool,
 }
 
 /// What is told of a table's rows.
@@ -462,10 +459,10 @@ impl Link {
         })
     }
 
-    /// A database's tables of every kind, and sequences, by name.
+    /// A database's tables and sequences, by name.
     pub(crate) async fn tables(&self, database: &Database) -> Result<Vec<String>, Fault> {
         let select = "SELECT TABLE_NAME FROM information_schema.TABLES \
-            WHERE TABLE_SCHEMA = ? AND TABLE_TYPE NOT IN ('VIEW', 'SYSTEM VIEW', 'TEMPORARY') ORDER BY 1";
+            WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE') ORDER BY 1";
         self.all(select, (database.as_str(),)).await
     }
 
@@ -483,19 +480,16 @@ impl Link {
                 Ok(self.connection().await?.query_first(format!("SHOW CREATE TABLE {quoted}")).await?)
             })
             .await?;
-            let made = made.map(|(_, made)| made).unwrap_or_default();
-            // The sum of one has the moments at which its rows came.
-            let is_versioned = made.contains("WITH SYSTEM VERSIONING");
             let ask = match rows {
-                Rows::Checksum if !is_versioned => format!("CHECKSUM TABLE {quoted}"),
-                Rows::Checksum | Rows::Count => format!("SELECT 'rows', COUNT(*) FROM {quoted}"),
+                Rows::Checksum => format!("CHECKSUM TABLE {quoted}"),
+                Rows::Count => format!("SELECT 'rows', COUNT(*) FROM {quoted}"),
             };
             let told: Option<(String, Option<u64>)> =
                 timeout(COMPARED_WITHIN, async { Ok::<_, Fault>(self.connection().await?.query_first(ask).await?) })
                     .await
                     .unwrap_or(Err(Fault::Silent))?;
-            let rows = told.and_then(|(_, number)| number);
-            described.insert(name.clone(), Table { made, rows, is_versioned });
+            let made = made.map(|(_, made)| made).unwrap_or_default();
+            described.insert(name.clone(), Table { made, rows: told.and_then(|(_, number)| number) });
         }
         Ok(described)
     }

@@ -218,11 +218,8 @@ impl Copy<'_> {
         if !gone.is_empty() {
             new.drop_tables(database, &gone).await?;
         }
-        let is_same = |name: &String| {
-            let there = wanted.get(name).filter(|table| alike && !table.is_versioned);
-            there.is_some() && found.get(name) == there
-        };
-        let others: Vec<String> = tables.iter().filter(|name| !is_same(name)).cloned().collect();
+        let is_other = |name: &&String| !alike || found.get(*name) != wanted.get(*name);
+        let others: Vec<String> = tables.iter().filter(is_other).cloned().collect();
         self.copy_if_any(&others, Part::Tables(&others)).await?;
         self.copier.copy(database, Part::Code, old.reach(), new.reach()).await?;
         let views = old.views(database).await?;
