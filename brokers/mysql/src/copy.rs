@@ -30,50 +30,23 @@ pub(crate) struct Copier {
     load: PathBuf,
 }
 
-/// A part of a database. Names are never none: then there would be nothing to copy.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Part<'a> {
-    /// These tables with their rows, without triggers.
-    Tables(&'a [String]),
-    /// Triggers, routines and events: what views may need, and nobody runs while it is copied.
-    Code,
-    Views(&'a [String]),
-}
-
-impl<'a> Part<'a> {
-    /// The options for a dump of it, and the names after the database's.
-    fn words(self) -> (&'static [&'static str], &'a [String]) {
-        match self {
-            Self::Tables(names) => (&["--skip-triggers"], names),
-            Self::Code => (&["--no-data", "--no-create-info", "--triggers", "--routines", "--events"], &[]),
-            Self::Views(names) => (&["--no-data", "--skip-triggers"], names),
-        }
-    }
-}
-
 impl Copier {
     pub(crate) fn find(config: &Config) -> anyhow::Result<Self> {
         let (dump, load) = (find_program(&config.mariadb_dump)?, find_program(&config.mariadb)?);
         Ok(Self { dump, load })
     }
 
-    /// Copies a part of a database into one of the same name. Tables are made anew there; of the rest nothing may be
-    /// there but views.
-    pub(crate) async fn copy(&self, database: &Database, part: Part<'_>, from: &Reach, to: &Reach) -> Result<()> {
-        let outcome = timeout(WITHIN, self.pipe(database, part, from, to)).await;
+    /// Copies all that a database holds into an empty one of the same name.
+    pub(crate) async fn copy(&self, database: &Database, from: &Reach, to: &Reach) -> Result<()> {
+        let outcome = timeout(WITHIN, self.pipe(database, from, to)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {}s", WITHIN.as_secs())));
         outcome.map_err(|cause| failure("the database could not be copied", &cause))
     }
 
-    async fn pipe(&self, database: &Database, part: Part<'_>, from: &Reach, to: &Reach) -> anyhow::Result<()> {
+    async fn pipe(&self, database: &Database, from: &Reach, to: &Reach) -> anyhow::Result<()> {
         let (source, target) = (login(from)?, login(to)?);
-        let (options, names) = part.words();
         let mut dump = self
-            .dumping(&source)
-            .args(options)
-            .arg("--")
-            .arg(database.as_str())
-            .args(names)
+            .dumping(database, &source)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -96,10 +69,8 @@ impl Copier {
         without: &[String],
     ) -> anyhow::Result<(impl AsyncRead + use<>, Login)> {
         let source = login(from)?;
-        let mut dumping = self.dumping(&source);
-        dumping.args(["--routines", "--events", "--triggers"]);
+        let mut dumping = self.dumping(database, &source);
         dumping.args(without.iter().map(|view| format!("--ignore-table={}.{view}", database.as_str())));
-        dumping.arg(database.as_str());
         Ok((output_of(dumping)?, source))
     }
 
@@ -129,13 +100,11 @@ impl Copier {
         outcome.map_err(|cause| failure("the dump could not be loaded", &cause))
     }
 
-    fn dumping(&self, login: &Login) -> Command {
+    fn dumping(&self, database: &Database, login: &Login) -> Command {
         let mut dump = command(&self.dump, login);
-        dump.args(["--single-transaction", "--skip-lock-tables", "--quick", "--hex-blob", "--no-tablespaces"]).args([
-            "--skip-comments",
-            "--max-allowed-packet=1G",
-            "--default-character-set=utf8mb4",
-        ]);
+        dump.args(["--single-transaction", "--skip-lock-tables", "--quick", "--routines", "--events", "--triggers"])
+            .args(["--hex-blob", "--no-tablespaces", "--skip-comments", "--max-allowed-packet=1G"])
+            .args(["--default-character-set=utf8mb4", database.as_str()]);
         dump
     }
 

@@ -5,7 +5,7 @@ mod found;
 mod room;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -73,13 +73,6 @@ impl From<Fault> for BrokerError {
             Fault::Refused { .. } => Self::failed(fault),
         }
     }
-}
-
-/// A table as its server tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Table {
-    made: String,
-    pub(crate) rows: Option<u64>,
 }
 
 /// What is told of a table's rows.
@@ -459,27 +452,15 @@ impl Link {
         })
     }
 
-    /// A database's tables and sequences, by name.
-    pub(crate) async fn tables(&self, database: &Database) -> Result<Vec<String>, Fault> {
-        let select = "SELECT TABLE_NAME FROM information_schema.TABLES \
+    /// All that a database holds, by name, and what is told of each table's rows.
+    pub(crate) async fn content(&self, database: &Database, rows: Rows) -> Result<BTreeSet<String>, Fault> {
+        let name = database.as_str();
+        let tables = "SELECT TABLE_NAME FROM information_schema.TABLES \
             WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE') ORDER BY 1";
-        self.all(select, (database.as_str(),)).await
-    }
-
-    /// What is told of tables.
-    pub(crate) async fn described(
-        &self,
-        database: &Database,
-        tables: &[String],
-        rows: Rows,
-    ) -> Result<BTreeMap<String, Table>, Fault> {
-        let mut described = BTreeMap::new();
-        for name in tables {
-            let quoted = database.table(name);
-            let made: Option<(String, String)> = within(async {
-                Ok(self.connection().await?.query_first(format!("SHOW CREATE TABLE {quoted}")).await?)
-            })
-            .await?;
+        let tables: Vec<String> = self.all(tables, (name,)).await?;
+        let mut content = BTreeSet::new();
+        for table in tables {
+            let quoted = database.table(&table);
             let ask = match rows {
                 Rows::Checksum => format!("CHECKSUM TABLE {quoted}"),
                 Rows::Count => format!("SELECT 'rows', COUNT(*) FROM {quoted}"),
@@ -488,48 +469,22 @@ impl Link {
                 timeout(COMPARED_WITHIN, async { Ok::<_, Fault>(self.connection().await?.query_first(ask).await?) })
                     .await
                     .unwrap_or(Err(Fault::Silent))?;
-            let made = made.map(|(_, made)| made).unwrap_or_default();
-            described.insert(name.clone(), Table { made, rows: told.and_then(|(_, number)| number) });
+            let told = told.and_then(|(_, number)| number);
+            content.insert(format!("table {table} {told:?}"));
         }
-        Ok(described)
-    }
-
-    /// All that a database holds beside its tables, by kind and name.
-    pub(crate) async fn others(&self, database: &Database) -> Result<BTreeSet<String>, Fault> {
-        let select = "SELECT CONCAT('view ', TABLE_NAME) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = :db \
+        let others = "SELECT CONCAT('view ', TABLE_NAME) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = :db \
             UNION ALL SELECT CONCAT('trigger ', TRIGGER_NAME) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = :db \
             UNION ALL SELECT CONCAT(ROUTINE_TYPE, ' ', ROUTINE_NAME) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db \
             UNION ALL SELECT CONCAT('event ', EVENT_NAME) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :db";
-        let others: Vec<String> = self.all(select, params! { "db" => database.as_str() }).await?;
-        Ok(others.into_iter().collect())
-    }
-
-    /// A database's views, by name.
-    pub(crate) async fn views(&self, database: &Database) -> Result<Vec<String>, Fault> {
-        const QUERY: &str = "SELECT TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = ? ORDER BY 1";
-        self.all(QUERY, (database.as_str(),)).await
-    }
-
-    /// Removes tables and sequences, whatever refers to them.
-    pub(crate) async fn drop_tables(&self, database: &Database, names: &[String]) -> Result<(), Fault> {
-        let tables: Vec<_> = names.iter().map(|name| database.table(name)).collect();
-        let drop = format!("DROP TABLE IF EXISTS {}", tables.join(", "));
-        within(async {
-            let mut connection = self.connection().await?;
-            let statements = format!("SET foreign_key_checks=0; {drop}; SET foreign_key_checks=1");
-            let dropped = connection.query_drop(statements).await;
-            if dropped.is_err() {
-                // Whoever has it next would find it without these checks.
-                connection.disconnect().await?;
-            }
-            Ok(dropped?)
-        })
-        .await
+        let others: Vec<String> = self.all(others, params! { "db" => name }).await?;
+        content.extend(others);
+        Ok(content)
     }
 
     /// Views that refer to what is not there any more: no dump takes them along.
     pub(crate) async fn broken_views(&self, database: &Database) -> Result<Vec<String>, Fault> {
-        let (name, mut views) = (database.as_str(), self.views(database).await?);
+        const QUERY: &str = "SELECT TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = ? ORDER BY 1";
+        let (name, mut views) = (database.as_str(), self.all::<String>(QUERY, (database.as_str(),)).await?);
         if views.is_empty() {
             return Ok(views);
         }

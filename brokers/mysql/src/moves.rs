@@ -1,14 +1,13 @@
 //! Changes of an instance: its settings, or its place.
 //!
-//! A move copies the database to its new place, first while apps use the old one, then while nobody can, and compares
-//! the two. Nothing of the old place is removed before the framework has written down where the instance is: [`clear_old_place`] does
+//! A move copies the database to its new place while nobody can use the old one, and compares the two. Nothing of
+//! the old place is removed before the framework has written down where the instance is: [`clear_old_place`] does
 //! that afterwards. Whatever a move is interrupted by, it begins anew, or is taken back by an update to what was
 //! (SPEC M-9).
 //!
 //! [`clear_old_place`]: MysqlBroker::clear_old_place
 
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,8 +19,8 @@ use tracing::{info, warn};
 use crate::{
     MysqlBroker,
     broker::charset,
-    copy::{Copier, Part},
-    link::{Fault, Link, Rows},
+    copy::Copier,
+    link::{Link, Rows},
     plans::{Dedicated, Kind},
     servers::{Server, is_dedicated, on_its_own, on_shared},
     tenant::Database,
@@ -163,100 +162,18 @@ async fn make_anew(wanted: &Instance, new: &Link) -> Result<()> {
     Ok(new.create(&database, charset(wanted)).await?)
 }
 
-/// Copies the database to its new place: its tables while apps use the old one, then what they changed meanwhile, and
-/// the rest, while nobody can.
+/// Copies the database to its new place, while nobody can use the old one.
 async fn relocate(copier: &Copier, instance: &Instance, wanted: &Instance, (old, new): (&Link, &Link)) -> Result<()> {
     let database = Database::of(instance);
-    // MySQL and MariaDB describe the same table otherwise, and have other checksums for the same row.
-    let is_alike = old.dialect().await? == new.dialect().await?;
-    let copy =
-        Copy { copier, database: &database, old, new, rows: if is_alike { Rows::Checksum } else { Rows::Count } };
-    if is_alike {
-        instance.progress("copying the tables, which apps use meanwhile");
-        copy.ahead().await?;
-    }
     let paused = Instant::now();
     let accounts = old.freeze(&database).await?;
-    instance.progress("copying the rest; the database is closed meanwhile");
+    instance.progress("copying the data; the database is closed meanwhile");
     for account in &accounts {
         new.stand_in(account, &database).await?;
     }
-    copy.rest(is_alike).await?;
+    copier.copy(&database, old.reach(), new.reach()).await?;
+    compare(old, new, &database).await?;
     report(instance, wanted, new, paused.elapsed()).await
-}
-
-/// A copy from one server to another.
-struct Copy<'a> {
-    copier: &'a Copier,
-    database: &'a Database,
-    old: &'a Link,
-    new: &'a Link,
-    rows: Rows,
-}
-
-impl Copy<'_> {
-    /// Copies tables as they are at one moment. Where some are changed in their shape meanwhile, a part of them.
-    async fn ahead(&self) -> Result<()> {
-        let tables = self.old.tables(self.database).await?;
-        match self.copy_if_any(&tables, Part::Tables(&tables)).await {
-            Err(BrokerError::Failed(why)) if is_about_a_change(&why.to_string()) => {
-                info!("tables were changed while they were copied, and are copied again: {why}");
-                Ok(())
-            }
-            copied => copied,
-        }
-    }
-
-    /// Copies what is not there as it is in the old place, where nobody changes anything any more, and looks whether all
-    /// of it arrived. Tables of servers that are not `alike` are copied whatever is there.
-    async fn rest(&self, alike: bool) -> Result<()> {
-        let Self { database, old, new, rows, .. } = *self;
-        let (tables, there) = tokio::try_join!(old.tables(database), new.tables(database))?;
-        let (wanted, found) =
-            tokio::try_join!(old.described(database, &tables, rows), new.described(database, &there, rows))?;
-        let gone: Vec<String> = there.into_iter().filter(|name| !wanted.contains_key(name)).collect();
-        if !gone.is_empty() {
-            new.drop_tables(database, &gone).await?;
-        }
-        let is_other = |name: &&String| !alike || found.get(*name) != wanted.get(*name);
-        let others: Vec<String> = tables.iter().filter(is_other).cloned().collect();
-        self.copy_if_any(&others, Part::Tables(&others)).await?;
-        self.copier.copy(database, Part::Code, old.reach(), new.reach()).await?;
-        let views = old.views(database).await?;
-        self.copy_if_any(&views, Part::Views(&views)).await?;
-
-        let arrived = new.described(database, &others, rows).await?;
-        for (name, table) in &arrived {
-            if wanted.get(name).is_none_or(|wanted| wanted.rows != table.rows) {
-                return Err(differs(&format!("table {name}")));
-            }
-        }
-        let (before, after) = tokio::try_join!(self.names(old), self.names(new))?;
-        before.symmetric_difference(&after).next().map_or(Ok(()), |other| Err(differs(other)))
-    }
-
-    async fn copy_if_any(&self, names: &[String], part: Part<'_>) -> Result<()> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        self.copier.copy(self.database, part, self.old.reach(), self.new.reach()).await
-    }
-
-    /// All that a server holds of the database, by kind and name.
-    async fn names(&self, link: &Link) -> Result<BTreeSet<String>, Fault> {
-        let (tables, mut names) = tokio::try_join!(link.tables(self.database), link.others(self.database))?;
-        names.extend(tables.into_iter().map(|table| format!("table {table}")));
-        Ok(names)
-    }
-}
-
-/// Whether a dump failed because tables were made, changed or removed while it went on.
-fn is_about_a_change(why: &str) -> bool {
-    ["Table definition has changed", "doesn't exist", "Couldn't find table"].iter().any(|said| why.contains(said))
-}
-
-fn differs(what: &str) -> BrokerError {
-    BrokerError::failed(format!("the copy differs from the original: {what}"))
 }
 
 /// The instance as it will be.
@@ -267,9 +184,20 @@ fn wanted(instance: &Instance, to: &Update) -> Instance {
     wanted
 }
 
+/// The copy holds what the original does, or is none.
+async fn compare(old: &Link, new: &Link, database: &Database) -> Result<()> {
+    // MySQL and MariaDB have other checksums for the same row.
+    let rows = if old.dialect().await? == new.dialect().await? { Rows::Checksum } else { Rows::Count };
+    let (before, after) = (old.content(database, rows).await?, new.content(database, rows).await?);
+    match before.symmetric_difference(&after).next() {
+        None => Ok(()),
+        Some(other) => Err(BrokerError::failed(format!("the copy differs from the original: {other}"))),
+    }
+}
+
 async fn report(instance: &Instance, wanted: &Instance, new: &Link, paused: Duration) -> Result<()> {
     let size = broker_hosting::Size(new.size(&Database::of(instance)).await?);
-    let line = format!("moved {size} to plan \"{}\", writes paused for {:.2}s", wanted.plan, paused.as_secs_f64());
+    let line = format!("moved {size} to plan \"{}\", writes paused for {:.1}s", wanted.plan, paused.as_secs_f64());
     instance.progress(&line);
     let paused_ms = u64::try_from(paused.as_millis()).unwrap_or(u64::MAX);
     info!(instance.name = %instance.name, plan.name = %wanted.plan, paused_ms, bytes = size.0, "`{}`: {line}", instance.name);

@@ -3,7 +3,7 @@
 use broker_core::{Binding, Broker as _, BrokerError, Instance, Update};
 use mysql_broker::MysqlBroker;
 
-use crate::support::{Client, Grounds, Shared, binding, look_after, on_plan, tenant};
+use crate::support::{Client, Grounds, binding, look_after, on_plan, tenant};
 
 /// An instance on the plan `shared`, whose data has all that a database can hold.
 async fn moving(broker: &MysqlBroker) -> (Instance, Binding) {
@@ -74,96 +74,6 @@ async fn an_instance_moves_to_a_server_of_its_own_and_back_with_data_and_credent
     assert_eq!(broker.bind(&instance, &binding).await.unwrap(), before);
     is_whole(&mut Client::of(&before).await.unwrap(), 3).await;
     assert_eq!(grounds.servers(), ["shared"]);
-}
-
-#[tokio::test] // SPEC M-9
-async fn apps_write_while_their_tables_are_copied_and_all_that_was_answered_arrives() {
-    let grounds = Grounds::new();
-    let broker = grounds.broker().await;
-    let (mut instance, binding) = moving(&broker).await;
-    let mut env = broker.bind(&instance, &binding).await.unwrap();
-    for plan in ["dedicated", "shared"] {
-        let mut app = Client::of(&env).await.unwrap();
-        for statement in [
-            "DROP TABLE IF EXISTS child, parent, written, still, made",
-            "CREATE TABLE still (id INT PRIMARY KEY, a CHAR(200))",
-            "INSERT INTO still SELECT seq, REPEAT('x', 200) FROM seq_1_to_60000",
-            "CREATE TABLE written (id INT PRIMARY KEY AUTO_INCREMENT, a INT)",
-            "CREATE TABLE parent (id INT PRIMARY KEY)",
-            "CREATE TABLE child (id INT PRIMARY KEY, parent INT, FOREIGN KEY (parent) REFERENCES parent (id))",
-            "INSERT INTO parent VALUES (1)",
-            "INSERT INTO child VALUES (1, 1)",
-        ] {
-            app.run(statement).await.unwrap();
-        }
-        let writing = async {
-            let (mut written, mut dropped, mut indexed) = (0, false, false);
-            while app.run("INSERT INTO written (a) VALUES (1)").await.is_ok() {
-                written += 1;
-                if written == 5 {
-                    dropped = app.run("DROP TABLE child, parent").await.is_ok();
-                    indexed = app.run("ALTER TABLE still ADD INDEX (a)").await.is_ok();
-                }
-            }
-            (written, dropped, indexed)
-        };
-
-        let (moved, (written, dropped, indexed)) = tokio::join!(move_to(&broker, &mut instance, plan), writing);
-
-        moved.unwrap();
-        look_after(&broker, &[tenant(&instance, &[&binding])]).await;
-        env = broker.bind(&instance, &binding).await.unwrap();
-        let mut app = Client::of(&env).await.unwrap();
-        assert!(written >= 5 && dropped, "it wrote only {written} rows while its tables were copied");
-        // The last one may have been made without being answered.
-        let arrived = app.number("SELECT COUNT(*) FROM written").await;
-        assert!((written..=written + 1).contains(&arrived), "{arrived} of {written}");
-        assert_eq!(app.number("SELECT COUNT(*) FROM still").await, 60_000);
-        let tables = app.texts("SHOW TABLES").await;
-        assert!(!tables.iter().any(|table| table == "child" || table == "parent"), "{tables:?}");
-        let made = "SELECT COUNT(*) FROM information_schema.STATISTICS WHERE TABLE_NAME = 'still' AND INDEX_NAME = 'a'";
-        assert!(!indexed || app.number(made).await == 1, "the index did not arrive");
-        is_whole(&mut app, if plan == "dedicated" { 2 } else { 3 }).await;
-    }
-}
-
-/// Also for a run against MySQL (CONTRIBUTING.md): the server of one's own is a MariaDB.
-#[tokio::test] // SPEC M-9
-async fn an_instance_of_a_given_server_moves_to_one_of_its_own_and_back() {
-    let shared = Shared::server().await;
-    let (mut instance, binding) = (on_plan("shared"), binding("blog"));
-    instance.notes = shared.broker.provision(&instance).await.unwrap();
-    let mut env = shared.broker.bind(&instance, &binding).await.unwrap();
-    let mut app = Client::of(&env).await.unwrap();
-    for statement in [
-        // Each of the servers has collations that the other does not know.
-        "SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci",
-        "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(100), b VARBINARY(100))",
-        "INSERT INTO t (a, b) VALUES ('héllo ✓', x'00FF0D0A5C27')",
-        "CREATE TABLE child (t INT, FOREIGN KEY (t) REFERENCES t (id))",
-        "INSERT INTO child VALUES (1)",
-        "CREATE FUNCTION f(a INT) RETURNS INT DETERMINISTIC RETURN a + 1",
-        "CREATE VIEW v AS SELECT f(id) AS next, a FROM t",
-        "CREATE VIEW w AS SELECT next, a FROM v",
-        "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = CONCAT(NEW.a, '!')",
-    ] {
-        app.run(statement).await.unwrap();
-    }
-
-    for (plan, rows) in [("dedicated", 2), ("shared", 3)] {
-        move_to(&shared.broker, &mut instance, plan).await.unwrap();
-        look_after(&shared.broker, &[tenant(&instance, &[&binding])]).await;
-
-        env = shared.broker.bind(&instance, &binding).await.unwrap();
-        let mut app = Client::of(&env).await.unwrap();
-        app.run("INSERT INTO t (a) VALUES ('new')").await.unwrap();
-        assert_eq!(app.texts("SELECT a FROM w ORDER BY next").await.len(), rows);
-        assert_eq!(app.texts("SELECT a FROM w ORDER BY next DESC LIMIT 1").await, ["new!"]);
-        assert_eq!(app.number("SELECT COUNT(*) FROM child JOIN t ON t.id = child.t").await, 1);
-        assert_eq!(app.texts("SELECT HEX(b) FROM t WHERE id = 1").await, ["00FF0D0A5C27"]);
-    }
-    shared.broker.unbind(&instance, &binding).await.unwrap();
-    shared.broker.deprovision(&instance).await.unwrap();
 }
 
 #[tokio::test] // SPEC M-9
