@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How many may have a turn at the same time, at most.
-const LOCKS: usize = 1024;
+const LOCKS: usize = 64;
 
 /// Locks for each of many: whoever works on one keeps others from it, and hardly from another. Some share a lock, however
 /// many there are, so nobody should wait for a second turn while it has one, nor have one for long.

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use redis::{FromRedisValue as _, PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection, cmd};
+use redis::{ErrorKind, FromRedisValue as _, PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection, cmd};
 
 use crate::link::Link;
 
@@ -23,7 +23,11 @@ pub(crate) struct Changed {
     pub(crate) names: HashSet<Vec<u8>>,
     /// Whether all keys were removed at once. Some may be there again.
     pub(crate) all: bool,
+    bytes: usize,
 }
+
+/// How many bytes of names may wait for a copy, about: they are in memory meanwhile.
+const MOST: usize = 64 << 20;
 
 impl Changes {
     /// Has a server tell changes of keys whose names begin with something.
@@ -45,7 +49,11 @@ impl Changes {
     pub(crate) async fn take(&mut self) -> RedisResult<Changed> {
         // A server sends what changed before it answers what it was asked later, and a lost connection has no answer.
         let _: String = cmd("PING").query_async(&mut self.connection).await?;
-        Ok(mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner)))
+        let changed = mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        if changed.bytes > MOST {
+            return Err((ErrorKind::Client, "keys are changed faster than they can be copied").into());
+        }
+        Ok(changed)
     }
 }
 
@@ -56,7 +64,17 @@ impl Changed {
         }
         match push.data.into_iter().next() {
             Some(Value::Array(names)) => {
-                self.names.extend(names.iter().filter_map(|name| Vec::<u8>::from_redis_value_ref(name).ok()));
+                for name in names.iter().filter_map(|name| Vec::<u8>::from_redis_value_ref(name).ok()) {
+                    if self.bytes > MOST {
+                        self.names = HashSet::new();
+                        return;
+                    }
+                    let size = name.len();
+                    if self.names.insert(name) {
+                        // What a set needs beside the name.
+                        self.bytes += size + 64;
+                    }
+                }
             }
             _ => self.all = true,
         }

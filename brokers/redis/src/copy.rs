@@ -143,6 +143,10 @@ impl Keys {
         }
     }
 
+    fn has_prefix(&self, key: &[u8]) -> bool {
+        self.prefix.as_deref().is_some_and(|prefix| key.starts_with(prefix.as_bytes()))
+    }
+
     fn only(&self) -> &str {
         self.only.as_deref().unwrap_or_default()
     }
@@ -163,6 +167,8 @@ pub(crate) struct Copy {
     from: Link,
     to: Link,
     changes: Changes,
+    /// How often databases were swapped at the old server, which it does not tell as changes.
+    swaps: u64,
     copied: Copied,
 }
 
@@ -171,13 +177,21 @@ impl Copy {
     pub(crate) async fn begin(keys: Keys, from: &Link, to: &Link) -> Result<Self> {
         let changes = Changes::to(from, keys.only()).await.map_err(failure)?;
         let (from, to) = (from.apart(0).await.map_err(failure)?, to.apart(0).await.map_err(failure)?);
-        Ok(Self { keys, from, to, changes, copied: Copied::default() })
+        let swaps = from.swaps().await.map_err(failure)?;
+        Ok(Self { keys, from, to, changes, swaps, copied: Copied::default() })
     }
 
     /// Copies all keys, and again those that change meanwhile, for as long as that makes the rest smaller; then looks
     /// whether all arrived. `said` hears how far it is.
     pub(crate) async fn run(&mut self, said: impl Fn(Copied)) -> Result<()> {
         self.copy_all(&said).await?;
+        self.follow().await?;
+        let missing = self.missing().await?;
+        let changed = self.changes.take().await.map_err(failure)?;
+        if !changed.all && missing.iter().any(|name| !changed.names.contains(name)) {
+            return Err(BrokerError::failed("a key did not arrive on the new server"));
+        }
+        self.apply(changed).await?;
         let mut last = Duration::MAX;
         loop {
             let begun = Instant::now();
@@ -185,23 +199,22 @@ impl Copy {
             said(self.copied);
             let took = begun.elapsed();
             if took < SHORT || took > last / 2 {
-                break;
+                return Ok(());
             }
             last = took;
         }
-        let missing = self.missing().await?;
-        let changed = self.changes.take().await.map_err(failure)?;
-        if !changed.all && missing.iter().any(|name| !changed.names.contains(name)) {
-            return Err(BrokerError::failed("a key did not arrive on the new server"));
-        }
-        self.apply(changed).await
     }
 
     /// Copies what changed since, now that nobody writes any more.
     pub(crate) async fn finish(mut self) -> Result<Copied> {
-        let changed = self.changes.take().await.map_err(failure)?;
-        let names: Vec<_> = changed.names.iter().cloned().collect();
+        let mut changed = self.changes.take().await.map_err(failure)?;
+        let names: Vec<_> = self.alike(&changed.names).into_iter().collect();
+        changed.all |= self.from.swaps().await.map_err(failure)? != self.swaps;
+        let all = changed.all;
         self.apply(changed).await?;
+        if all && !self.missing().await?.is_empty() {
+            return Err(BrokerError::failed("a key did not arrive on the new server"));
+        }
         for names in names.chunks(TOGETHER) {
             if !self.missing_of(names).await?.is_empty() {
                 return Err(BrokerError::failed("a key that was changed last did not arrive on the new server"));
@@ -236,15 +249,28 @@ impl Copy {
 
     /// Makes keys be there as they are, or not, as they are not.
     async fn copy_again(&self, names: HashSet<Vec<u8>>) -> Result<()> {
+        let mut names: Vec<_> = self.alike(&names).into_iter().collect();
         let copies: Vec<_> = names.iter().map(|name| self.keys.renamed(name)).collect();
         for copies in copies.chunks(TOGETHER) {
             let _: u64 = self.to.ask(cmd("UNLINK").arg(copies)).await.map_err(failure)?;
         }
+        // Of two that get one name, that with the prefix stays.
+        names.sort_by_key(|name| self.keys.has_prefix(name));
         let mut walk = Walk::over(self.from.clone(), names);
         while let Some(entries) = walk.next().await.map_err(failure)? {
             self.write(entries).await?;
         }
         Ok(())
+    }
+
+    /// These names, and the others that get the same ones on the new server.
+    fn alike(&self, names: &HashSet<Vec<u8>>) -> HashSet<Vec<u8>> {
+        let Some(prefix) = &self.keys.prefix else { return names.clone() };
+        let other = |name: &Vec<u8>| match name.strip_prefix(prefix.as_bytes()) {
+            Some(rest) => rest.to_vec(),
+            None => self.keys.renamed(name),
+        };
+        names.iter().map(other).chain(names.iter().cloned()).collect()
     }
 
     async fn write(&self, mut entries: Vec<Entry>) -> Result<()> {

@@ -110,6 +110,13 @@ impl Link {
         Ok(figures(&text))
     }
 
+    /// How often databases were swapped since the server started.
+    pub(crate) async fn swaps(&self) -> RedisResult<u64> {
+        let commands = self.info("commandstats").await?;
+        let calls = commands.get("cmdstat_swapdb").and_then(|text| text.strip_prefix("calls=")?.split(',').next());
+        Ok(calls.and_then(|calls| calls.parse().ok()).unwrap_or_default())
+    }
+
     /// Settings of the server, by their names.
     pub(crate) async fn config(&self, names: &[&str]) -> RedisResult<HashMap<String, String>> {
         self.ask(cmd("CONFIG").arg("GET").arg(names)).await

@@ -315,7 +315,8 @@ impl Tenants {
         }
         let up = self.up().await?;
         if with_accounts {
-            self.forbid_now(&self.users_of(&up, instance).await?).await?;
+            // They may be given back when the instance itself comes back.
+            self.keep_out(&self.users_of(&up, instance).await?).await?;
         }
         // A backup that is being made looks for the mark at its end, and would be half of one.
         up.link.unmark(instance).await.map_err(failure)?;
