@@ -176,9 +176,7 @@ impl Metrics {
         encode_eof(&mut text)?;
         Ok(text)
     }
-}
 
-impl Metrics {
     /// These measurements of the author's alone, in the text format.
     pub(crate) fn text_of(&self, authors: Vec<Metric>) -> Result<String, fmt::Error> {
         let some = AuthorMetrics::default();

@@ -181,8 +181,8 @@ impl Copy {
         Ok(Self { keys, from, to, changes, swaps, copied: Copied::default() })
     }
 
-    /// Copies all keys, and again those that change meanwhile, for as long as that makes the rest smaller; then looks
-    /// whether all arrived. `said` hears how far it is.
+    /// Copies all keys and looks whether they arrived, then again those that change meanwhile, for as long as that makes
+    /// the rest smaller. `said` hears how far it is.
     pub(crate) async fn run(&mut self, said: impl Fn(Copied)) -> Result<()> {
         self.copy_all(&said).await?;
         self.follow().await?;

@@ -207,14 +207,16 @@ impl Tenants {
     pub(crate) async fn if_up(&self) -> Result<Option<Link>> {
         match &self.server {
             Server::Own { host, id, .. } => {
-                if !host.is_running(id).await.map_err(BrokerError::unavailable)? {
-                    return Ok(None);
-                }
-                let place = host.find(id).map_err(BrokerError::unavailable)?;
-                place.map(|place| self.own_link(&place)).transpose()
+                let runs = host.is_running(id).await.map_err(BrokerError::unavailable)?;
+                self.own_link_if(runs, host, id)
             }
             Server::Given { link, .. } => Ok(Some(link.clone())),
         }
+    }
+
+    fn own_link_if(&self, runs: bool, host: &Host, id: &ServerId) -> Result<Option<Link>> {
+        let place = if runs { host.find(id).map_err(BrokerError::unavailable)? } else { None };
+        place.map(|place| self.own_link(&place)).transpose()
     }
 
     /// The port of a server of the broker's own; it is known as soon as the server was made.
@@ -279,8 +281,7 @@ impl Tenants {
                 let roster = setup_of(setup).roster;
                 roster.remove(&place, users).await.map_err(BrokerError::unavailable)?;
                 let runs = host.settled(id).await.map_err(BrokerError::unavailable)?;
-                let place = host.find(id).map_err(BrokerError::unavailable)?.filter(|_| runs);
-                place.map(|place| self.own_link(&place)).transpose()?
+                self.own_link_if(runs, host, id)?
             }
         };
         match link {

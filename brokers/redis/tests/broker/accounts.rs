@@ -83,9 +83,7 @@ async fn binding_again_gives_the_same_credentials() {
 async fn a_removed_instance_leaves_no_server_process_account_or_key() {
     let grounds = Grounds::new();
     let given = Given::start(&["--databases", "1"]).await;
-    let mut config = grounds.config();
-    config.shared_url = Some(given.url("default", "admin"));
-    let broker = redis_broker::RedisBroker::start(config).await.unwrap();
+    let broker = grounds.broker_on(&given).await;
     let (dedicated, ..) = tenancy(&broker, "one", "dedicated").await;
     let (shared, binding, env) = tenancy(&broker, "two", "shared").await;
     let (other, _, kept) = tenancy(&broker, "three", "shared").await;
@@ -111,9 +109,7 @@ async fn a_removed_instance_leaves_no_server_process_account_or_key() {
 async fn a_given_server_that_restarted_gets_its_accounts_back() {
     let grounds = Grounds::new();
     let mut given = Given::start(&["--databases", "1"]).await;
-    let mut config = grounds.config();
-    config.shared_url = Some(given.url("default", "admin"));
-    let broker = redis_broker::RedisBroker::start(config).await.unwrap();
+    let broker = grounds.broker_on(&given).await;
     let (instance, staying, env) = tenancy(&broker, "cache", "shared").await;
     let gone = binding("gone");
     let gone_env = broker.bind(&instance, &gone).await.unwrap();
@@ -133,9 +129,7 @@ async fn a_given_server_that_restarted_gets_its_accounts_back() {
 async fn an_account_follows_the_rules_of_the_server_as_it_started_last() {
     let grounds = Grounds::new();
     let mut given = Given::start(&["--databases", "1"]).await;
-    let mut config = grounds.config();
-    config.shared_url = Some(given.url("default", "admin"));
-    let broker = redis_broker::RedisBroker::start(config).await.unwrap();
+    let broker = grounds.broker_on(&given).await;
     let (instance, _, env) = tenancy(&broker, "cache", "shared").await;
     Client::of(&env).await.unwrap().say("SELECT 0").await.unwrap();
 

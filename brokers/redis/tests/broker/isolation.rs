@@ -283,9 +283,7 @@ async fn tenants_of_a_shared_server_see_and_change_nothing_beyond_their_prefix()
 async fn tenants_of_a_given_server_with_many_databases_stay_in_the_first() {
     let grounds = Grounds::new();
     let given = Given::start(&["--databases", "16"]).await;
-    let mut config = grounds.config();
-    config.shared_url = Some(given.url("default", "admin"));
-    let broker = RedisBroker::start(config).await.unwrap();
+    let broker = grounds.broker_on(&given).await;
     let mut neighbours = Neighbours::on(&broker).await;
 
     assert_eq!(neighbours.not_refused(ACROSS).await, [""; 0]);

@@ -64,6 +64,12 @@ impl Grounds {
         RedisBroker::start(self.config()).await.unwrap()
     }
 
+    /// A broker whose shared plan is on a given server.
+    pub(crate) async fn broker_on(&self, given: &Given) -> RedisBroker {
+        let shared_url = Some(given.url("default", "admin"));
+        RedisBroker::start(Config { shared_url, ..self.config() }).await.unwrap()
+    }
+
     /// A broker that offers the plans of a file.
     pub(crate) async fn broker_of(&self, plans: &str) -> RedisBroker {
         let plans = Some(self.write("plans.toml", plans));
