@@ -1,7 +1,5 @@
 //! What an author measures.
 
-use crate::InstanceName;
-
 /// A number of an author's own, for [`Broker::metrics`](crate::Broker::metrics).
 ///
 /// Operators see it in `/metrics` as `SERVICE_NAME`, with `_total` at the end of a counter's name. Names and labels
@@ -40,10 +38,5 @@ impl Metric {
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((name.into(), value.into()));
         self
-    }
-
-    /// Whether it is of an instance, by its label `instance`.
-    pub(crate) fn is_of(&self, instance: &InstanceName) -> bool {
-        self.labels.iter().any(|(name, value)| name == "instance" && value == instance.as_str())
     }
 }

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::{extract::Named, respond::Failure};
 use crate::{
-    BrokerError, Metric,
+    BrokerError, InstanceName, Metric,
     lifecycle::{Engine, Operation},
     store::Counts,
 };
@@ -106,8 +106,13 @@ pub(super) async fn instance_metrics(
 ) -> Result<Response, Failure> {
     engine.exists(&name).await?;
     let mut authors = counted.authors(&engine).await?;
-    authors.retain(|metric| metric.is_of(&name));
+    authors.retain(|metric| is_of(metric, &name));
     Ok(open_metrics(engine.metrics.text_of(authors).map_err(BrokerError::failed)?))
+}
+
+/// Whether a measurement is of that instance, by its label.
+fn is_of(metric: &Metric, instance: &InstanceName) -> bool {
+    metric.labels.iter().any(|(name, value)| name == "instance" && value == instance.as_str())
 }
 
 fn open_metrics(text: String) -> Response {
