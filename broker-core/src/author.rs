@@ -98,6 +98,10 @@ impl Broker for Checked {
         asked(&[], self.0.metrics()).await
     }
 
+    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
+        asked(&[&instance.secret], self.0.instance_metrics(instance)).await
+    }
+
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         asked(&secrets_of(tenant), self.0.reconcile(tenant)).await
     }

@@ -119,6 +119,14 @@ pub trait Broker: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// What the author measures of one instance, for its users (SPEC Y-9): of any that is there, where
+    /// [`metrics`](Self::metrics) may leave some out. Asked whenever a user asks; answers quickly. With `None` users get
+    /// the measurements of `metrics` whose label `instance` is the instance's name.
+    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
+        let _ = instance;
+        Ok(None)
+    }
+
     /// Brings the server in line with what the framework remembers of one instance: called for each ready
     /// instance at start and then every few seconds, several instances at once. A server that lost its accounts
     /// in a restart gets them back here, so it should notice cheaply that nothing was lost. An instance or a

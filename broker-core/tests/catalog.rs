@@ -78,6 +78,14 @@ impl Broker for Shop {
         let shelves = Metric::gauge("shelves", "Shelves in use", 3.0).label("plan", "small");
         Ok(vec![shelves, of("mine", 7.0), of("theirs", 9.0)])
     }
+
+    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
+        match instance.plan.as_str() {
+            "small" => Ok(None),
+            "large" => Ok(Some(vec![Metric::gauge("guests", "People inside", 5.0)])),
+            _ => Err(BrokerError::unavailable("nobody counts there")),
+        }
+    }
 }
 
 async fn osb(broker: &TestBroker, method: &str, path: &str, body: Option<Value>) -> Answer {
@@ -254,6 +262,11 @@ async fn users_get_the_measurements_of_their_instance_and_no_others() {
         assert_eq!(text, expected);
     }
 
+    broker.form("POST", "/resources", "name=hall&plan=large&team=t&user=u%40example.com").await.is(201);
+    let text = broker.ask("GET", "/resources/hall/metrics").await.is(200).body.clone();
+    assert_eq!(text, "# HELP shop_guests People inside\n# TYPE shop_guests gauge\nshop_guests{} 5.0\n# EOF\n");
+    broker.form("POST", "/resources", "name=ruin&plan=closed&team=t&user=u%40example.com").await.is(201);
+    broker.ask("GET", "/resources/ruin/metrics").await.is(503);
     broker.ask("GET", "/resources/theirs/metrics").await.is(404);
     assert_eq!(*shop.scraped.lock().unwrap(), 1);
 }

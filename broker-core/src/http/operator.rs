@@ -104,10 +104,11 @@ pub(super) async fn instance_metrics(
     Extension(counted): Extension<Arc<Counted>>,
     Named(name): Named,
 ) -> Result<Response, Failure> {
-    engine.exists(&name).await?;
-    let mut authors = counted.authors(&engine).await?;
-    authors.retain(|metric| is_of(metric, &name));
-    Ok(open_metrics(engine.metrics.text_of(authors).map_err(BrokerError::failed)?))
+    let measured = match engine.instance_metrics(&name).await? {
+        Some(measured) => measured,
+        None => counted.authors(&engine).await?.into_iter().filter(|metric| is_of(metric, &name)).collect(),
+    };
+    Ok(open_metrics(engine.metrics.text_of(measured).map_err(BrokerError::failed)?))
 }
 
 /// Whether a measurement is of that instance, by its label.

@@ -393,9 +393,10 @@ impl<'a> Turn<'a> {
         self.rooms().clock
     }
 
-    /// A count of a server that is no older than this.
+    /// A count of a server that is no older than this, nor than counts may be: whoever waited for it waited for a while.
     fn counted(&self, server: &ServerId, newer: u64) -> Option<Count> {
-        self.rooms().counts.get(server).copied().filter(|count| count.since >= newer)
+        let serves = |count: &Count| count.since >= newer && count.at.elapsed() < COUNT_FOR;
+        self.rooms().counts.get(server).copied().filter(serves)
     }
 
     fn remember(&self, server: &ServerId, count: Count) {

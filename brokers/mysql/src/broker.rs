@@ -370,6 +370,10 @@ impl Broker for MysqlBroker {
         Ok([of_servers, of_instances].concat())
     }
 
+    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
+        Ok(Some(self.usage_of_one(instance).await))
+    }
+
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {
         let instance = &tenant.instance;
         if self.gone().contains(&instance.id) {

@@ -47,8 +47,8 @@ pub(crate) enum Fault {
     Refused { code: u16, message: String },
     #[error("the server cannot be reached: {}", wrong_with_tls(.0).unwrap_or_else(|| .0.to_string()))]
     Unreachable(mysql_async::Error),
-    #[error("the server did not answer within {}s", WITHIN.as_secs())]
-    Silent,
+    #[error("the server did not answer within {}s", .0.as_secs())]
+    Silent(Duration),
     #[error("{0}")]
     Words(#[from] BrokerError),
 }
@@ -66,7 +66,7 @@ impl From<Fault> for BrokerError {
     fn from(fault: Fault) -> Self {
         // Lock wait timeout, too many connections, deadlock, shutting down: these pass.
         match fault {
-            Fault::Refused { code: 1040 | 1053 | 1205 | 1213, .. } | Fault::Unreachable(_) | Fault::Silent => {
+            Fault::Refused { code: 1040 | 1053 | 1205 | 1213, .. } | Fault::Unreachable(_) | Fault::Silent(_) => {
                 Self::unavailable(fault)
             }
             Fault::Words(error) => error,
@@ -468,7 +468,7 @@ impl Link {
             let told: Option<(String, Option<u64>)> =
                 timeout(COMPARED_WITHIN, async { Ok::<_, Fault>(self.connection().await?.query_first(ask).await?) })
                     .await
-                    .unwrap_or(Err(Fault::Silent))?;
+                    .unwrap_or(Err(Fault::Silent(COMPARED_WITHIN)))?;
             let told = told.and_then(|(_, number)| number);
             content.insert(format!("table {table} {told:?}"));
         }
@@ -532,7 +532,7 @@ impl Link {
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, Fault>> + Send) -> Result<T, Fault> {
-    timeout(WITHIN, work).await.unwrap_or(Err(Fault::Silent))
+    timeout(WITHIN, work).await.unwrap_or(Err(Fault::Silent(WITHIN)))
 }
 
 #[cfg(test)]

@@ -50,6 +50,10 @@ impl Watched {
         self.lock().remove(&instance.id);
     }
 
+    fn bindings(&self, of: &Instance) -> Vec<OpaqueId> {
+        self.lock().get(&of.id).map(|watch| watch.bindings.clone()).unwrap_or_default()
+    }
+
     fn recent(&self) -> Vec<Arc<Watch>> {
         self.lock().iter().map(|(_, watch)| watch.clone()).collect()
     }
@@ -85,6 +89,13 @@ impl MysqlBroker {
             (other.bytes, &one.watch.instance.name).cmp(&(one.bytes, &other.watch.instance.name))
         });
         usages.iter().take(SHOWN).flat_map(|usage| self.figures(usage)).collect()
+    }
+
+    /// The figures of one instance; none when its server does not answer in time.
+    pub(crate) async fn usage_of_one(&self, instance: &Instance) -> Vec<Metric> {
+        let bindings = self.watched.bindings(instance);
+        let watch = Watch { instance: instance.clone(), bindings };
+        self.usage_of(vec![Arc::new(watch)]).await.iter().flat_map(|usage| self.figures(usage)).collect()
     }
 
     /// The server that an instance is on, by its name or, where it is the instance's own, the instance's.

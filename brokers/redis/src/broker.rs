@@ -345,7 +345,18 @@ impl Broker for RedisBroker {
         for (id, tenants) in self.dedicated.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             servers.push(("dedicated", id.to_string(), Arc::clone(tenants)));
         }
+        // An unbind that is repeated may be of an instance that is gone.
+        servers.retain(|(_, _, tenants)| !tenants.was_never_made());
         Ok(metrics::of(servers).await)
+    }
+
+    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
+        let tenants = self.home(instance)?.tenants;
+        let server = match tenants.is_shared() {
+            true => ("shared", self.server_name(instance)?, tenants),
+            false => ("dedicated", instance.id.to_string(), tenants),
+        };
+        Ok(Some(metrics::of_instance(instance, server).await))
     }
 
     async fn reconcile(&self, Tenant { instance, bindings, .. }: &Tenant) -> Result<()> {

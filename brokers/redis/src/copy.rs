@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use broker_core::{BrokerError, Result};
@@ -160,6 +160,9 @@ impl Keys {
 /// How long a round over what changed meanwhile may take to be the last one before writes are refused.
 const SHORT: Duration = Duration::from_millis(100);
 
+/// How much the clocks of two servers, and the broker's, may differ.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
+
 /// A copy from one server to another, which goes on while apps write: what they change meanwhile is copied again, until
 /// little is left for the time in which they can't (SPEC K-11).
 pub(crate) struct Copy {
@@ -302,8 +305,8 @@ impl Copy {
         if absent.is_empty() {
             return Ok(absent);
         }
-        let there = exist(&self.from, absent.iter().cloned()).await?;
-        Ok(absent.into_iter().zip(there).filter(|(_, there)| *there).map(|(name, _)| name).collect())
+        let ends = ends(&self.from, &absent).await?;
+        Ok(absent.into_iter().zip(ends).filter(|(_, end)| end.is_later()).map(|(name, _)| name).collect())
     }
 }
 
@@ -313,6 +316,29 @@ async fn exist(link: &Link, keys: impl Iterator<Item = Vec<u8>>) -> Result<Vec<b
         ask.cmd("EXISTS").arg(key);
     });
     link.ask_all(&ask).await.map_err(failure)
+}
+
+/// When a key ends, as its server tells it: in milliseconds since 1970, -1 for never, -2 where there is none.
+#[derive(Clone, Copy, Debug)]
+struct End(i64);
+
+impl End {
+    /// Whether the key is there for longer than the clocks of machines may differ: one that ends before that may have
+    /// ended on one of two servers alone.
+    fn is_later(self) -> bool {
+        let soon = SystemTime::now() + CLOCKS_DIFFER_BY;
+        let soon = soon.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        self.0 == -1 || i128::from(self.0) > i128::try_from(soon).unwrap_or(i128::MAX)
+    }
+}
+
+async fn ends(link: &Link, keys: &[Vec<u8>]) -> Result<Vec<End>> {
+    let mut ask = pipe();
+    keys.iter().for_each(|key| {
+        ask.cmd("PEXPIRETIME").arg(key);
+    });
+    let ends: Vec<i64> = link.ask_all(&ask).await.map_err(failure)?;
+    Ok(ends.into_iter().map(End).collect())
 }
 
 /// Whether a server refused a write because it is full, which has a code of its own.
@@ -338,6 +364,14 @@ pub(crate) fn in_words(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test] // SPEC K-11
+    fn a_key_that_ends_at_any_moment_is_not_missed() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+        let now = i64::try_from(now).unwrap();
+        assert!(End(-1).is_later() && End(now + 120_000).is_later());
+        assert!(!End(-2).is_later() && !End(now - 5).is_later() && !End(now + 30_000).is_later());
+    }
 
     #[test]
     fn names_get_the_prefix_once() {

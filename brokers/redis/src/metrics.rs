@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
-use broker_core::{InstanceName, Metric, OpaqueId};
+use broker_core::{Instance, InstanceName, Metric, OpaqueId};
 use futures::stream::{self, StreamExt as _};
 use tokio::time::timeout;
 
@@ -67,25 +67,50 @@ struct OfInstance {
     metrics: Vec<Metric>,
 }
 
+impl OfInstance {
+    fn labeled(self, kind: &str, server: &str) -> Self {
+        Self { metrics: self.metrics.into_iter().map(|metric| labeled(metric, kind, server)).collect(), ..self }
+    }
+}
+
+/// The figures of one instance, under the same names.
+pub(crate) async fn of_instance(
+    instance: &Instance,
+    (kind, name, tenants): (&'static str, String, Arc<Tenants>),
+) -> Vec<Metric> {
+    let Some((link, figures)) = asked(&tenants).await else { return Vec::new() };
+    let found = match tenants.is_shared() {
+        true => on_shared(&tenants, &link, &figures).await.remove(&instance.id),
+        false => Some(on_own(instance.name.clone(), &figures)),
+    };
+    found.map(|found| found.labeled(kind, &name).metrics).unwrap_or_default()
+}
+
 async fn of_server(kind: &'static str, name: String, tenants: Arc<Tenants>) -> (Vec<Metric>, Vec<OfInstance>) {
-    let labeled = |metric: Metric| metric.label("server", name.as_str()).label("plan", kind);
+    let answer = asked(&tenants).await;
+    let up = Metric::gauge("server_up", "Whether a server answers.", f64::from(u8::from(answer.is_some())));
+    let mut metrics = vec![labeled(up, kind, &name)];
+    let Some((link, figures)) = answer else { return (metrics, Vec::new()) };
+    metrics.extend(found(&OF_SERVERS, &figures).map(|metric| labeled(metric, kind, &name)));
+    let instances: Vec<_> = match tenants.is_shared() {
+        true => on_shared(&tenants, &link, &figures).await.into_values().collect(),
+        false => tenants.names().into_iter().map(|name| on_own(name, &figures)).collect(),
+    };
+    (metrics, instances.into_iter().map(|instance| instance.labeled(kind, &name)).collect())
+}
+
+/// What a server says of itself; none when it is down.
+async fn asked(tenants: &Tenants) -> Option<(Link, HashMap<String, String>)> {
     let ask = async {
         let link = tenants.if_up().await.ok()??;
         let figures = link.info("everything").await.ok()?;
         Some((link, figures))
     };
-    let answer = timeout(ASK_WITHIN, ask).await.ok().flatten();
-    let up = Metric::gauge("server_up", "Whether a server answers.", f64::from(u8::from(answer.is_some())));
-    let mut metrics = vec![labeled(up)];
-    let Some((link, figures)) = answer else { return (metrics, Vec::new()) };
-    metrics.extend(found(&OF_SERVERS, &figures).map(labeled));
-    let instances = match tenants.is_shared() {
-        true => on_shared(&tenants, &link, &figures).await,
-        false => tenants.names().into_iter().map(|name| on_own(name, &figures)).collect(),
-    };
-    let labeled =
-        |instance: OfInstance| OfInstance { metrics: instance.metrics.into_iter().map(labeled).collect(), ..instance };
-    (metrics, instances.into_iter().map(labeled).collect())
+    timeout(ASK_WITHIN, ask).await.ok().flatten()
+}
+
+fn labeled(metric: Metric, kind: &str, server: &str) -> Metric {
+    metric.label("server", server).label("plan", kind)
 }
 
 fn found<'a>(wanted: &'a [Figure], figures: &'a HashMap<String, String>) -> impl Iterator<Item = Metric> + 'a {
@@ -100,14 +125,14 @@ fn on_own(name: InstanceName, figures: &HashMap<String, String>) -> OfInstance {
     OfInstance { connections: clients(figures), metrics }
 }
 
-async fn on_shared(tenants: &Tenants, link: &Link, figures: &HashMap<String, String>) -> Vec<OfInstance> {
+async fn on_shared(tenants: &Tenants, link: &Link, figures: &HashMap<String, String>) -> HashMap<OpaqueId, OfInstance> {
     let counted = timeout(ASK_WITHIN, connections(tenants, link, figures)).await.unwrap_or_default();
-    let of_instance = |(name, open): (InstanceName, u64)| {
+    let of_instance = |(id, (name, open)): (OpaqueId, (InstanceName, u64))| {
         #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
         let metric = Metric::gauge(CONNECTIONS, COUNTED, open as f64).label("instance", name.as_str());
-        OfInstance { connections: open, metrics: vec![metric] }
+        (id, OfInstance { connections: open, metrics: vec![metric] })
     };
-    counted.into_values().map(of_instance).collect()
+    counted.into_iter().map(of_instance).collect()
 }
 
 /// How many connections instances have on a shared server, by one question; nothing when that would cost it too much, or

@@ -75,7 +75,8 @@ impl RedisBroker {
         let carried = match carry(instance, keys, &from, &to, async || old.fence(&instance.id).await).await {
             Ok(carried) => carried,
             Err(why) => {
-                self.forget_own(instance).await?;
+                // What stays is removed by the next look.
+                left(instance, self.forget_own(instance).await);
                 return Err(why);
             }
         };
@@ -94,8 +95,12 @@ impl RedisBroker {
         settings: &Settings,
     ) -> Result<Notes> {
         let on = |server: &str| Notes::from_iter([("server".to_owned(), server.into())]);
-        if let Some((_, Move::Went { server, .. })) = self.written(instance)? {
-            return Ok(on(&server));
+        match self.written(instance)? {
+            Some((_, Move::Went { server, .. })) => return Ok(on(&server)),
+            // Nobody would know of that any more.
+            Some((_, Move::Came { plan, server })) => self.erase_at(instance, &plan, Some(server)).await?,
+            Some((_, Move::Going { plan, server })) => self.erase_at(instance, &plan, server).await?,
+            Some((_, Move::Coming)) | None => {}
         }
         let old = self.home(instance)?.tenants;
         let from = old.up().await?.link;
@@ -124,8 +129,8 @@ impl RedisBroker {
                 Ok(on(&name))
             }
             Err(why) => {
-                new.erase(&instance.id).await?;
-                Move::forget(&place)?;
+                let undone = new.erase(&instance.id).await;
+                left(instance, undone.and_then(|()| Move::forget(&place)));
                 Err(why)
             }
         }
@@ -150,7 +155,7 @@ impl RedisBroker {
         match self.erase_at(instance, plan, server).await {
             Ok(()) => Move::forget(place),
             Err(why) => {
-                warn!(instance.id = %instance.id, "what a move left on a shared server stays for now: {why}");
+                left(instance, Err(why));
                 Ok(())
             }
         }
@@ -170,8 +175,10 @@ impl RedisBroker {
 
     /// Removes what the server of a shared plan has of an instance; when it is not known which server, from all.
     async fn erase_at(&self, instance: &Instance, plan: &PlanName, server: Option<String>) -> Result<()> {
-        let Kind::Shared { servers, settings } = &self.find(plan)?.kind else {
-            return Err(BrokerError::failed(format!("the plan \"{plan}\" is not a shared one any more")));
+        let Ok(Offer { kind: Kind::Shared { servers, settings }, .. }) = self.find(plan) else {
+            // Nobody knows its servers any more.
+            warn!(instance.id = %instance.id, "what a move left stays: the plan \"{plan}\" is not a shared one any more");
+            return Ok(());
         };
         let mut there = instance.clone();
         there.notes = server.into_iter().map(|server| ("server".to_owned(), server.into())).collect();
@@ -210,11 +217,18 @@ impl RedisBroker {
     }
 
     /// The name of the shared server that an instance is on.
-    fn server_name(&self, instance: &Instance) -> Result<String> {
+    pub(crate) fn server_name(&self, instance: &Instance) -> Result<String> {
         let Kind::Shared { servers, .. } = &self.find(&instance.plan)?.kind else {
             return Err(BrokerError::failed("the plan is not a shared one any more"));
         };
         Ok(SharedServers::home(instance, servers)?.id.to_string())
+    }
+}
+
+/// What a move left is removed, or stays for the next look.
+fn left(instance: &Instance, removed: Result<()>) {
+    if let Err(why) = removed {
+        warn!(instance.id = %instance.id, "what a move of the instance left stays for now: {why}");
     }
 }
 

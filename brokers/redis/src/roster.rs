@@ -1,22 +1,26 @@
 //! Who a server of the broker's own lets in after its next start: a file beside it, where each change is a line at the
 //! end. So a change costs the same however many accounts there are, and a crash at any point leaves each account as it was
 //! before it or as it is after it (SPEC K-22).
+//!
+//! The server itself reads another file, which is made of this one before each start. A server in a container is also
+//! started by the container engine, which asks nobody: its file is made anew with each change.
 
 use std::{
     collections::HashMap,
     fs, io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use broker_core::OpaqueId;
+use broker_core::{OpaqueId, Secret};
 use broker_hosting::Place;
 use tokio::task::spawn_blocking;
 
-use crate::account::Account;
+use crate::account::{Account, Dialect, account_file};
 
 const FILE: &str = "roster";
-/// The server's own file, which is made of the roster before each start. Earlier versions had no other.
-pub(crate) const ACCOUNTS: &str = "users.acl";
+/// The server's own file. Earlier versions had no other.
+const ACCOUNTS: &str = "users.acl";
 /// How many lines of the past the file may have, beside as many as there are accounts.
 const PAST: usize = 1000;
 
@@ -29,6 +33,14 @@ struct Kept {
     known: Mutex<Option<Known>>,
     /// Changes that wait for the file: whoever has it writes all of them, and they share a sync.
     asked: Mutex<Vec<Change>>,
+}
+
+/// What the server's own file has beside the accounts.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// The password of the broker's account.
+    pub(crate) admin: Secret,
+    pub(crate) dialect: Dialect,
 }
 
 /// Who is let in or kept out.
@@ -45,30 +57,40 @@ struct Known {
     /// Whether the file has all that is known, and ends with a whole line: then a change is added to it. Else it is
     /// written anew.
     is_kept: bool,
+    /// Whether the server's own file has all that is known.
+    is_handed_over: bool,
 }
 
 impl Roster {
     /// The accounts as they are now.
-    pub(crate) fn accounts(&self, place: &Place) -> io::Result<Vec<Account>> {
-        self.with(place, |known| Ok(known.accounts.values().cloned().collect()))
+    pub(crate) async fn accounts(&self, place: &Place) -> io::Result<Vec<Account>> {
+        let (roster, place) = (self.clone(), place.clone());
+        // A change that is being written is waited for.
+        spawn_blocking(move || roster.with(&place, |known| Ok(known.accounts.values().cloned().collect()))).await?
     }
 
-    /// The accounts as they are now, with the file cut down to them: what a server that starts is to know.
-    pub(crate) fn close_off(&self, place: &Place) -> io::Result<Vec<Account>> {
+    /// Cuts the file down to the accounts that are there, and makes the server's own of it, which is returned: what a
+    /// server that starts is to know.
+    pub(crate) fn hand_over(&self, place: &Place, rules: &Rules) -> io::Result<PathBuf> {
         self.with(place, |known| {
             known.write(place)?;
-            Ok(known.accounts.values().cloned().collect())
+            known.hand_over(place, rules)
         })
     }
 
+    /// Has the server's own file be as one that is started by somebody else is to find it.
+    pub(crate) async fn keep_handed_over(&self, place: &Place, rules: &Rules) -> io::Result<()> {
+        self.change(place, Vec::new(), rules).await
+    }
+
     /// Lets accounts in, whatever they were before.
-    pub(crate) async fn add(&self, place: &Place, accounts: &[Account]) -> io::Result<()> {
-        self.change(place, accounts.iter().cloned().map(Change::Add).collect()).await
+    pub(crate) async fn add(&self, place: &Place, accounts: &[Account], rules: &Rules) -> io::Result<()> {
+        self.change(place, accounts.iter().cloned().map(Change::Add).collect(), rules).await
     }
 
     /// Keeps accounts out.
-    pub(crate) async fn remove(&self, place: &Place, users: &[OpaqueId]) -> io::Result<()> {
-        self.change(place, users.iter().cloned().map(Change::Remove).collect()).await
+    pub(crate) async fn remove(&self, place: &Place, users: &[OpaqueId], rules: &Rules) -> io::Result<()> {
+        self.change(place, users.iter().cloned().map(Change::Remove).collect(), rules).await
     }
 
     /// Forgets what was read: the server was removed.
@@ -76,14 +98,18 @@ impl Roster {
         *self.0.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    async fn change(&self, place: &Place, changes: Vec<Change>) -> io::Result<()> {
+    async fn change(&self, place: &Place, changes: Vec<Change>, rules: &Rules) -> io::Result<()> {
         self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).extend(changes);
-        let (roster, place) = (self.clone(), place.clone());
+        let (roster, place, rules) = (self.clone(), place.clone(), rules.clone());
         spawn_blocking(move || {
             roster.with(&place, |known| {
                 // Another caller may have written ours, or failed to: then all is written anew.
                 let asked = std::mem::take(&mut *roster.0.asked.lock().unwrap_or_else(PoisonError::into_inner));
-                known.make(&place, asked)
+                known.make(&place, asked)?;
+                if place.is_contained() && !known.is_handed_over {
+                    known.hand_over(&place, &rules)?;
+                }
+                Ok(())
             })
         })
         .await?
@@ -115,7 +141,8 @@ impl Known {
                 accounts.remove(&user);
             }
         }
-        Ok(Self { accounts, lines: whole.lines().count(), is_kept: is_roster && whole.len() == text.len() })
+        let is_kept = is_roster && whole.len() == text.len();
+        Ok(Self { accounts, lines: whole.lines().count(), is_kept, is_handed_over: false })
     }
 
     /// Makes changes, in the order in which they were asked for.
@@ -136,7 +163,16 @@ impl Known {
                 }
             }
         }
+        self.is_handed_over &= lines.is_empty();
         self.keep(place, lines)
+    }
+
+    fn hand_over(&mut self, place: &Place, Rules { admin, dialect }: &Rules) -> io::Result<PathBuf> {
+        self.is_handed_over = false;
+        let accounts: Vec<_> = self.accounts.values().cloned().collect();
+        let path = place.write(ACCOUNTS, &account_file(admin, &accounts, *dialect))?;
+        self.is_handed_over = true;
+        Ok(path)
     }
 
     /// Has the file have what is known, by these lines more where they are enough. After a failure the file may have a
@@ -190,9 +226,13 @@ mod tests {
     }
 
     /// Who a broker that starts now would let in.
-    fn read(folder: &Path) -> HashSet<OpaqueId> {
-        let accounts = Roster::default().accounts(&place(folder)).unwrap();
+    async fn read(folder: &Path) -> HashSet<OpaqueId> {
+        let accounts = Roster::default().accounts(&place(folder)).await.unwrap();
         accounts.into_iter().map(|account| account.user).collect()
+    }
+
+    fn rules() -> Rules {
+        Rules { admin: Secret::from("s3cret"), dialect: Dialect { version: (7, 0), many_databases: true } }
     }
 
     fn names(accounts: &[Account]) -> HashSet<OpaqueId> {
@@ -204,20 +244,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (roster, place) = (Roster::default(), place(folder.path()));
         let many = accounts(500);
-        roster.add(&place, &many).await.unwrap();
+        roster.add(&place, &many, &rules()).await.unwrap();
         let text = || fs::read_to_string(folder.path().join(FILE)).unwrap();
         let before = text();
 
         let one = accounts(1);
-        roster.add(&place, &one).await.unwrap();
-        roster.add(&place, &one).await.unwrap();
-        roster.remove(&place, slice::from_ref(&many[0].user)).await.unwrap();
-        roster.remove(&place, slice::from_ref(&many[0].user)).await.unwrap();
+        roster.add(&place, &one, &rules()).await.unwrap();
+        roster.add(&place, &one, &rules()).await.unwrap();
+        roster.remove(&place, slice::from_ref(&many[0].user), &rules()).await.unwrap();
+        roster.remove(&place, slice::from_ref(&many[0].user), &rules()).await.unwrap();
 
         let after = text();
         let added = after.strip_prefix(&before).unwrap();
         assert_eq!(added, format!("{}gone {}\n", one[0].line(), many[0].user));
-        assert_eq!(read(folder.path()), names(&[&many[1..], &one].concat()));
+        assert_eq!(read(folder.path()).await, names(&[&many[1..], &one].concat()));
     }
 
     #[tokio::test] // SPEC K-22
@@ -227,22 +267,22 @@ mod tests {
         let [one, other, later] = &accounts(3)[..] else { panic!("three accounts") };
         let roster = Roster::default();
         let place = place(folder.path());
-        roster.add(&place, slice::from_ref(one)).await.unwrap();
+        roster.add(&place, slice::from_ref(one), &rules()).await.unwrap();
         let (first, both) = (fs::read(&file).unwrap(), {
-            roster.remove(&place, slice::from_ref(&one.user)).await.unwrap();
-            roster.add(&place, slice::from_ref(other)).await.unwrap();
+            roster.remove(&place, slice::from_ref(&one.user), &rules()).await.unwrap();
+            roster.add(&place, slice::from_ref(other), &rules()).await.unwrap();
             fs::read(&file).unwrap()
         });
 
         for cut in first.len()..=both.len() {
             fs::write(&file, &both[..cut]).unwrap();
-            let before = read(folder.path());
-            Roster::default().add(&place, slice::from_ref(later)).await.unwrap();
+            let before = read(folder.path()).await;
+            Roster::default().add(&place, slice::from_ref(later), &rules()).await.unwrap();
 
             let whole = both[..cut].iter().filter(|byte| **byte == b'\n').count();
             let expected = [vec![one], vec![], vec![other]][whole - 1].iter().map(|one| one.user.clone()).collect();
             assert_eq!(before, expected, "cut at {cut}");
-            assert_eq!(read(folder.path()), &before | &names(slice::from_ref(later)), "cut at {cut}");
+            assert_eq!(read(folder.path()).await, &before | &names(slice::from_ref(later)), "cut at {cut}");
         }
     }
 
@@ -251,17 +291,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (roster, place) = (Roster::default(), place(folder.path()));
         let (staying, leaving) = (accounts(1), accounts(1));
-        roster.add(&place, &[staying.clone(), leaving.clone()].concat()).await.unwrap();
+        roster.add(&place, &[staying.clone(), leaving.clone()].concat(), &rules()).await.unwrap();
         let file = folder.path().join(FILE);
         fs::rename(&file, folder.path().join("aside")).unwrap();
         fs::create_dir(&file).unwrap();
-        roster.remove(&place, slice::from_ref(&leaving[0].user)).await.unwrap_err();
+        roster.remove(&place, slice::from_ref(&leaving[0].user), &rules()).await.unwrap_err();
         fs::remove_dir(&file).unwrap();
         fs::rename(folder.path().join("aside"), &file).unwrap();
 
-        roster.remove(&place, slice::from_ref(&leaving[0].user)).await.unwrap();
+        roster.remove(&place, slice::from_ref(&leaving[0].user), &rules()).await.unwrap();
 
-        assert_eq!(read(folder.path()), names(&staying));
+        assert_eq!(read(folder.path()).await, names(&staying));
     }
 
     #[tokio::test] // SPEC K-22
@@ -269,31 +309,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (roster, place) = (Roster::default(), place(folder.path()));
         let staying = accounts(3);
-        roster.add(&place, &staying).await.unwrap();
+        roster.add(&place, &staying, &rules()).await.unwrap();
 
         let passing = accounts(1);
         for _ in 0..PAST {
-            roster.add(&place, &passing).await.unwrap();
-            roster.remove(&place, slice::from_ref(&passing[0].user)).await.unwrap();
+            roster.add(&place, &passing, &rules()).await.unwrap();
+            roster.remove(&place, slice::from_ref(&passing[0].user), &rules()).await.unwrap();
         }
 
         let lines = fs::read_to_string(folder.path().join(FILE)).unwrap().lines().count();
         assert!(lines <= PAST + 8, "{lines} lines");
-        assert_eq!(read(folder.path()), names(&staying));
+        assert_eq!(read(folder.path()).await, names(&staying));
     }
 
     #[tokio::test] // SPEC K-22
     async fn accounts_of_an_earlier_version_are_taken_over_from_the_servers_own_file() {
         let folder = tempfile::tempdir().unwrap();
         let old = accounts(2);
-        let rules = crate::account::Dialect { version: (7, 0), many_databases: true };
-        let text = crate::account::account_file(&"s3cret".into(), &old, rules);
+        let Rules { admin, dialect } = rules();
+        let text = account_file(&admin, &old, dialect);
         fs::write(folder.path().join(ACCOUNTS), text).unwrap();
-        assert_eq!(read(folder.path()), names(&old));
+        assert_eq!(read(folder.path()).await, names(&old));
 
         let roster = Roster::default();
-        roster.remove(&place(folder.path()), slice::from_ref(&old[0].user)).await.unwrap();
+        roster.remove(&place(folder.path()), slice::from_ref(&old[0].user), &rules()).await.unwrap();
 
-        assert_eq!(read(folder.path()), names(&old[1..]));
+        assert_eq!(read(folder.path()).await, names(&old[1..]));
     }
 }

@@ -16,9 +16,9 @@ use broker_hosting::{Certificate, Certifier, Container, Limits, Place, Program, 
 use tokio::{process::Command, time::timeout};
 
 use crate::{
-    account::{ADMIN, Dialect, account_file},
+    account::{ADMIN, Dialect},
     link::{Link, version_of},
-    roster::{ACCOUNTS, Roster},
+    roster::{Roster, Rules},
     settings::{Backend, Persistence, Settings},
     tls::Tls,
 };
@@ -106,6 +106,10 @@ impl RedisServer {
         Dialect { version: self.installed.version, many_databases: self.databases > 1 }
     }
 
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { admin: self.admin.clone(), dialect: self.dialect() }
+    }
+
     /// The broker's link to the server.
     pub(crate) fn link(&self, place: &Place) -> anyhow::Result<Link> {
         Link::to_own(place.port, ADMIN, &self.admin, &self.certifier.roots(place)?)
@@ -186,8 +190,7 @@ impl Program for RedisServer {
             forget(&data.join("appendonlydir"))?;
         }
         // The server itself is never asked to write its accounts down: that stops one with many of them for seconds.
-        let accounts = account_file(&self.admin, &self.roster.close_off(place)?, self.dialect());
-        let accounts = place.write(ACCOUNTS, &accounts)?;
+        let accounts = self.roster.hand_over(place, &self.rules())?;
         let settings = self.settings(place, &data, &accounts, self.certificate(place)?.as_ref())?;
         Ok(vec![place.write("redis.conf", &settings)?.into()])
     }

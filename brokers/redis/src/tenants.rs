@@ -240,8 +240,8 @@ impl Tenants {
     /// Has a server know accounts, now and after its next start.
     async fn let_in(&self, up: &Up, accounts: &[Account]) -> Result<()> {
         if let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) {
-            let roster = setup_of(setup).roster;
-            roster.add(place, accounts).await.map_err(BrokerError::unavailable)?;
+            let setup = setup_of(setup);
+            setup.roster.add(place, accounts, &setup.rules()).await.map_err(BrokerError::unavailable)?;
         }
         let run = up.link.allow(accounts, up.dialect).await.map_err(failure)?;
         let Server::Given { link, about } = &self.server else { return Ok(()) };
@@ -278,8 +278,8 @@ impl Tenants {
             Server::Given { link, .. } => Some(link.clone()),
             Server::Own { host, id, setup, .. } => {
                 let Some(place) = host.find(id).map_err(BrokerError::unavailable)? else { return Ok(()) };
-                let roster = setup_of(setup).roster;
-                roster.remove(&place, users).await.map_err(BrokerError::unavailable)?;
+                let setup = setup_of(setup);
+                setup.roster.remove(&place, users, &setup.rules()).await.map_err(BrokerError::unavailable)?;
                 let runs = host.settled(id).await.map_err(BrokerError::unavailable)?;
                 self.own_link_if(runs, host, id)?
             }
@@ -329,7 +329,7 @@ impl Tenants {
         let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) else {
             return up.link.users_of(instance).await.map_err(failure);
         };
-        let accounts = setup_of(setup).roster.accounts(place).map_err(BrokerError::unavailable)?;
+        let accounts = setup_of(setup).roster.accounts(place).await.map_err(BrokerError::unavailable)?;
         let is_of = |account: &Account| !self.is_shared || account.is_of(instance);
         Ok(accounts.into_iter().filter(is_of).map(|account| account.user).collect())
     }
@@ -363,7 +363,8 @@ impl Tenants {
     pub(crate) async fn mark(&self, instance: &OpaqueId) -> Result<()> {
         let _turn = self.turns.of(instance).await;
         self.known().gone.remove(instance);
-        self.link().await?.mark(instance).await.map_err(failure)?;
+        // A server that keeps no tenants apart gets none.
+        self.up().await?.link.mark(instance).await.map_err(failure)?;
         self.known().instances.insert(instance.clone());
         Ok(())
     }
@@ -488,6 +489,7 @@ impl Tenants {
         let accounts = up.link.accounts().await.map_err(failure)?;
         if let (Server::Own { id, setup, .. }, Some(place)) = (&self.server, &up.place) {
             let setup = setup_of(setup);
+            setup.roster.keep_handed_over(place, &setup.rules()).await.map_err(BrokerError::unavailable)?;
             if up.link.conform(&setup.settings).await.map_err(failure)? {
                 info!("server {id} runs with the settings of its plan again");
             }

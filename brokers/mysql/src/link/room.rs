@@ -134,6 +134,6 @@ impl Link {
             done?;
             Ok(true)
         };
-        timeout(SHRINK_WITHIN, work).await.unwrap_or(Err(Fault::Silent))
+        timeout(SHRINK_WITHIN, work).await.unwrap_or(Err(Fault::Silent(SHRINK_WITHIN)))
     }
 }

@@ -58,6 +58,12 @@ async fn operators_and_owners_see_what_each_instance_uses_of_what_it_may() {
         assert_eq!(says("Connections"), Some(connections));
         assert!(says("Server").unwrap().starts_with("MariaDB "));
     }
+    let to_owners = broker.instance_metrics(&own.tenant.instance).await.unwrap().unwrap();
+    assert_eq!(to_owners.len(), 3, "{to_owners:?}");
+    for metric in &to_owners {
+        let shown = broker.metrics().await.unwrap();
+        assert!(shown.contains(metric), "{metric:?}: {shown:?}");
+    }
     let served = TestBroker::start(broker).await;
     let metrics = served.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
 

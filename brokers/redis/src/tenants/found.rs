@@ -40,7 +40,7 @@ impl Tenants {
             Server::Own { host, id, setup, .. } => {
                 let Some(place) = host.find(id).map_err(BrokerError::unavailable)? else { return Ok(None) };
                 let setup = setup_of(setup);
-                let kept = setup.roster.accounts(&place).map_err(BrokerError::unavailable)?;
+                let kept = setup.roster.accounts(&place).await.map_err(BrokerError::unavailable)?;
                 (self.own_link(&place)?, setup.dialect(), Some(kept))
             }
             Server::Given { link, .. } => (link.clone(), link.about().await.map_err(failure)?.dialect, None),

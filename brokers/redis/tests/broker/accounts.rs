@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use broker_core::{Broker as _, Health};
 
-use crate::support::{Client, Given, Grounds, binding, instance, is_product, look_after, tenancy, tenant};
+use crate::support::{
+    Client, Given, Grounds, admin, binding, eventually, instance, is_product, look_after, tenancy, tenant,
+};
 
 const PLANS: [&str; 2] = ["dedicated", "shared"];
 
@@ -161,6 +163,26 @@ async fn an_unbind_while_its_server_starts_ends_the_account() {
         Client::of(&kept).await.unwrap();
         assert!(Client::of(&env).await.is_err(), "unbound {after:?} after the start began");
     }
+}
+
+#[tokio::test] // SPEC K-22, H-8
+async fn a_server_that_the_engine_starts_again_lets_in_whom_it_let_in_before() {
+    let grounds = Grounds::new();
+    let boxed = "[[plan]]\nname = \"boxed\"\nkind = \"dedicated\"\nbackend = \"container\"\n";
+    let broker = grounds.broker_of(boxed).await;
+    let (cache, leaving, before) = tenancy(&broker, "cache", "boxed").await;
+    let after = broker.bind(&cache, &binding("after")).await.unwrap();
+    broker.unbind(&cache, &leaving).await.unwrap();
+    drop(broker);
+
+    let stopped = admin(&cache, &after).await.say("SHUTDOWN NOSAVE").await;
+
+    assert!(stopped.is_err(), "it answered");
+    eventually("the engine starts it again", async || Client::of(&after).await.is_ok()).await;
+    let refusal = Client::of(&before).await.err().unwrap().to_string();
+    assert!(refusal.contains("WRONGPASS") || refusal.contains("AuthenticationFailed"), "{refusal}");
+    let broker = grounds.broker_of(boxed).await;
+    broker.deprovision(&cache).await.unwrap();
 }
 
 #[tokio::test] // SPEC K-6

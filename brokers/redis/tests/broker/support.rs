@@ -175,6 +175,12 @@ impl Drop for Given {
     }
 }
 
+/// The broker's own account on an instance's own server.
+pub(crate) async fn admin(instance: &Instance, env: &EnvVars) -> Client {
+    let (password, port) = (instance.secret.expose(), env.get("REDIS_PORT").unwrap().expose());
+    Client::login(&format!("redis://broker:{password}@127.0.0.1:{port}")).await.unwrap()
+}
+
 /// What an app does with its environment.
 pub(crate) struct Client(MultiplexedConnection);
 

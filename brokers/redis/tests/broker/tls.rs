@@ -2,14 +2,14 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
-use broker_core::{Broker as _, EnvVars, Instance, Secret};
+use broker_core::{Broker as _, EnvVars, Secret};
 use broker_hosting::testing::Certified;
 use redis_broker::{Config, RedisBroker, SharedTrust};
 
 use crate::{
     doctor::{doctor, says},
     moves::to,
-    support::{Client, Given, Grounds, look_after, tenancy, tenant, update},
+    support::{Client, Given, Grounds, admin, look_after, tenancy, tenant, update},
 };
 
 const PLANS: &str = r#"
@@ -165,12 +165,6 @@ async fn eventually_on_disk(app: &mut Client) {
         info.contains("aof_pending_bio_fsync:0") && info.contains("aof_rewrite_in_progress:0")
     })
     .await;
-}
-
-/// The broker's own account on an instance's server.
-async fn admin(instance: &Instance, env: &EnvVars) -> Client {
-    let (password, port) = (instance.secret.expose(), of(env, "REDIS_PORT"));
-    Client::login(&format!("redis://broker:{password}@127.0.0.1:{port}")).await.unwrap()
 }
 
 #[tokio::test] // SPEC K-18
