@@ -20,27 +20,36 @@ use tokio::{
 
 use crate::{Config, definers::Definers, link::Reach, tenant::Database};
 
-/// How long a copy may take: less than the framework gives to a whole update.
-const WITHIN: Duration = Duration::from_secs(240);
-
 /// The programs that copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Copier {
     dump: PathBuf,
     load: PathBuf,
+    /// How long a database may be closed for it.
+    within: Duration,
 }
 
 impl Copier {
     pub(crate) fn find(config: &Config) -> anyhow::Result<Self> {
         let (dump, load) = (find_program(&config.mariadb_dump)?, find_program(&config.mariadb)?);
-        Ok(Self { dump, load })
+        Ok(Self { dump, load, within: Duration::from_secs(config.copy_timeout) })
+    }
+
+    /// Gives up what a database is closed for when it takes too long.
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let late = || {
+            BrokerError::Conflict(format!(
+                "the database would be closed for longer than {} s, which its operator does not allow: make it smaller, or \
+                 ask the operator for more time",
+                self.within.as_secs()
+            ))
+        };
+        timeout(self.within, work).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Copies all that a database holds into an empty one of the same name.
     pub(crate) async fn copy(&self, database: &Database, from: &Reach, to: &Reach) -> Result<()> {
-        let outcome = timeout(WITHIN, self.pipe(database, from, to)).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {}s", WITHIN.as_secs())));
-        outcome.map_err(|cause| failure("the database could not be copied", &cause))
+        self.pipe(database, from, to).await.map_err(|cause| failure("the database could not be copied", &cause))
     }
 
     async fn pipe(&self, database: &Database, from: &Reach, to: &Reach) -> anyhow::Result<()> {
@@ -95,9 +104,7 @@ impl Copier {
             loaded?;
             fed.map_err(anyhow::Error::from)
         };
-        let outcome = timeout(WITHIN, load).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {}s", WITHIN.as_secs())));
-        outcome.map_err(|cause| failure("the dump could not be loaded", &cause))
+        self.in_time(async { load.await.map_err(|cause| failure("the dump could not be loaded", &cause)) }).await
     }
 
     fn dumping(&self, database: &Database, login: &Login) -> Command {

@@ -171,8 +171,11 @@ async fn relocate(copier: &Copier, instance: &Instance, wanted: &Instance, (old,
     for account in &accounts {
         new.stand_in(account, &database).await?;
     }
-    copier.copy(&database, old.reach(), new.reach()).await?;
-    compare(old, new, &database).await?;
+    let copy = async {
+        copier.copy(&database, old.reach(), new.reach()).await?;
+        compare(old, new, &database).await
+    };
+    copier.in_time(copy).await?;
     report(instance, wanted, new, paused.elapsed()).await
 }
 
@@ -188,7 +191,7 @@ fn wanted(instance: &Instance, to: &Update) -> Instance {
 async fn compare(old: &Link, new: &Link, database: &Database) -> Result<()> {
     // MySQL and MariaDB have other checksums for the same row.
     let rows = if old.dialect().await? == new.dialect().await? { Rows::Checksum } else { Rows::Count };
-    let (before, after) = (old.content(database, rows).await?, new.content(database, rows).await?);
+    let (before, after) = tokio::try_join!(old.content(database, rows), new.content(database, rows))?;
     match before.symmetric_difference(&after).next() {
         None => Ok(()),
         Some(other) => Err(BrokerError::failed(format!("the copy differs from the original: {other}"))),

@@ -22,8 +22,8 @@ use crate::{
     tenant::{Account, Database},
 };
 
-/// The most instances that are shown: each has four figures, and a broker shows a thousand.
-const SHOWN: usize = 200;
+/// The most instances that are shown: each has five figures at most, and a broker shows a thousand, those of servers among them.
+const SHOWN: usize = 160;
 /// The most servers that are asked, how many at once, and how long one may take.
 const ASKED: usize = 100;
 const AT_ONCE: usize = 16;
@@ -69,6 +69,8 @@ struct Usage {
     watch: Arc<Watch>,
     bytes: u64,
     connections: u64,
+    /// Where the server is the instance's own: a server counts them for all of its accounts together.
+    statements: Option<u64>,
 }
 
 impl MysqlBroker {
@@ -110,19 +112,24 @@ impl MysqlBroker {
     async fn usage_of(&self, theirs: Vec<Arc<Watch>>) -> Vec<Usage> {
         let ask = async {
             let link = self.server(&theirs.first()?.instance).ok()?.if_up().await.ok()??;
-            Some((link.sizes().await.ok()?, link.connections().await.ok()?))
+            let statements = match is_dedicated(&theirs.first()?.instance) {
+                true => Some(link.counter("QUESTIONS").await.ok()?),
+                false => None,
+            };
+            Some((link.sizes().await.ok()?, link.connections().await.ok()?, statements))
         };
-        let Ok(Some((sizes, connections))) = timeout(ONE_WITHIN, ask).await else { return Vec::new() };
+        let Ok(Some((sizes, connections, statements))) = timeout(ONE_WITHIN, ask).await else { return Vec::new() };
         let of = |name: &str, figures: &HashMap<String, u64>| figures.get(name).copied().unwrap_or_default();
         let usage = |watch: Arc<Watch>| Usage {
             bytes: of(Database::of(&watch.instance).as_str(), &sizes),
             connections: watch.bindings.iter().map(|id| of(Account::with(id).as_str(), &connections)).sum(),
+            statements,
             watch,
         };
         theirs.into_iter().map(usage).collect()
     }
 
-    fn figures(&self, Usage { watch, bytes, connections }: &Usage) -> Vec<Metric> {
+    fn figures(&self, Usage { watch, bytes, connections, statements }: &Usage) -> Vec<Metric> {
         let instance = &watch.instance;
         let most = self.most_connections(instance, watch.bindings.len());
         let of_room = |room| Metric::gauge("instance_storage_limit_bytes", "Room of an instance on disk", number(room));
@@ -134,7 +141,10 @@ impl MysqlBroker {
         ];
         let labeled =
             |metric: Metric| metric.label("instance", instance.name.as_str()).label("plan", instance.plan.as_str());
-        figures.into_iter().chain(room).map(labeled).collect()
+        let of_statements = |count| {
+            Metric::counter("instance_statements", "Statements since an instance's server started", number(count))
+        };
+        figures.into_iter().chain(room).chain(statements.map(of_statements)).map(labeled).collect()
     }
 
     /// How many connections the bindings of an instance may have together.

@@ -25,18 +25,20 @@ const OF_SERVERS: [Figure; 5] = [
     ("used_memory", "server_memory_bytes", "Memory that a server uses.", false),
     ("maxmemory", "server_memory_limit_bytes", "Memory that a server may use for data.", false),
     (CLIENTS, "server_connections", "Connections that a server has.", false),
-    ("total_commands_processed", "server_commands", "Commands that a server ran since its start.", true),
+    (COMMANDS, "server_commands", "Commands that a server ran since its start.", true),
     ("evicted_keys", "server_evicted_keys", "Keys that a full server gave up since its start.", true),
 ];
 
 /// The same of an instance that has the server for itself.
-const OF_INSTANCES: [Figure; 4] = [
+const OF_INSTANCES: [Figure; 5] = [
     ("used_memory", "instance_memory_bytes", "Memory that an instance uses.", false),
     ("maxmemory", "instance_memory_limit_bytes", "Memory that an instance may use for data.", false),
     (CLIENTS, CONNECTIONS, COUNTED, false),
     ("maxclients", "instance_connections_limit", "Connections that an instance may have.", false),
+    (COMMANDS, "instance_commands", "Commands that an instance's server ran since its start.", true),
 ];
 
+const COMMANDS: &str = "total_commands_processed";
 const CLIENTS: &str = "connected_clients";
 const CONNECTIONS: &str = "instance_connections";
 const COUNTED: &str = "Connections that an instance has.";

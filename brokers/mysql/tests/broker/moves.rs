@@ -1,7 +1,9 @@
 //! Instances that change plans.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use broker_core::{Binding, Broker as _, BrokerError, Instance, Update};
-use mysql_broker::MysqlBroker;
+use mysql_broker::{Config, MysqlBroker};
 
 use crate::support::{Client, Grounds, binding, look_after, on_plan, tenant};
 
@@ -111,6 +113,24 @@ async fn a_move_that_fails_leaves_the_instance_working_where_it_was() {
         is_whole(&mut Client::of(&env).await.unwrap(), 2).await;
         assert_eq!(grounds.servers(), ["shared"], "no server is left behind");
     }
+}
+
+#[tokio::test] // SPEC M-9
+async fn a_move_that_takes_longer_than_a_database_may_be_closed_is_given_up() {
+    let grounds = Grounds::new();
+    let endless = grounds.write("endless", "#!/bin/sh\nexec sleep 60\n");
+    std::fs::set_permissions(&endless, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = Config { mariadb_dump: endless.display().to_string(), copy_timeout: 1, ..grounds.config() };
+    let broker = MysqlBroker::start(config).await.unwrap();
+    let (mut instance, binding) = moving(&broker).await;
+    let env = broker.bind(&instance, &binding).await.unwrap();
+
+    let refusal = move_to(&broker, &mut instance, "dedicated").await.unwrap_err().to_string();
+    broker.update(&instance, &Update::of(&instance)).await.unwrap();
+
+    assert!(refusal.contains("closed for longer than 1 s"), "{refusal}");
+    is_whole(&mut Client::of(&env).await.unwrap(), 2).await;
+    assert_eq!(grounds.servers(), ["shared"], "no server is left behind");
 }
 
 #[tokio::test] // SPEC M-9

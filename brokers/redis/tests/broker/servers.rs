@@ -224,7 +224,8 @@ async fn a_dedicated_instance_says_what_it_uses_of_what_it_may() {
     assert!(figure(&metrics, "instance_connections_limit", "cache").unwrap() > 1000.0);
     let to_owner = broker.instance_metrics(&instance).await.unwrap().unwrap();
     assert!(figure(&to_owner, "instance_memory_bytes", "cache").unwrap() > 100_000.0);
-    assert_eq!(to_owner.len(), 4, "{to_owner:?}");
+    assert!(figure(&to_owner, "instance_commands", "cache").unwrap() > 1.0);
+    assert_eq!(to_owner.len(), 5, "{to_owner:?}");
 }
 
 #[tokio::test] // SPEC K-21
