@@ -25,7 +25,7 @@ use crate::{Config, definers::Definers, link::Reach, tenant::Database};
 pub(crate) struct Copier {
     dump: PathBuf,
     load: PathBuf,
-    /// How long a database may be closed for it.
+    /// For how long nobody may write to a database for it.
     within: Duration,
 }
 
@@ -35,12 +35,12 @@ impl Copier {
         Ok(Self { dump, load, within: Duration::from_secs(config.copy_timeout) })
     }
 
-    /// Gives up what a database is closed for when it takes too long.
+    /// Gives up what nobody writes to a database for, when it takes too long.
     pub(crate) async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let late = || {
             BrokerError::Conflict(format!(
-                "the database would be closed for longer than {} s, which its operator does not allow: make it smaller, or \
-                 ask the operator for more time",
+                "the database would not be written for longer than {} s, which its operator does not allow: make it \
+                 smaller, or ask the operator for more time",
                 self.within.as_secs()
             ))
         };

@@ -1,6 +1,7 @@
 //! What is said to the server: statements, in the words of the broker. Every one has a time limit and may
 //! be repeated.
 
+mod fence;
 mod found;
 mod room;
 
@@ -247,8 +248,10 @@ impl Link {
         self.run(&[database.mark().drop()]).await
     }
 
-    /// Opens a database again. An account that was locked before for good has a password that nobody knows.
+    /// Opens a database again, to be read and written. An account that was locked before for good has a password that
+    /// nobody knows.
     pub(crate) async fn thaw(&self, database: &Database) -> Result<(), Fault> {
+        self.unfence(database).await?;
         let accounts = self.accounts_of(database).await?;
         self.run(&accounts.iter().map(Account::unlock).collect::<Vec<_>>()).await
     }

@@ -1,9 +1,9 @@
 //! Changes of an instance: its settings, or its place.
 //!
-//! A move copies the database to its new place while nobody can use the old one, and compares the two. Nothing of
-//! the old place is removed before the framework has written down where the instance is: [`clear_old_place`] does
-//! that afterwards. Whatever a move is interrupted by, it begins anew, or is taken back by an update to what was
-//! (SPEC M-9).
+//! A move copies the database to its new place while the old one is read and not written, compares the two, and closes
+//! the old one. Nothing of the old place is removed before the framework has written down where the instance is:
+//! [`clear_old_place`] does that afterwards. Whatever a move is interrupted by, it begins anew, or is taken back by an
+//! update to what was (SPEC M-9).
 //!
 //! [`clear_old_place`]: MysqlBroker::clear_old_place
 
@@ -162,12 +162,12 @@ async fn make_anew(wanted: &Instance, new: &Link) -> Result<()> {
     Ok(new.create(&database, charset(wanted)).await?)
 }
 
-/// Copies the database to its new place, while nobody can use the old one.
+/// Copies the database to its new place, while nobody writes to the old one.
 async fn relocate(copier: &Copier, instance: &Instance, wanted: &Instance, (old, new): (&Link, &Link)) -> Result<()> {
     let database = Database::of(instance);
     let paused = Instant::now();
-    let accounts = old.freeze(&database).await?;
-    instance.progress("copying the data; the database is closed meanwhile");
+    let accounts = old.fence(&database).await?;
+    instance.progress("copying the data; the database is read and not written meanwhile");
     for account in &accounts {
         new.stand_in(account, &database).await?;
     }
@@ -176,6 +176,8 @@ async fn relocate(copier: &Copier, instance: &Instance, wanted: &Instance, (old,
         compare(old, new, &database).await
     };
     copier.in_time(copy).await?;
+    // Nobody reads what is not kept up any more.
+    old.freeze(&database).await?;
     report(instance, wanted, new, paused.elapsed()).await
 }
 

@@ -217,6 +217,16 @@ impl Account {
         format!("GRANT {GROWTH} ON `{}`.* TO {}", database.as_str(), self.quoted())
     }
 
+    /// What would change the database is refused; connections that are open know nothing of it.
+    pub(crate) fn fence(&self, database: &Database) -> String {
+        format!("REVOKE {WRITES} ON `{}`.* FROM {}", database.as_str(), self.quoted())
+    }
+
+    /// Takes that back; an instance that has no room for it is bounded again by the next look.
+    pub(crate) fn unfence(&self, database: &Database) -> String {
+        format!("GRANT {WRITES} ON `{}`.* TO {}", database.as_str(), self.quoted())
+    }
+
     /// No new connections; those that are open are ended by [`kill`](Self::kill).
     pub(crate) fn lock(&self) -> String {
         format!("ALTER USER IF EXISTS {} ACCOUNT LOCK", self.quoted())
@@ -311,6 +321,11 @@ const GROWTH: &str = "INSERT, UPDATE, CREATE, ALTER, INDEX, CREATE TEMPORARY TAB
 const WITHOUT_GROWTH: &str = "SELECT, DELETE, DROP, REFERENCES, LOCK TABLES, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, \
     ALTER ROUTINE, EXECUTE, EVENT, TRIGGER";
 
+/// Those by which a database changes. An account that lacks them and has `REFERENCES`, which is of no use without them, is
+/// one that is fenced: those that read for good have neither.
+const WRITES: &str = "INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, CREATE TEMPORARY TABLES, LOCK TABLES, CREATE VIEW, \
+    CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER";
+
 /// A password for a statement, which can't take it as a parameter.
 pub(crate) fn plain(secret: &Secret) -> Result<&str> {
     let password = secret.expose();
@@ -366,6 +381,16 @@ mod tests {
         let (growth, rest) = (names(GROWTH), names(WITHOUT_GROWTH));
         assert!(growth.is_disjoint(&rest));
         assert_eq!(&growth | &rest, names(PRIVILEGES));
+    }
+
+    #[test] // SPEC M-9
+    fn what_is_fenced_may_do_all_but_change_and_is_told_from_what_only_reads() {
+        let names = |list: &str| list.split(", ").map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        let rest = &names(PRIVILEGES) - &names(WRITES);
+        assert_eq!(rest, names("SELECT, SHOW VIEW, EXECUTE, REFERENCES"));
+        assert!(names(WRITES).is_subset(&names(PRIVILEGES)));
+        assert!(!names(Access::ReadOnly.privileges()).contains("REFERENCES"));
+        assert!(names(WITHOUT_GROWTH).contains("REFERENCES"));
     }
 
     #[test]

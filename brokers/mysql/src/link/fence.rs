@@ -1,0 +1,64 @@
+//! Keeping a database as it is while it is copied: it is read and not written (SPEC M-9).
+
+use std::time::Duration;
+
+use broker_core::BrokerError;
+use tokio::time::{Instant, sleep};
+
+use super::{Fault, Link, WITHIN};
+use crate::tenant::{Account, Database};
+
+impl Link {
+    /// Lets the accounts of a database read and no more, and returns them when nobody writes any more: connections that
+    /// knew other rights have ended.
+    pub(crate) async fn fence(&self, database: &Database) -> Result<Vec<Account>, Fault> {
+        let accounts = self.accounts_of(database).await?;
+        // Those that an earlier fence met may have connections from before it still.
+        let writers = self.writers_and_fenced(database).await?;
+        for account in &writers {
+            self.run(&[account.fence(database)]).await?;
+        }
+        let last: Option<u64> = self.first("SELECT MAX(ID) FROM information_schema.PROCESSLIST", ()).await?;
+        let (deadline, mut pause) = (Instant::now() + WITHIN, Duration::from_millis(5));
+        loop {
+            for account in &writers {
+                self.disconnect(account).await?;
+            }
+            // One that was ended may still commit, or undo what it did.
+            if !self.has_connections(database, last.unwrap_or_default()).await? {
+                return Ok(accounts);
+            }
+            if Instant::now() > deadline {
+                return Err(BrokerError::unavailable("connections that write did not end").into());
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+
+    /// Lets those write again that a fence keeps from it.
+    pub(super) async fn unfence(&self, database: &Database) -> Result<(), Fault> {
+        let select = "SELECT User FROM mysql.db \
+            WHERE Host = '%' AND Db = ? AND References_priv = 'Y' AND Delete_priv = 'N'";
+        let fenced: Vec<String> = self.all(select, (database.as_str(),)).await?;
+        for account in fenced.iter().filter_map(|name| Account::read(name)) {
+            self.run(&[account.unfence(database)]).await?;
+            // Connections that are open would not notice.
+            self.disconnect(&account).await?;
+        }
+        Ok(())
+    }
+
+    async fn writers_and_fenced(&self, database: &Database) -> Result<Vec<Account>, Fault> {
+        let select = "SELECT User FROM mysql.db WHERE Host = '%' AND Db = ? AND References_priv = 'Y'";
+        let names: Vec<String> = self.all(select, (database.as_str(),)).await?;
+        Ok(names.iter().filter_map(|name| Account::read(name)).collect())
+    }
+
+    /// Whether there are connections of accounts that write, or did, of those up to this one.
+    async fn has_connections(&self, database: &Database, last: u64) -> Result<bool, Fault> {
+        let select = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID <= ? AND USER IN \
+            (SELECT User FROM mysql.db WHERE Host = '%' AND Db = ? AND References_priv = 'Y')";
+        Ok(self.first(select, (last, database.as_str())).await? != Some(0_u64))
+    }
+}
