@@ -373,8 +373,12 @@ impl Link {
             return self.run(&[account.kill()]).await;
         }
         let select = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ?";
-        let open: Vec<u64> = self.all(select, (account.as_str(),)).await?;
-        for connection in open {
+        let open = self.all(select, (account.as_str(),)).await?;
+        self.end(&open).await
+    }
+
+    async fn end(&self, connections: &[u64]) -> Result<(), Fault> {
+        for connection in connections {
             match self.run(&[format!("KILL {connection}")]).await {
                 Err(Fault::Refused { code: 1094, .. }) | Ok(()) => {} // It ended by itself.
                 Err(other) => return Err(other),

@@ -21,16 +21,15 @@ impl Link {
         let last: Option<u64> = self.first("SELECT MAX(ID) FROM information_schema.PROCESSLIST", ()).await?;
         let (deadline, mut pause) = (Instant::now() + WITHIN, Duration::from_millis(5));
         loop {
-            for account in &writers {
-                self.disconnect(account).await?;
-            }
-            // One that was ended may still commit, or undo what it did.
-            if !self.has_connections(database, last.unwrap_or_default()).await? {
+            // One that was ended is there for as long as it commits, or undoes what it did.
+            let open = self.writing(database, last.unwrap_or_default()).await?;
+            if open.is_empty() {
                 return Ok(accounts);
             }
             if Instant::now() > deadline {
                 return Err(BrokerError::unavailable("connections that write did not end").into());
             }
+            self.end(&open).await?;
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(200));
         }
@@ -55,10 +54,10 @@ impl Link {
         Ok(names.iter().filter_map(|name| Account::read(name)).collect())
     }
 
-    /// Whether there are connections of accounts that write, or did, of those up to this one.
-    async fn has_connections(&self, database: &Database, last: u64) -> Result<bool, Fault> {
-        let select = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID <= ? AND USER IN \
+    /// The connections of accounts that write, or did, of those up to this one: later ones have the rights of a fence.
+    async fn writing(&self, database: &Database, last: u64) -> Result<Vec<u64>, Fault> {
+        let select = "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <= ? AND USER IN \
             (SELECT User FROM mysql.db WHERE Host = '%' AND Db = ? AND References_priv = 'Y')";
-        Ok(self.first(select, (last, database.as_str())).await? != Some(0_u64))
+        self.all(select, (last, database.as_str())).await
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use broker_core::{Binding, Broker as _, BrokerError, Instance, Update};
 use mysql_broker::{Config, MysqlBroker};
 
-use crate::support::{Client, Grounds, binding, look_after, on_plan, tenant};
+use crate::support::{Client, Grounds, binding, eventually, look_after, on_plan, tenant};
 
 /// An instance on the plan `shared`, whose data has all that a database can hold.
 async fn moving(broker: &MysqlBroker) -> (Instance, Binding) {
@@ -125,8 +125,11 @@ async fn a_move_that_fails_leaves_the_instance_working_where_it_was() {
 #[tokio::test] // SPEC M-9
 async fn apps_read_and_do_not_write_while_their_instance_moves() {
     let grounds = Grounds::new();
-    let waiting = program(&grounds, "waiting", "sleep 2; exec mariadb-dump \"$@\"");
-    let broker = MysqlBroker::start(Config { mariadb_dump: waiting, ..grounds.config() }).await.unwrap();
+    let script = "touch $0.begun; until [ -e $0.go ]; do sleep 0.05; done; exec mariadb-dump \"$@\"";
+    let waiting = program(&grounds, "waiting", script);
+    let signal = |name: &str| std::path::PathBuf::from(format!("{waiting}.{name}"));
+    let (begun, go) = (signal("begun"), signal("go"));
+    let broker = MysqlBroker::start(Config { mariadb_dump: waiting.clone(), ..grounds.config() }).await.unwrap();
     let (instance, kept) = moving(&broker).await;
     let env = broker.bind(&instance, &kept).await.unwrap();
     let mut reading = binding("reader");
@@ -140,6 +143,7 @@ async fn apps_read_and_do_not_write_while_their_instance_moves() {
         while writer.run("INSERT INTO writes VALUES ()").await.is_ok() {
             written += 1;
         }
+        eventually("the copy begins", async || begun.exists()).await;
         let mut app = Client::of(&env).await.unwrap();
         let mut refusals = Vec::new();
         for change in [
@@ -160,6 +164,7 @@ async fn apps_read_and_do_not_write_while_their_instance_moves() {
         app.run("CALL p()").await.unwrap();
         assert_eq!(app.number("SELECT COUNT(*) FROM t").await, 2);
         assert_eq!(reader.number("SELECT COUNT(*) FROM t").await, 2, "it reads on, over the same connection");
+        std::fs::write(go, "").unwrap();
     };
     let (update, ()) = tokio::join!(move_to(&broker, &mut moved, "dedicated"), during);
     update.unwrap();
