@@ -98,8 +98,8 @@ impl Broker for Checked {
         asked(&[], self.0.metrics()).await
     }
 
-    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
-        asked(&[&instance.secret], self.0.instance_metrics(instance)).await
+    async fn instance_metrics(&self, tenant: &Tenant) -> Result<Option<Vec<Metric>>> {
+        asked(&secrets_of(tenant), self.0.instance_metrics(tenant)).await
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {

@@ -120,10 +120,10 @@ pub trait Broker: Send + Sync + 'static {
     }
 
     /// What the author measures of one instance, for its users (SPEC Y-9): of any that is there, where
-    /// [`metrics`](Self::metrics) may leave some out. Asked whenever a user asks; answers quickly. With `None` users get
-    /// the measurements of `metrics` whose label `instance` is the instance's name.
-    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
-        let _ = instance;
+    /// [`metrics`](Self::metrics) may leave some out. Answers quickly; asked at most every five seconds for each. With `None`
+    /// users get the measurements of `metrics` whose label `instance` is the instance's name.
+    async fn instance_metrics(&self, tenant: &Tenant) -> Result<Option<Vec<Metric>>> {
+        let _ = tenant;
         Ok(None)
     }
 

@@ -30,6 +30,8 @@ pub mod client;
 pub mod conformance;
 #[cfg(feature = "server")]
 mod dashboard;
+#[cfg(feature = "server")]
+mod deadline;
 mod endpoint;
 mod env;
 mod error;
@@ -84,6 +86,8 @@ pub use binding::{Binding, Consumer};
 pub use broker::{Broker, Tenant};
 #[cfg(feature = "server")]
 pub use dashboard::{InvalidPublicUrl, PublicUrl};
+#[cfg(feature = "server")]
+pub use deadline::time_left;
 pub use endpoint::Endpoint;
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};

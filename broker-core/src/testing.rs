@@ -55,6 +55,11 @@ pub const PASSWORD: &str = "s3cret";
 /// How long tests wait for what happens in the background.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Calls an author's method as the framework does that gives it so long: [`time_left`](crate::time_left) tells.
+pub async fn call_within<T>(limit: Duration, call: impl Future<Output = T>) -> T {
+    crate::deadline::limited(limit, call).await
+}
+
 /// A served broker on a free port. It has a runtime of its own, so that it can be killed.
 #[derive(Debug)]
 pub struct TestBroker {

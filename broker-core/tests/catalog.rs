@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use broker_core::{
     Binding, Broker, BrokerError, BrokerServer, Catalog, EnvVars, InfoItem, Instance, Metric, Notes, Plan, Result,
-    Secret, ServeError, State, Update,
+    Secret, ServeError, State, Tenant, Update,
     testing::{Answer, TestBroker},
 };
 use serde_json::{Value, json};
@@ -79,10 +79,11 @@ impl Broker for Shop {
         Ok(vec![shelves, of("mine", 7.0), of("theirs", 9.0)])
     }
 
-    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
+    async fn instance_metrics(&self, Tenant { instance, bindings, .. }: &Tenant) -> Result<Option<Vec<Metric>>> {
+        *self.scraped.lock().unwrap() += 1;
         match instance.plan.as_str() {
             "small" => Ok(None),
-            "large" => Ok(Some(vec![Metric::gauge("guests", "People inside", 5.0)])),
+            "large" => Ok(Some(vec![Metric::gauge("guests", "People inside", f64::from(bindings.len() as u8))])),
             _ => Err(BrokerError::unavailable("nobody counts there")),
         }
     }
@@ -262,13 +263,17 @@ async fn users_get_the_measurements_of_their_instance_and_no_others() {
         assert_eq!(text, expected);
     }
 
+    assert_eq!(*shop.scraped.lock().unwrap(), 2, "once for all, and once for the instance");
     broker.form("POST", "/resources", "name=hall&plan=large&team=t&user=u%40example.com").await.is(201);
-    let text = broker.ask("GET", "/resources/hall/metrics").await.is(200).body.clone();
-    assert_eq!(text, "# HELP shop_guests People inside\n# TYPE shop_guests gauge\nshop_guests{} 5.0\n# EOF\n");
+    broker.form("POST", "/resources/hall/bind-app", "app-name=blog&user=u%40example.com").await.is(201);
+    for _ in 0..3 {
+        let text = broker.ask("GET", "/resources/hall/metrics").await.is(200).body.clone();
+        assert_eq!(text, "# HELP shop_guests People inside\n# TYPE shop_guests gauge\nshop_guests{} 1.0\n# EOF\n");
+    }
+    assert_eq!(*shop.scraped.lock().unwrap(), 3);
     broker.form("POST", "/resources", "name=ruin&plan=closed&team=t&user=u%40example.com").await.is(201);
     broker.ask("GET", "/resources/ruin/metrics").await.is(503);
     broker.ask("GET", "/resources/theirs/metrics").await.is(404);
-    assert_eq!(*shop.scraped.lock().unwrap(), 1);
 }
 
 #[tokio::test] // SPEC O-20

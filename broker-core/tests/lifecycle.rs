@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use async_trait::async_trait;
 use broker_core::{
-    BrokerServer,
+    Binding, Broker, BrokerServer, Catalog, EnvVars, Instance, Notes, Plan, Result,
     testing::{Answer, FakeBroker, Misdeed, TestBroker, eventually},
 };
 use serde_json::{Value, json};
@@ -22,6 +23,37 @@ async fn with_cache() -> (FakeBroker, TestBroker) {
     let (fake, broker) = started().await;
     broker.create("cache").await.is(201);
     (fake, broker)
+}
+
+/// Remembers how many seconds it had for a provision.
+struct Punctual;
+
+#[async_trait]
+impl Broker for Punctual {
+    fn catalog(&self) -> Catalog {
+        Catalog::new("clock".parse().unwrap()).plan(Plan::new("small", "a clock"))
+    }
+
+    async fn provision(&self, _: &Instance) -> Result<Notes> {
+        let left = broker_core::time_left().map(|left| left.as_secs());
+        Ok(Notes::from_iter([("left".to_owned(), left.into())]))
+    }
+
+    async fn bind(&self, instance: &Instance, _: &Binding) -> Result<EnvVars> {
+        Ok(EnvVars::default().with("LEFT", instance.notes["left"].to_string()))
+    }
+}
+
+#[tokio::test] // SPEC L-14
+async fn an_author_learns_how_long_a_call_may_still_take() {
+    let limit = |server: BrokerServer| server.call_timeout(Duration::from_secs(77));
+    let broker = TestBroker::start_with(Punctual, None, limit).await;
+    broker.create("cache").await.is(201);
+
+    let env = broker.bind_app("cache", "web").await.is(201).value();
+
+    let left: u64 = env["LEFT"].as_str().unwrap().parse().unwrap();
+    assert!((60..=77).contains(&left), "{left}");
 }
 
 #[tokio::test] // A28, A29

@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use quick_cache::sync::Cache;
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
@@ -17,7 +18,7 @@ use tracing::warn;
 
 use super::{extract::Named, respond::Failure};
 use crate::{
-    BrokerError, InstanceName, Metric,
+    BrokerError, InstanceName, Metric, OpaqueId, Tenant,
     lifecycle::{Engine, Operation},
     store::Counts,
 };
@@ -27,17 +28,34 @@ const PROBED_WITHIN: Duration = Duration::from_secs(3);
 /// How long instances and bindings stay as they were counted, however often somebody asks.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
 
+/// Of how many instances what was measured is kept.
+const INSTANCES: usize = 1000;
+
 /// What was counted and measured, and when.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counted {
     records: Kept<Counts>,
     authors: Kept<Vec<Metric>>,
+    instances: Cache<OpaqueId, Arc<Kept<Option<Vec<Metric>>>>>,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self { records: Kept::default(), authors: Kept::default(), instances: Cache::new(INSTANCES) }
+    }
 }
 
 impl Counted {
     /// What the author measures, or measured a moment ago.
     async fn authors(&self, engine: &Arc<Engine>) -> Result<Vec<Metric>, BrokerError> {
         self.authors.get(async { Ok(engine.author_metrics(PROBED_WITHIN).await) }).await
+    }
+
+    /// The same of one instance, as far as the author measures it alone.
+    async fn of_instance(&self, engine: &Engine, tenant: &Tenant) -> Result<Option<Vec<Metric>>, BrokerError> {
+        let id = &tenant.instance.id;
+        let kept = self.instances.get_or_insert_with(id, || Ok::<_, BrokerError>(Arc::default()))?;
+        kept.get(engine.instance_metrics(tenant)).await
     }
 }
 
@@ -104,7 +122,8 @@ pub(super) async fn instance_metrics(
     Extension(counted): Extension<Arc<Counted>>,
     Named(name): Named,
 ) -> Result<Response, Failure> {
-    let measured = match engine.instance_metrics(&name).await? {
+    let tenant = engine.tenant(&name).await?;
+    let measured = match counted.of_instance(&engine, &tenant).await? {
         Some(measured) => measured,
         None => counted.authors(&engine).await?.into_iter().filter(|metric| is_of(metric, &name)).collect(),
     };

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     Broker, BrokerError, Catalog, Consumer, Instance, InstanceName, OpaqueId, Plan, PlanName, PublicUrl, Result,
     author::{Checked, text_of},
+    deadline::limited,
     metrics::Metrics,
     store::{Store, StoreError, Write},
 };
@@ -253,7 +254,7 @@ impl Engine {
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let limit = self.timing.limit_of(what);
-        let call = timeout(limit, AssertUnwindSafe(call).catch_unwind());
+        let call = timeout(limit, limited(limit, AssertUnwindSafe(call).catch_unwind()));
         let ended = tokio::select! {
             ended = call => ended,
             () = self.lease.lost() => {

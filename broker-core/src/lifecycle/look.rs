@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Access, Attempt, Authorizer, Binding, BrokerError, Consumer, Endpoint, EnvVars, Health, InfoItem, Instance,
-    InstanceName, Metric, PlanName, Result, Secret,
+    InstanceName, Metric, PlanName, Result, Secret, Tenant,
     author::{discreet_here, discreetly},
     store::Counts,
 };
@@ -264,14 +264,9 @@ impl Engine {
         asked.await.unwrap_or_default()
     }
 
-    /// What the author measures of an instance: nothing until it is there; none when that is among its other
-    /// measurements.
-    pub(crate) async fn instance_metrics(self: &Arc<Self>, name: &InstanceName) -> Result<Option<Vec<Metric>>> {
-        let record = self.shared(name).await?;
-        match record.is_there() {
-            true => self.look("instance_metrics", self.broker.instance_metrics(&record.instance)).await,
-            false => Ok(Some(Vec::new())),
-        }
+    /// What the author measures of an instance; none when that is among its other measurements.
+    pub(crate) async fn instance_metrics(&self, tenant: &Tenant) -> Result<Option<Vec<Metric>>> {
+        self.look("instance_metrics", self.broker.instance_metrics(tenant)).await
     }
 
     /// What the author says of somebody who wants to call; nobody reads the secrets that came with it (SPEC T-14).

@@ -170,6 +170,7 @@ struct Count {
     tenants: u64,
     /// Before it was asked.
     since: u64,
+    /// When it answered.
     at: Instant,
 }
 
@@ -340,8 +341,10 @@ impl Fleet {
         if let Some(known) = turn.counted(&member.id, newer) {
             return Ok(Answer::Tenants(member, known));
         }
-        let (since, at) = (turn.clock(), Instant::now());
-        let count = Count { tenants: census.count(member).await?, since, at };
+        let since = turn.clock();
+        let tenants = census.count(member).await?;
+        // Those who waited for it use it, however long it took.
+        let count = Count { tenants, since, at: Instant::now() };
         turn.remember(&member.id, count);
         Ok(Answer::Tenants(member, count))
     }
@@ -393,7 +396,7 @@ impl<'a> Turn<'a> {
         self.rooms().clock
     }
 
-    /// A count of a server that is no older than this, nor than counts may be: whoever waited for it waited for a while.
+    /// A count of a server that is no older than this, nor than counts may be.
     fn counted(&self, server: &ServerId, newer: u64) -> Option<Count> {
         let serves = |count: &Count| count.since >= newer && count.at.elapsed() < COUNT_FOR;
         self.rooms().counts.get(server).copied().filter(serves)

@@ -23,7 +23,6 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 /// let mut seen = broker_hosting::Recent::default();
 /// seen.put("instance", 1);
 /// seen.put("instance", 2);
-/// assert_eq!(seen.get(&"instance"), Some(&2));
 /// assert_eq!(seen.iter().collect::<Vec<_>>(), [(&"instance", &2)]);
 /// ```
 #[derive(Debug)]
@@ -63,13 +62,7 @@ impl<K: Eq + Hash, V> Recent<K, V> {
     /// Whether something was put in lately.
     #[must_use]
     pub fn contains(&self, what: &K) -> bool {
-        self.get(what).is_some()
-    }
-
-    /// What something that was put in lately has.
-    #[must_use]
-    pub fn get(&self, what: &K) -> Option<&V> {
-        self.entries.get(what).filter(|(_, since)| is_recent(*since)).map(|(value, _)| value)
+        self.entries.get(what).is_some_and(|(_, since)| is_recent(*since))
     }
 
     /// What was put in lately, in no order.

@@ -7,13 +7,16 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU16, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
 use tempfile::TempDir;
 
-use crate::{Authority, Place, record::Record};
+use crate::{Authority, Containers, Place, contained::Contained, engine::Engine, place::Bench, record::Record};
 
 /// A folder for servers that are processes of one program.
 #[derive(Debug)]
@@ -164,6 +167,21 @@ pub fn place(folder: &Path) -> Place {
         lock: None,
         container: None,
     }
+}
+
+/// The same, of a server in a container; no engine is asked.
+///
+/// # Panics
+/// Never: the name is one.
+#[must_use]
+pub fn place_in_container(folder: &Path) -> Place {
+    let contained = Contained {
+        engine: Arc::new(Engine::new(Containers::new("test"))),
+        group: "test".to_owned(),
+        id: "test".parse().expect("a name"),
+        user: "0:0".to_owned(),
+    };
+    Place { container: Some(Bench { contained, image: None }), ..place(folder) }
 }
 
 fn kill(pid: u32) {

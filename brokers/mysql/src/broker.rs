@@ -370,8 +370,8 @@ impl Broker for MysqlBroker {
         Ok([of_servers, of_instances].concat())
     }
 
-    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
-        Ok(Some(self.usage_of_one(instance).await))
+    async fn instance_metrics(&self, tenant: &Tenant) -> Result<Option<Vec<Metric>>> {
+        self.usage_of_one(tenant).await.map(Some)
     }
 
     async fn reconcile(&self, tenant: &Tenant) -> Result<()> {

@@ -79,11 +79,6 @@ pub struct Config {
     /// [default: no limit]
     #[arg(long, env = "MYSQL_BROKER_MAX_STORAGE", value_name = "SIZE")]
     pub max_storage: Option<Size>,
-    /// How many seconds a database may not be written, for its copy and comparison in a move, or be closed, to be loaded in
-    /// a restore; let `--call-timeout` be longer by 40
-    #[arg(long, env = "MYSQL_BROKER_COPY_TIMEOUT", value_name = "SECONDS", default_value_t = 240,
-        value_parser = clap::value_parser!(u64).range(1..))]
-    pub copy_timeout: u64,
     /// Refuse bindings' connections that are not encrypted, unless their plan has another `tls`; a server given by URL
     /// has to have TLS
     #[arg(long, env = "MYSQL_BROKER_REQUIRE_TLS")]

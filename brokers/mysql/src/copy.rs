@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use broker_backup::output_of;
-use broker_core::{BrokerError, Result};
+use broker_core::{BrokerError, Result, time_left};
 use broker_hosting::{Trusted, find_program};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
@@ -25,26 +25,12 @@ use crate::{Config, definers::Definers, link::Reach, tenant::Database};
 pub(crate) struct Copier {
     dump: PathBuf,
     load: PathBuf,
-    /// For how long nobody may write to a database for it.
-    within: Duration,
 }
 
 impl Copier {
     pub(crate) fn find(config: &Config) -> anyhow::Result<Self> {
         let (dump, load) = (find_program(&config.mariadb_dump)?, find_program(&config.mariadb)?);
-        Ok(Self { dump, load, within: Duration::from_secs(config.copy_timeout) })
-    }
-
-    /// Gives up what nobody writes to a database for, when it takes too long.
-    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let late = || {
-            BrokerError::Conflict(format!(
-                "the database would not be written for longer than {} s, which its operator does not allow: make it \
-                 smaller, or ask the operator for more time",
-                self.within.as_secs()
-            ))
-        };
-        timeout(self.within, work).await.unwrap_or_else(|_| Err(late()))
+        Ok(Self { dump, load })
     }
 
     /// Copies all that a database holds into an empty one of the same name.
@@ -104,7 +90,8 @@ impl Copier {
             loaded?;
             fed.map_err(anyhow::Error::from)
         };
-        self.in_time(async { load.await.map_err(|cause| failure("the dump could not be loaded", &cause)) }).await
+        // As long again for what was there before, in case that is to be put back.
+        in_time(0.5, async { load.await.map_err(|cause| failure("the dump could not be loaded", &cause)) }).await
     }
 
     fn dumping(&self, database: &Database, login: &Login) -> Command {
@@ -125,6 +112,22 @@ impl Copier {
             .spawn()
             .with_context(|| format!("{} cannot be started", self.load.display()))
     }
+}
+
+/// How long a call has, of which nobody says how long it may take.
+const USUALLY: Duration = Duration::from_secs(280);
+
+/// Gives up what nobody writes to a database for, when it takes more than such a part of the time that its call has. A call
+/// that is dropped would begin anew, over and over.
+pub(crate) async fn in_time<T>(part: f32, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let within = time_left().unwrap_or(USUALLY).mul_f32(part);
+    let late = || {
+        let seconds = within.as_secs();
+        BrokerError::Conflict(format!(
+            "the data could not be copied within {seconds} s: make it less, or ask the operator for more time"
+        ))
+    };
+    timeout(within, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// What the tenant can change is said to the tenant.

@@ -458,20 +458,20 @@ impl Link {
     }
 
     /// All that a database holds, by name, and what is told of each table's rows. The larger it is the longer that takes:
-    /// whoever asks says how long it may.
+    /// whoever asks says how long it may, and the tables have a connection of their own, which others need not wait for.
     pub(crate) async fn content(&self, database: &Database, rows: Rows) -> Result<BTreeSet<String>, Fault> {
         let name = database.as_str();
         let tables = "SELECT TABLE_NAME FROM information_schema.TABLES \
             WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE') ORDER BY 1";
         let tables: Vec<String> = self.all(tables, (name,)).await?;
-        let mut content = BTreeSet::new();
+        let (mut content, mut apart) = (BTreeSet::new(), self.apart().await?);
         for table in tables {
             let quoted = database.table(&table);
             let ask = match rows {
                 Rows::Checksum => format!("CHECKSUM TABLE {quoted}"),
                 Rows::Count => format!("SELECT 'rows', COUNT(*) FROM {quoted}"),
             };
-            let told: Option<(String, Option<u64>)> = self.connection().await?.query_first(ask).await?;
+            let told: Option<(String, Option<u64>)> = apart.query_first(ask).await?;
             let told = told.and_then(|(_, number)| number);
             content.insert(format!("table {table} {told:?}"));
         }
@@ -479,6 +479,7 @@ impl Link {
             UNION ALL SELECT CONCAT('trigger ', TRIGGER_NAME) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = :db \
             UNION ALL SELECT CONCAT(ROUTINE_TYPE, ' ', ROUTINE_NAME) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db \
             UNION ALL SELECT CONCAT('event ', EVENT_NAME) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :db";
+        apart.disconnect().await?;
         let others: Vec<String> = self.all(others, params! { "db" => name }).await?;
         content.extend(others);
         Ok(content)
@@ -526,6 +527,12 @@ impl Link {
         T: mysql_async::prelude::FromRow + Send + 'static,
     {
         within(async { Ok(self.connection().await?.exec(select, params).await?) }).await
+    }
+
+    /// A connection beside those of the pool.
+    async fn apart(&self) -> Result<Conn, Fault> {
+        let opts = OptsBuilder::from_opts(self.reach.opts.clone()).prefer_socket(false).db_name(None::<String>);
+        within(async { Ok(Conn::new(opts).await?) }).await
     }
 
     /// A connection that its server has not ended, as the pool sees without asking.

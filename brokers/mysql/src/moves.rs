@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::{
     MysqlBroker,
     broker::charset,
-    copy::Copier,
+    copy::{Copier, in_time},
     link::{Link, Rows},
     plans::{Dedicated, Kind},
     servers::{Server, is_dedicated, on_its_own, on_shared},
@@ -175,7 +175,7 @@ async fn relocate(copier: &Copier, instance: &Instance, wanted: &Instance, (old,
         copier.copy(&database, old.reach(), new.reach()).await?;
         compare(old, new, &database).await
     };
-    copier.in_time(copy).await?;
+    in_time(0.9, copy).await?;
     // Nobody reads what is not kept up any more.
     old.freeze(&database).await?;
     report(instance, wanted, new, paused.elapsed()).await

@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
-use broker_core::{Instance, Metric, OpaqueId, Result, Tenant};
+use broker_core::{BrokerError, Instance, Metric, OpaqueId, Result, Tenant};
 use broker_hosting::{Recent, ServerId};
 use futures::{StreamExt as _, stream};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     MysqlBroker,
+    link::{Fault, Link},
     metrics::{ASK_WITHIN, number},
     plans::Kind,
     servers::{is_dedicated, server_id},
@@ -37,21 +38,21 @@ struct Watch {
     bindings: Vec<OpaqueId>,
 }
 
+impl Watch {
+    fn of(Tenant { instance, bindings, .. }: &Tenant) -> Self {
+        Self { instance: instance.clone(), bindings: bindings.iter().map(|binding| binding.id.clone()).collect() }
+    }
+}
+
 impl Watched {
     /// An instance is looked after.
     pub(crate) fn note(&self, tenant: &Tenant) {
-        let bindings = tenant.bindings.iter().map(|binding| binding.id.clone()).collect();
-        let watch = Watch { instance: tenant.instance.clone(), bindings };
-        self.lock().put(tenant.instance.id.clone(), Arc::new(watch));
+        self.lock().put(tenant.instance.id.clone(), Arc::new(Watch::of(tenant)));
     }
 
     /// An instance is removed.
     pub(crate) fn forget(&self, instance: &Instance) {
         self.lock().remove(&instance.id);
-    }
-
-    fn bindings(&self, of: &Instance) -> Vec<OpaqueId> {
-        self.lock().get(&of.id).map(|watch| watch.bindings.clone()).unwrap_or_default()
     }
 
     fn recent(&self) -> Vec<Arc<Watch>> {
@@ -93,11 +94,18 @@ impl MysqlBroker {
         usages.iter().take(SHOWN).flat_map(|usage| self.figures(usage)).collect()
     }
 
-    /// The figures of one instance; none when its server does not answer in time.
-    pub(crate) async fn usage_of_one(&self, instance: &Instance) -> Vec<Metric> {
-        let bindings = self.watched.bindings(instance);
-        let watch = Watch { instance: instance.clone(), bindings };
-        self.usage_of(vec![Arc::new(watch)]).await.iter().flat_map(|usage| self.figures(usage)).collect()
+    /// The figures of one instance, whoever looks after it.
+    pub(crate) async fn usage_of_one(&self, tenant: &Tenant) -> Result<Vec<Metric>> {
+        let (watch, instance) = (Arc::new(Watch::of(tenant)), &tenant.instance);
+        let silent = || BrokerError::unavailable("the server does not tell what the instance uses");
+        let link = self.server(instance)?.if_up().await?.ok_or_else(silent)?;
+        let database = Database::of(instance);
+        let ask = async {
+            let (bytes, connections) = (link.size(&database).await?, link.connections_of(&database).await?);
+            Ok::<_, Fault>(Usage { watch, bytes, connections, statements: statements(&link, instance).await? })
+        };
+        let usage = timeout(ASK_WITHIN, ask).await.map_err(|_| silent())??;
+        Ok(self.figures(&usage))
     }
 
     /// The server that an instance is on, by its name or, where it is the instance's own, the instance's.
@@ -112,10 +120,7 @@ impl MysqlBroker {
     async fn usage_of(&self, theirs: Vec<Arc<Watch>>) -> Vec<Usage> {
         let ask = async {
             let link = self.server(&theirs.first()?.instance).ok()?.if_up().await.ok()??;
-            let statements = match is_dedicated(&theirs.first()?.instance) {
-                true => Some(link.counter("QUESTIONS").await.ok()?),
-                false => None,
-            };
+            let statements = statements(&link, &theirs.first()?.instance).await.ok()?;
             Some((link.sizes().await.ok()?, link.connections().await.ok()?, statements))
         };
         let Ok(Some((sizes, connections, statements))) = timeout(ONE_WITHIN, ask).await else { return Vec::new() };
@@ -160,4 +165,9 @@ impl MysqlBroker {
             Kind::Shared(_) => None,
         }
     }
+}
+
+/// What a server that is an instance's own was asked; a shared one counts for all of its instances together.
+async fn statements(link: &Link, instance: &Instance) -> Result<Option<u64>, Fault> {
+    if is_dedicated(instance) { link.counter("QUESTIONS").await.map(Some) } else { Ok(None) }
 }

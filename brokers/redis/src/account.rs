@@ -82,6 +82,11 @@ impl Account {
         self.prefix() == Some(instance)
     }
 
+    /// The same account, which may only look.
+    pub(crate) fn that_reads(&self) -> Self {
+        Self { read_only: true, ..self.clone() }
+    }
+
     /// The instance whose keys it reaches, on a server with other tenants.
     pub(crate) fn prefix(&self) -> Option<&OpaqueId> {
         match &self.scope {

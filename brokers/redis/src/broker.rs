@@ -350,13 +350,14 @@ impl Broker for RedisBroker {
         Ok(metrics::of(servers).await)
     }
 
-    async fn instance_metrics(&self, instance: &Instance) -> Result<Option<Vec<Metric>>> {
+    async fn instance_metrics(&self, tenant: &Tenant) -> Result<Option<Vec<Metric>>> {
+        let instance = &tenant.instance;
         let tenants = self.home(instance)?.tenants;
         let server = match tenants.is_shared() {
             true => ("shared", self.server_name(instance)?, tenants),
             false => ("dedicated", instance.id.to_string(), tenants),
         };
-        Ok(Some(metrics::of_instance(instance, server).await))
+        metrics::of_instance(tenant, server).await.map(Some)
     }
 
     async fn reconcile(&self, Tenant { instance, bindings, .. }: &Tenant) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
-use broker_core::{Instance, InstanceName, Metric, OpaqueId};
+use broker_core::{Binding, BrokerError, InstanceName, Metric, OpaqueId, Result, Tenant};
 use futures::stream::{self, StreamExt as _};
 use tokio::time::timeout;
 
@@ -75,17 +75,26 @@ impl OfInstance {
     }
 }
 
-/// The figures of one instance, under the same names.
+/// The figures of one instance, under the same names, whoever looks after it.
 pub(crate) async fn of_instance(
-    instance: &Instance,
+    Tenant { instance, bindings, .. }: &Tenant,
     (kind, name, tenants): (&'static str, String, Arc<Tenants>),
-) -> Vec<Metric> {
-    let Some((link, figures)) = asked(&tenants).await else { return Vec::new() };
+) -> Result<Vec<Metric>> {
+    let silent = || BrokerError::unavailable("the server does not tell what the instance uses");
+    let (link, figures) = asked(&tenants).await.ok_or_else(silent)?;
     let found = match tenants.is_shared() {
-        true => on_shared(&tenants, &link, &figures).await.remove(&instance.id),
-        false => Some(on_own(instance.name.clone(), &figures)),
+        false => on_own(instance.name.clone(), &figures),
+        true if is_crowded(&figures) => return Ok(Vec::new()),
+        true => match timeout(ASK_WITHIN, link.connections()).await.map_err(|_| silent())? {
+            Ok(open) => {
+                let of = |binding: &Binding| open.get(binding.id.as_str());
+                of_shared(instance.name.clone(), bindings.iter().filter_map(of).sum())
+            }
+            // The broker's account there may not ask.
+            Err(_) => return Ok(Vec::new()),
+        },
     };
-    found.map(|found| found.labeled(kind, &name).metrics).unwrap_or_default()
+    Ok(found.labeled(kind, &name).metrics)
 }
 
 async fn of_server(kind: &'static str, name: String, tenants: Arc<Tenants>) -> (Vec<Metric>, Vec<OfInstance>) {
@@ -94,8 +103,8 @@ async fn of_server(kind: &'static str, name: String, tenants: Arc<Tenants>) -> (
     let mut metrics = vec![labeled(up, kind, &name)];
     let Some((link, figures)) = answer else { return (metrics, Vec::new()) };
     metrics.extend(found(&OF_SERVERS, &figures).map(|metric| labeled(metric, kind, &name)));
-    let instances: Vec<_> = match tenants.is_shared() {
-        true => on_shared(&tenants, &link, &figures).await.into_values().collect(),
+    let instances = match tenants.is_shared() {
+        true => on_shared(&tenants, &link, &figures).await,
         false => tenants.names().into_iter().map(|name| on_own(name, &figures)).collect(),
     };
     (metrics, instances.into_iter().map(|instance| instance.labeled(kind, &name)).collect())
@@ -127,14 +136,15 @@ fn on_own(name: InstanceName, figures: &HashMap<String, String>) -> OfInstance {
     OfInstance { connections: clients(figures), metrics }
 }
 
-async fn on_shared(tenants: &Tenants, link: &Link, figures: &HashMap<String, String>) -> HashMap<OpaqueId, OfInstance> {
+async fn on_shared(tenants: &Tenants, link: &Link, figures: &HashMap<String, String>) -> Vec<OfInstance> {
     let counted = timeout(ASK_WITHIN, connections(tenants, link, figures)).await.unwrap_or_default();
-    let of_instance = |(id, (name, open)): (OpaqueId, (InstanceName, u64))| {
-        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-        let metric = Metric::gauge(CONNECTIONS, COUNTED, open as f64).label("instance", name.as_str());
-        (id, OfInstance { connections: open, metrics: vec![metric] })
-    };
-    counted.into_iter().map(of_instance).collect()
+    counted.into_values().map(|(name, open)| of_shared(name, open)).collect()
+}
+
+fn of_shared(name: InstanceName, open: u64) -> OfInstance {
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let metric = Metric::gauge(CONNECTIONS, COUNTED, open as f64).label("instance", name.as_str());
+    OfInstance { connections: open, metrics: vec![metric] }
 }
 
 /// How many connections instances have on a shared server, by one question; nothing when that would cost it too much, or
@@ -144,7 +154,11 @@ pub(crate) async fn connections(
     link: &Link,
     figures: &HashMap<String, String>,
 ) -> HashMap<OpaqueId, (InstanceName, u64)> {
-    if clients(figures) > LISTED { HashMap::new() } else { tenants.connections(link).await.unwrap_or_default() }
+    if is_crowded(figures) { HashMap::new() } else { tenants.connections(link).await.unwrap_or_default() }
+}
+
+fn is_crowded(figures: &HashMap<String, String>) -> bool {
+    clients(figures) > LISTED
 }
 
 fn clients(figures: &HashMap<String, String>) -> u64 {

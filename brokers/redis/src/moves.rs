@@ -5,11 +5,16 @@
 //! place is cleaned by [`RedisBroker::tidy`], when the records have the new plan: an interruption at any point
 //! leaves the instance on one plan, with its data.
 
-use std::{fs, io, sync::PoisonError, time::Instant};
+use std::{
+    fs, io,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
-use broker_core::{BrokerError, Instance, Notes, PlanName, Result};
+use broker_core::{BrokerError, Instance, Notes, PlanName, Result, time_left};
 use broker_hosting::{Fleet, Place, ServerId};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
@@ -98,8 +103,8 @@ impl RedisBroker {
         match self.written(instance)? {
             Some((_, Move::Went { server, .. })) => return Ok(on(&server)),
             // Nobody would know of that any more.
-            Some((_, Move::Came { plan, server })) => self.erase_at(instance, &plan, Some(server)).await?,
-            Some((_, Move::Going { plan, server })) => self.erase_at(instance, &plan, server).await?,
+            Some((_, Move::Came { plan, server })) => self.erase_if_known(instance, &plan, Some(server)).await?,
+            Some((_, Move::Going { plan, server })) => self.erase_if_known(instance, &plan, server).await?,
             Some((_, Move::Coming)) | None => {}
         }
         let old = self.home(instance)?.tenants;
@@ -110,7 +115,14 @@ impl RedisBroker {
         there.notes = Notes::new();
         let plan = wanted.plan.name.clone();
         Move::Going { plan: plan.clone(), server: None }.write(&place)?;
-        let name = self.shared.place(&there, servers, settings).await?.to_string();
+        let name = match self.shared.place(&there, servers, settings).await {
+            Ok(name) => name.to_string(),
+            Err(full @ BrokerError::BadRequest(_)) => {
+                left(instance, Move::forget(&place));
+                return Err(full);
+            }
+            Err(other) => return Err(other),
+        };
         Move::Going { plan: plan.clone(), server: Some(name.clone()) }.write(&place)?;
         there.notes = on(&name);
         let new = self.shared.of(&there, servers, settings)?.tenants;
@@ -141,7 +153,7 @@ impl RedisBroker {
     pub(crate) async fn tidy(&self, instance: &Instance, is_shared: bool) -> Result<bool> {
         let Some((place, found)) = self.written(instance)? else { return Ok(true) };
         match found {
-            Move::Coming | Move::Went { .. } if is_shared => self.forget_own(instance).await?,
+            Move::Coming | Move::Went { .. } if is_shared => left(instance, self.forget_own(instance).await),
             Move::Came { plan, server } if !is_shared => self.sweep(instance, &place, &plan, Some(server)).await?,
             Move::Going { plan, server } if !is_shared => self.sweep(instance, &place, &plan, server).await?,
             _ => return Ok(false),
@@ -165,9 +177,9 @@ impl RedisBroker {
     pub(crate) async fn clean(&self, instance: &Instance, is_shared: bool) -> Result<()> {
         match self.written(instance)? {
             Some((_, Move::Came { plan, server } | Move::Went { plan, server })) => {
-                self.erase_at(instance, &plan, Some(server)).await?;
+                self.erase_if_known(instance, &plan, Some(server)).await?;
             }
-            Some((_, Move::Going { plan, server })) => self.erase_at(instance, &plan, server).await?,
+            Some((_, Move::Going { plan, server })) => self.erase_if_known(instance, &plan, server).await?,
             Some((_, Move::Coming)) | None => {}
         }
         if is_shared && self.own_place(instance)?.is_some() { self.forget_own(instance).await } else { Ok(()) }
@@ -175,16 +187,33 @@ impl RedisBroker {
 
     /// Removes what the server of a shared plan has of an instance; when it is not known which server, from all.
     async fn erase_at(&self, instance: &Instance, plan: &PlanName, server: Option<String>) -> Result<()> {
-        let Ok(Offer { kind: Kind::Shared { servers, settings }, .. }) = self.find(plan) else {
-            // Nobody knows its servers any more.
-            warn!(instance.id = %instance.id, "what a move left stays: the plan \"{plan}\" is not a shared one any more");
-            return Ok(());
+        let Kind::Shared { servers, settings } = &self.find(plan)?.kind else {
+            return Err(BrokerError::failed(format!("the plan \"{plan}\" is not a shared one any more")));
         };
         let mut there = instance.clone();
         there.notes = server.into_iter().map(|server| ("server".to_owned(), server.into())).collect();
         for server in self.shared.all_of(&there, servers, settings)? {
             server.tenants.erase_with_accounts(&instance.id).await?;
         }
+        Ok(())
+    }
+
+    /// The same, but for a server that its operator took out of use: who waited for that one would wait for good.
+    async fn erase_if_known(&self, instance: &Instance, plan: &PlanName, server: Option<String>) -> Result<()> {
+        let is_known = match self.find(plan).map(|offer| &offer.kind) {
+            Ok(Kind::Shared { servers, .. }) => {
+                server.as_deref().is_none_or(|server| servers.home(Some(server), &[plan.as_str()]).is_ok())
+            }
+            Ok(Kind::Dedicated { .. }) | Err(_) => false,
+        };
+        if is_known {
+            return self.erase_at(instance, plan, server).await;
+        }
+        let server = server.unwrap_or_default();
+        warn!(
+            instance.id = %instance.id,
+            "what a move left on server \"{server}\" of plan \"{plan}\" stays there: it is not in use any more"
+        );
         Ok(())
     }
 
@@ -259,13 +288,27 @@ async fn carry(
     to: &Link,
     fence: impl AsyncFnOnce() -> Result<()>,
 ) -> Result<Carried> {
-    let mut copy = Copy::begin(keys, from, to).await?;
-    let say = |copied: Copied| instance.progress(format!("copied {} keys, {}", copied.keys, Size(copied.bytes)));
-    copy.run(say).await?;
-    let paused = Instant::now();
-    fence().await?;
-    Ok(Carried { copied: copy.finish().await?, paused })
+    let work = async {
+        let mut copy = Copy::begin(keys, from, to).await?;
+        let say = |copied: Copied| instance.progress(format!("copied {} keys, {}", copied.keys, Size(copied.bytes)));
+        copy.run(say).await?;
+        let paused = Instant::now();
+        fence().await?;
+        Ok(Carried { copied: copy.finish().await?, paused })
+    };
+    // A call that is dropped would begin anew, over and over.
+    let within = time_left().unwrap_or(USUALLY).mul_f32(0.9);
+    let late = || {
+        let seconds = within.as_secs();
+        BrokerError::Conflict(format!(
+            "the data could not be copied within {seconds} s: remove some, or ask the operator for more time"
+        ))
+    };
+    timeout(within, work).await.unwrap_or_else(|_| Err(late()))
 }
+
+/// How long a call has, of which nobody says how long it may take.
+const USUALLY: Duration = Duration::from_secs(280);
 
 impl Carried {
     /// Says what a move did, and for how long the instance's apps could not write.

@@ -20,7 +20,7 @@ use crate::account::{Account, Dialect, account_file};
 
 const FILE: &str = "roster";
 /// The server's own file. Earlier versions had no other.
-const ACCOUNTS: &str = "users.acl";
+pub(crate) const ACCOUNTS: &str = "users.acl";
 /// How many lines of the past the file may have, beside as many as there are accounts.
 const PAST: usize = 1000;
 
@@ -217,7 +217,8 @@ mod tests {
     use std::{collections::HashSet, path::Path, slice};
 
     use broker_core::{Binding, Consumer};
-    use broker_hosting::testing::place;
+    use broker_hosting::testing::{place, place_in_container};
+    use futures::future::join_all;
 
     use super::*;
 
@@ -320,6 +321,55 @@ mod tests {
         let lines = fs::read_to_string(folder.path().join(FILE)).unwrap().lines().count();
         assert!(lines <= PAST + 8, "{lines} lines");
         assert_eq!(read(folder.path()).await, names(&staying));
+    }
+
+    /// Who a server in a container finds when its engine starts it.
+    fn handed_over(folder: &Path) -> HashSet<OpaqueId> {
+        let text = fs::read_to_string(folder.join(ACCOUNTS)).unwrap_or_default();
+        text.lines().filter_map(Account::read).map(|account| account.user).collect()
+    }
+
+    #[tokio::test] // SPEC K-22
+    async fn a_server_that_its_engine_starts_finds_whom_it_let_in_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let (roster, contained) = (Roster::default(), place_in_container(folder.path()));
+        let [one, other] = &accounts(2)[..] else { panic!("two accounts") };
+        roster.add(&contained, slice::from_ref(one), &rules()).await.unwrap();
+        roster.add(&contained, slice::from_ref(other), &rules()).await.unwrap();
+        assert_eq!(handed_over(folder.path()), names(&[one.clone(), other.clone()]));
+
+        // It can't be written: the change is not answered, and its repeat makes it.
+        let file = folder.path().join(ACCOUNTS);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        roster.remove(&contained, slice::from_ref(&one.user), &rules()).await.unwrap_err();
+        fs::remove_dir(&file).unwrap();
+        roster.remove(&contained, slice::from_ref(&one.user), &rules()).await.unwrap();
+        assert_eq!(handed_over(folder.path()), names(slice::from_ref(other)));
+
+        // A crash between the two files.
+        fs::write(&file, "").unwrap();
+        Roster::default().keep_handed_over(&contained, &rules()).await.unwrap();
+        assert_eq!(handed_over(folder.path()), names(slice::from_ref(other)));
+    }
+
+    #[tokio::test] // SPEC K-22
+    async fn changes_that_come_together_are_all_handed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (roster, contained) = (Roster::default(), place_in_container(folder.path()));
+        let (staying, leaving) = (accounts(20), accounts(20));
+        roster.add(&contained, &leaving, &rules()).await.unwrap();
+
+        let added =
+            staying.iter().map(async |account| roster.add(&contained, slice::from_ref(account), &rules()).await);
+        let removed = leaving.iter().map(async |account| {
+            let user = slice::from_ref(&account.user);
+            roster.remove(&contained, user, &rules()).await
+        });
+        let (added, removed) = tokio::join!(join_all(added), join_all(removed));
+
+        assert!(added.iter().chain(&removed).all(Result::is_ok));
+        assert_eq!(handed_over(folder.path()), names(&staying));
     }
 
     #[tokio::test] // SPEC K-22

@@ -13,12 +13,12 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use broker_core::Secret;
 use broker_hosting::{Certificate, Certifier, Container, Limits, Place, Program, TlsError, find_program};
-use tokio::{process::Command, time::timeout};
+use tokio::{process::Command, task::spawn_blocking, time::timeout};
 
 use crate::{
     account::{ADMIN, Dialect},
     link::{Link, version_of},
-    roster::{Roster, Rules},
+    roster::{ACCOUNTS, Roster, Rules},
     settings::{Backend, Persistence, Settings},
     tls::Tls,
 };
@@ -49,6 +49,8 @@ impl Installed {
         Ok(Self { executable, version })
     }
 }
+
+const SETTINGS: &str = "redis.conf";
 
 /// One server, with its settings.
 #[derive(Clone, Debug)]
@@ -123,6 +125,31 @@ impl RedisServer {
         }
     }
 
+    /// Has a server that runs in a container find accounts and settings as they are now when the engine starts it again,
+    /// which asks nobody. A process is started by the broker alone, which prepares it.
+    pub(crate) async fn keep_prepared(&self, place: &Place) -> io::Result<()> {
+        if !place.is_contained() {
+            return Ok(());
+        }
+        self.roster.keep_handed_over(place, &self.rules()).await?;
+        let (server, place) = (self.clone(), place.clone());
+        spawn_blocking(move || {
+            let accounts = place.path().join(ACCOUNTS);
+            server.write(&place, &place.folder("data")?, &accounts).map(drop).map_err(io::Error::other)
+        })
+        .await?
+    }
+
+    /// Writes the settings file, if it is to be another one.
+    fn write(&self, place: &Place, data: &Path, accounts: &Path) -> Result<PathBuf, Box<dyn Error + Send + Sync>> {
+        let settings = self.settings(place, data, accounts, self.certificate(place)?.as_ref())?;
+        let path = place.path().join(SETTINGS);
+        if fs::read_to_string(&path).is_ok_and(|there| there == settings) {
+            return Ok(path);
+        }
+        Ok(place.write(SETTINGS, &settings)?)
+    }
+
     fn settings(
         &self,
         place: &Place,
@@ -189,10 +216,13 @@ impl Program for RedisServer {
             // What an earlier choice left there would come back with a later one.
             forget(&data.join("appendonlydir"))?;
         }
-        // The server itself is never asked to write its accounts down: that stops one with many of them for seconds.
-        let accounts = self.roster.hand_over(place, &self.rules())?;
-        let settings = self.settings(place, &data, &accounts, self.certificate(place)?.as_ref())?;
-        Ok(vec![place.write("redis.conf", &settings)?.into()])
+        let (server, place) = (self.clone(), place.clone());
+        let written = spawn_blocking(move || {
+            // The server itself is never asked to write its accounts down: that stops one with many of them for seconds.
+            let accounts = server.roster.hand_over(&place, &server.rules())?;
+            server.write(&place, &data, &accounts)
+        });
+        Ok(vec![written.await??.into()])
     }
 
     async fn ready(&self, place: &Place) -> Result<(), Box<dyn Error + Send + Sync>> {

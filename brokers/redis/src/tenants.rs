@@ -14,7 +14,7 @@ use broker_hosting::{Host, Place, Recent, ServerId, Turns};
 use redis::{ConnectionInfo, RedisResult};
 use residents::Residents;
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     Size,
@@ -326,19 +326,31 @@ impl Tenants {
     }
 
     async fn users_of(&self, up: &Up, instance: &OpaqueId) -> Result<Vec<OpaqueId>> {
-        let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) else {
+        if up.place.is_none() {
             return up.link.users_of(instance).await.map_err(failure);
-        };
-        let accounts = setup_of(setup).roster.accounts(place).await.map_err(BrokerError::unavailable)?;
-        let is_of = |account: &Account| !self.is_shared || account.is_of(instance);
-        Ok(accounts.into_iter().filter(is_of).map(|account| account.user).collect())
+        }
+        Ok(self.kept_of(up, instance).await?.into_iter().map(|account| account.user).collect())
     }
 
-    /// Keeps an instance's apps from writing, until its accounts are restored: by the next look at it (SPEC K-11).
+    /// The accounts of an instance that a server of the broker's own lets in after its next start.
+    async fn kept_of(&self, up: &Up, instance: &OpaqueId) -> Result<Vec<Account>> {
+        let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) else { return Ok(Vec::new()) };
+        let accounts = setup_of(setup).roster.accounts(place).await.map_err(BrokerError::unavailable)?;
+        let is_of = |account: &Account| !self.is_shared || account.is_of(instance);
+        Ok(accounts.into_iter().filter(is_of).collect())
+    }
+
+    /// Keeps an instance's apps from writing, until its accounts are restored: by the next look at it (SPEC K-11). That
+    /// holds when a server of the broker's own is started again meanwhile; a given one has no accounts then.
     pub(crate) async fn fence(&self, instance: &OpaqueId) -> Result<()> {
         let _turn = self.turns.of(instance).await;
         let up = self.up().await?;
         self.known().restored.remove(instance);
+        if let (Server::Own { setup, .. }, Some(place)) = (&self.server, &up.place) {
+            let (setup, accounts) = (setup_of(setup), self.kept_of(&up, instance).await?);
+            let fenced: Vec<_> = accounts.iter().map(Account::that_reads).collect();
+            setup.roster.add(place, &fenced, &setup.rules()).await.map_err(BrokerError::unavailable)?;
+        }
         up.link.fence(&self.users_of(&up, instance).await?).await.map_err(failure)
     }
 
@@ -383,7 +395,7 @@ impl Tenants {
         if self.was_never_made() {
             return Ok(known as u64);
         }
-        let marked = self.link().await?.accounts().await.map_err(failure)?.marked.len();
+        let marked = self.up().await?.link.accounts().await.map_err(failure)?.marked.len();
         Ok(known.max(marked) as u64)
     }
 
@@ -421,7 +433,10 @@ impl Tenants {
         }
         *setup.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         host.update(id, &fresh).await.map_err(BrokerError::unavailable)?;
-        Ok(())
+        match host.find(id).map_err(BrokerError::unavailable)? {
+            Some(place) => fresh.keep_prepared(&place).await.map_err(BrokerError::unavailable),
+            None => Ok(()),
+        }
     }
 
     /// Removes a server of the broker's own with all it had (SPEC K-5).
@@ -489,7 +504,9 @@ impl Tenants {
         let accounts = up.link.accounts().await.map_err(failure)?;
         if let (Server::Own { id, setup, .. }, Some(place)) = (&self.server, &up.place) {
             let setup = setup_of(setup);
-            setup.roster.keep_handed_over(place, &setup.rules()).await.map_err(BrokerError::unavailable)?;
+            if let Err(cause) = setup.keep_prepared(place).await {
+                warn!("server {id} does not find its present settings when its engine starts it again: {cause}");
+            }
             if up.link.conform(&setup.settings).await.map_err(failure)? {
                 info!("server {id} runs with the settings of its plan again");
             }

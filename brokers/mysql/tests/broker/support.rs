@@ -70,7 +70,6 @@ impl Grounds {
             max_user_connections: 5,
             max_statement_time: 60,
             max_storage: None,
-            copy_timeout: 240,
             require_tls: false,
             backups: BackupConfig::default(),
         }

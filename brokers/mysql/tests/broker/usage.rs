@@ -58,7 +58,7 @@ async fn operators_and_owners_see_what_each_instance_uses_of_what_it_may() {
         assert_eq!(says("Connections"), Some(connections));
         assert!(says("Server").unwrap().starts_with("MariaDB "));
     }
-    let to_owners = broker.instance_metrics(&own.tenant.instance).await.unwrap().unwrap();
+    let to_owners = broker.instance_metrics(&own.tenant).await.unwrap().unwrap();
     let named = |metric: &Metric, name: &str| format!("{metric:?}").contains(&format!("\"{name}\""));
     let (statements, others): (Vec<_>, _) = to_owners.iter().partition(|metric| named(metric, "instance_statements"));
     assert_eq!((statements.len(), others.len()), (1, 3), "{to_owners:?}");

@@ -309,6 +309,36 @@ async fn apps_write_while_their_data_is_copied_and_all_that_was_answered_arrives
 }
 
 #[tokio::test] // SPEC K-11
+async fn what_a_move_left_on_a_plan_that_is_away_is_not_forgotten_and_keeps_no_removal_waiting() {
+    let grounds = Grounds::new();
+    let (broker, mut given) = broker(&grounds).await;
+    let (crowd, binding, _) = tenancy(&broker, "cache", "crowd").await;
+    let own = update(&broker, &crowd, &to(&crowd, "own")).await.unwrap();
+    let marks = async |given: &Given| given.admin().await.list("ACL USERS").await.len() - 1;
+    given.stop();
+    look_after(&broker, &[tenant(&own, &[&binding])]).await;
+    drop(broker);
+    let only_own = grounds.broker_of(&PLANS[..PLANS.find("[[plan]]\nname = \"crowd\"").unwrap()]).await;
+    look_after(&only_own, &[tenant(&own, &[&binding])]).await;
+    drop(only_own);
+
+    given.restart().await;
+    given.admin().await.say(&format!("ACL SETUSER tenant-{} off", own.id)).await.unwrap();
+    let broker = grounds.broker_of(PLANS).await;
+    look_after(&broker, &[tenant(&own, &[&binding])]).await;
+    assert_eq!(marks(&given).await, 0, "it is cleaned once the plan is back");
+
+    let (again, ..) = tenancy(&broker, "other", "crowd").await;
+    let own_again = update(&broker, &again, &to(&again, "own")).await.unwrap();
+    given.stop();
+    drop(broker);
+    let only_own = grounds.broker_of(&PLANS[..PLANS.find("[[plan]]\nname = \"crowd\"").unwrap()]).await;
+    only_own.deprovision(&own_again).await.unwrap();
+    only_own.deprovision(&own).await.unwrap();
+    assert_eq!(grounds.servers(), [""; 0]);
+}
+
+#[tokio::test] // SPEC K-11
 async fn what_a_shared_server_cannot_have_is_not_left_behind_by_a_move() {
     let grounds = Grounds::new();
     let (broker, _given) = broker(&grounds).await;

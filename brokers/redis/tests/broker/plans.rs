@@ -4,7 +4,7 @@ use broker_core::{Broker as _, Instance, Update};
 use redis_broker::{Config, RedisBroker};
 use serde_json::json;
 
-use crate::support::{Client, Grounds, instance, look_after, tenancy, tenant, update};
+use crate::support::{Client, Grounds, admin, eventually, instance, look_after, tenancy, tenant, update};
 
 const PLANS: &str = r#"
 [[plan]]
@@ -172,6 +172,23 @@ async fn an_instance_moves_into_a_container_and_back_with_its_data_and_its_addre
     broker.deprovision(&back.unwrap()).await.unwrap();
     assert_eq!((inside.as_deref(), outside.as_deref()), (Some("v"), Some("v")));
     assert_eq!(grounds.servers(), [""; 0]);
+}
+
+#[tokio::test] // SPEC K-8, H-8
+async fn what_an_owner_chose_holds_when_the_engine_starts_the_server_again() {
+    let grounds = Grounds::new();
+    let boxed = "[[plan]]\nname = \"boxed\"\nkind = \"dedicated\"\nbackend = \"container\"\npersistence = \"none\"\n";
+    let broker = grounds.broker_of(boxed).await;
+    let (cache, _, env) = tenancy(&broker, "cache", "boxed").await;
+    let wish = to(&cache, "boxed", json!({ "persistence": "always" }));
+    let cache = update(&broker, &cache, &wish).await.unwrap();
+    Client::of(&env).await.unwrap().say("SET k v").await.unwrap();
+
+    assert!(admin(&cache, &env).await.say("SHUTDOWN NOSAVE").await.is_err(), "it answered");
+
+    eventually("the engine starts it again", async || Client::of(&env).await.is_ok()).await;
+    assert_eq!(Client::of(&env).await.unwrap().get("k").await.as_deref(), Some("v"));
+    broker.deprovision(&cache).await.unwrap();
 }
 
 #[tokio::test] // SPEC K-7

@@ -17,6 +17,30 @@ use crate::{
     support::{Client, Grounds, is_product, keeping_backups, look_after, tenancy, tenant, update},
 };
 
+#[tokio::test] // SPEC K-11, K-15
+async fn an_instance_that_is_read_only_for_a_while_is_that_also_on_a_server_that_started_anew() {
+    let grounds = Grounds::new();
+    let broker = broker(&grounds).await;
+    for plan in ["shared", "dedicated"] {
+        let (instance, binding, env) = tenancy(&broker, "cache", plan).await;
+        let server = if plan == "shared" { plan } else { instance.id.as_str() };
+        let set = format!("SET {}k v", prefix_of(&env));
+        broker.hold(&instance).await.unwrap();
+
+        grounds.kill(server).await;
+        broker.provision(&instance).await.unwrap();
+        let refusal = Client::of(&env).await.unwrap().say(&set).await.unwrap_err().to_string();
+        broker.open(&tenant(&instance, &[&binding])).await.unwrap();
+
+        assert!(refusal.contains("no permissions"), "{refusal}");
+        Client::of(&env).await.unwrap().say(&set).await.unwrap();
+        grounds.kill(server).await;
+        broker.provision(&instance).await.unwrap();
+        Client::of(&env).await.unwrap().say(&set).await.expect("for good");
+        broker.deprovision(&instance).await.unwrap();
+    }
+}
+
 #[tokio::test] // SPEC K-14, K-15
 async fn a_restore_brings_back_every_kind_of_key_on_both_kinds_of_plan_and_no_other_tenants() {
     let grounds = Grounds::new();

@@ -222,7 +222,7 @@ async fn a_dedicated_instance_says_what_it_uses_of_what_it_may() {
     assert_eq!(figure(&metrics, "instance_memory_limit_bytes", "cache"), Some(f64::from(16 << 20)));
     assert_eq!(figure(&metrics, "instance_connections", "cache"), Some(2.0), "the app's and the broker's");
     assert!(figure(&metrics, "instance_connections_limit", "cache").unwrap() > 1000.0);
-    let to_owner = broker.instance_metrics(&instance).await.unwrap().unwrap();
+    let to_owner = broker.instance_metrics(&tenant(&instance, &[&binding])).await.unwrap().unwrap();
     assert!(figure(&to_owner, "instance_memory_bytes", "cache").unwrap() > 100_000.0);
     assert!(figure(&to_owner, "instance_commands", "cache").unwrap() > 1.0);
     assert_eq!(to_owner.len(), 5, "{to_owner:?}");
@@ -248,7 +248,7 @@ async fn a_shared_servers_connections_are_counted_by_instance_in_one_question() 
     assert_eq!(connections().await, [Some(3.0), Some(0.0)]);
     let asked: String = redis::from_redis_value(given.admin().await.say("INFO commandstats").await.unwrap()).unwrap();
     assert!(asked.contains("cmdstat_client|list:calls=1,"), "{asked}");
-    let to_owner = broker.instance_metrics(&cache).await.unwrap().unwrap();
+    let to_owner = broker.instance_metrics(&tenant(&cache, &[&first, &second])).await.unwrap().unwrap();
     assert_eq!(figure(&to_owner, "instance_connections", "cache"), Some(3.0));
     assert_eq!(to_owner.len(), 1, "{to_owner:?}");
     broker.unbind(&cache, &first).await.unwrap();
