@@ -120,7 +120,8 @@ pub trait Broker: Send + Sync + 'static {
     }
 
     /// What the author measures of one instance, for its users (SPEC Y-9): of any that is there, where
-    /// [`metrics`](Self::metrics) may leave some out. Answers quickly; asked at most every five seconds for each. With `None`
+    /// [`metrics`](Self::metrics) may leave some out. Answers quickly; asked every five seconds at most for each of a thousand
+    /// instances, and again soon where it fails. With `None`
     /// users get the measurements of `metrics` whose label `instance` is the instance's name.
     async fn instance_metrics(&self, tenant: &Tenant) -> Result<Option<Vec<Metric>>> {
         let _ = tenant;

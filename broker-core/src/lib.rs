@@ -87,7 +87,7 @@ pub use broker::{Broker, Tenant};
 #[cfg(feature = "server")]
 pub use dashboard::{InvalidPublicUrl, PublicUrl};
 #[cfg(feature = "server")]
-pub use deadline::time_left;
+pub use deadline::{in_time, time_left};
 pub use endpoint::Endpoint;
 pub use env::{EnvName, EnvVars};
 pub use error::{BoxError, BrokerError, Result};

@@ -28,6 +28,8 @@ const PROBED_WITHIN: Duration = Duration::from_secs(3);
 /// How long instances and bindings stay as they were counted, however often somebody asks.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
 
+/// How long those who wait hear the same of what could not be counted.
+const FAILED_FOR: Duration = Duration::from_secs(1);
 /// Of how many instances what was measured is kept.
 const INSTANCES: usize = 1000;
 
@@ -59,8 +61,9 @@ impl Counted {
     }
 }
 
+/// None when it could not be had.
 #[derive(Debug)]
-struct Kept<T>(Mutex<Option<(Instant, T)>>);
+struct Kept<T>(Mutex<Option<(Instant, Option<T>)>>);
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
@@ -69,17 +72,19 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Clone> Kept<T> {
-    /// One counts, the others wait for it.
+    /// One counts, the others wait for it: also to hear that it can't be done.
     async fn get(&self, count: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
         let mut last = self.0.lock().await;
-        if let Some((when, counted)) = &*last
-            && when.elapsed() < COUNTED_FOR
-        {
-            return Ok(counted.clone());
+        match &*last {
+            Some((when, Some(counted))) if when.elapsed() < COUNTED_FOR => return Ok(counted.clone()),
+            Some((when, None)) if when.elapsed() < FAILED_FOR => {
+                return Err(BrokerError::unavailable("it could not be counted a moment ago"));
+            }
+            _ => {}
         }
-        let counted = count.await?;
-        *last = Some((Instant::now(), counted.clone()));
-        Ok(counted)
+        let counted = count.await;
+        *last = Some((Instant::now(), counted.as_ref().ok().cloned()));
+        counted
     }
 }
 

@@ -387,6 +387,10 @@ impl Broker for MysqlBroker {
         if look.has_database(&Database::of(instance).mark()) {
             return Ok(());
         }
+        if look.writable.fenced.contains(Database::of(instance).as_str()) {
+            // A move failed, and so did taking it back.
+            link.thaw(&Database::of(instance)).await?;
+        }
         // What is made here only now is not known to hold the data.
         let was_there = look.has_database(&Database::of(instance));
         self.restore(&link, tenant, &look).await?;

@@ -3,19 +3,17 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
 };
 
 use anyhow::Context as _;
 use broker_backup::output_of;
-use broker_core::{BrokerError, Result, time_left};
+use broker_core::{BrokerError, Result};
 use broker_hosting::{Trusted, find_program};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, Command},
-    time::timeout,
 };
 
 use crate::{Config, definers::Definers, link::Reach, tenant::Database};
@@ -33,15 +31,24 @@ impl Copier {
         Ok(Self { dump, load })
     }
 
-    /// Copies all that a database holds into an empty one of the same name.
+    /// Copies what a database holds into an empty one of the same name, without its events: those run from when they are
+    /// there.
     pub(crate) async fn copy(&self, database: &Database, from: &Reach, to: &Reach) -> Result<()> {
-        self.pipe(database, from, to).await.map_err(|cause| failure("the database could not be copied", &cause))
+        let copied = self.pipe(database, from, to, &["--routines", "--triggers"]).await;
+        copied.map_err(|cause| failure("the database could not be copied", &cause))
     }
 
-    async fn pipe(&self, database: &Database, from: &Reach, to: &Reach) -> anyhow::Result<()> {
+    /// Copies its events.
+    pub(crate) async fn copy_events(&self, database: &Database, from: &Reach, to: &Reach) -> Result<()> {
+        let events = ["--events", "--skip-triggers", "--no-create-info", "--no-data", "--no-create-db"];
+        let copied = self.pipe(database, from, to, &events).await;
+        copied.map_err(|cause| failure("the events of the database could not be copied", &cause))
+    }
+
+    async fn pipe(&self, database: &Database, from: &Reach, to: &Reach, what: &[&str]) -> anyhow::Result<()> {
         let (source, target) = (login(from)?, login(to)?);
         let mut dump = self
-            .dumping(database, &source)
+            .dumping(database, &source, what)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -64,7 +71,7 @@ impl Copier {
         without: &[String],
     ) -> anyhow::Result<(impl AsyncRead + use<>, Login)> {
         let source = login(from)?;
-        let mut dumping = self.dumping(database, &source);
+        let mut dumping = self.dumping(database, &source, &["--routines", "--events", "--triggers"]);
         dumping.args(without.iter().map(|view| format!("--ignore-table={}.{view}", database.as_str())));
         Ok((output_of(dumping)?, source))
     }
@@ -90,13 +97,13 @@ impl Copier {
             loaded?;
             fed.map_err(anyhow::Error::from)
         };
-        // As long again for what was there before, in case that is to be put back.
-        in_time(0.5, async { load.await.map_err(|cause| failure("the dump could not be loaded", &cause)) }).await
+        load.await.map_err(|cause| failure("the dump could not be loaded", &cause))
     }
 
-    fn dumping(&self, database: &Database, login: &Login) -> Command {
+    fn dumping(&self, database: &Database, login: &Login, what: &[&str]) -> Command {
         let mut dump = command(&self.dump, login);
-        dump.args(["--single-transaction", "--skip-lock-tables", "--quick", "--routines", "--events", "--triggers"])
+        dump.args(["--single-transaction", "--skip-lock-tables", "--quick"])
+            .args(what)
             .args(["--hex-blob", "--no-tablespaces", "--skip-comments", "--max-allowed-packet=1G"])
             .args(["--default-character-set=utf8mb4", database.as_str()]);
         dump
@@ -112,22 +119,6 @@ impl Copier {
             .spawn()
             .with_context(|| format!("{} cannot be started", self.load.display()))
     }
-}
-
-/// How long a call has, of which nobody says how long it may take.
-const USUALLY: Duration = Duration::from_secs(280);
-
-/// Gives up what nobody writes to a database for, when it takes more than such a part of the time that its call has. A call
-/// that is dropped would begin anew, over and over.
-pub(crate) async fn in_time<T>(part: f32, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let within = time_left().unwrap_or(USUALLY).mul_f32(part);
-    let late = || {
-        let seconds = within.as_secs();
-        BrokerError::Conflict(format!(
-            "the data could not be copied within {seconds} s: make it less, or ask the operator for more time"
-        ))
-    };
-    timeout(within, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// What the tenant can change is said to the tenant.

@@ -28,6 +28,7 @@ use crate::{
 };
 
 pub(crate) use found::Found;
+pub(crate) use room::Writable;
 
 /// How long the server may take for one thing it is asked. A drop of a database waits for locks,
 /// but no longer than [`LOCK_SECONDS`].
@@ -457,7 +458,13 @@ impl Link {
         })
     }
 
-    /// All that a database holds, by name, and what is told of each table's rows. The larger it is the longer that takes:
+    /// The events of a database, by name.
+    pub(crate) async fn events(&self, database: &Database) -> Result<BTreeSet<String>, Fault> {
+        let select = "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ?";
+        Ok(self.all::<String>(select, (database.as_str(),)).await?.into_iter().collect())
+    }
+
+    /// All that a database holds but its events, by name, and what is told of each table's rows. The larger it is the longer that takes:
     /// whoever asks says how long it may, and the tables have a connection of their own, which others need not wait for.
     pub(crate) async fn content(&self, database: &Database, rows: Rows) -> Result<BTreeSet<String>, Fault> {
         let name = database.as_str();
@@ -477,8 +484,7 @@ impl Link {
         }
         let others = "SELECT CONCAT('view ', TABLE_NAME) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = :db \
             UNION ALL SELECT CONCAT('trigger ', TRIGGER_NAME) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = :db \
-            UNION ALL SELECT CONCAT(ROUTINE_TYPE, ' ', ROUTINE_NAME) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db \
-            UNION ALL SELECT CONCAT('event ', EVENT_NAME) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = :db";
+            UNION ALL SELECT CONCAT(ROUTINE_TYPE, ' ', ROUTINE_NAME) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = :db";
         apart.disconnect().await?;
         let others: Vec<String> = self.all(others, params! { "db" => name }).await?;
         content.extend(others);

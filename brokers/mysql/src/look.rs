@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    link::{Fault, Link},
+    link::{Fault, Link, Writable},
     tenant::{Account, Database},
 };
 
@@ -22,9 +22,7 @@ pub(crate) struct Look {
     databases: HashSet<String>,
     accounts: HashSet<String>,
     made: Arc<Made>,
-    /// Databases that an account may let grow, and those that one may only make smaller.
-    pub(crate) growing: HashSet<String>,
-    pub(crate) bounded: HashSet<String>,
+    pub(crate) writable: Writable,
     sizes: OnceCell<HashMap<String, u64>>,
 }
 
@@ -66,8 +64,8 @@ impl LastLook {
         // Accounts first: those that a restore closed were marked before that.
         let accounts = link.accounts().await?;
         let databases = link.databases().await?;
-        let (growing, bounded) = link.writable().await?;
-        let look = Arc::new(Look { at, databases, accounts, made, growing, bounded, sizes: OnceCell::new() });
+        let writable = link.writable().await?;
+        let look = Arc::new(Look { at, databases, accounts, made, writable, sizes: OnceCell::new() });
         *last = Some(Arc::clone(&look));
         Ok(look)
     }

@@ -39,7 +39,7 @@ async fn of_server(servers: &Servers, member: &Member) -> Vec<Metric> {
 async fn figures(link: &Link) -> Result<[Metric; 4], Fault> {
     let connections = number(link.counter("THREADS_CONNECTED").await?);
     let databases = number(link.count().await?);
-    let full = number(link.writable().await?.1.len() as u64);
+    let full = number(link.writable().await?.bounded.len() as u64);
     let statements = number(link.counter("QUESTIONS").await?);
     Ok([
         Metric::gauge("server_connections", "Connections that are open", connections),

@@ -12,14 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broker_core::{BrokerError, Instance, Notes, Result, Update};
+use broker_core::{BrokerError, Instance, Notes, Result, Update, in_time};
 use broker_hosting::{Fleet, ServerId};
 use tracing::{info, warn};
 
 use crate::{
     MysqlBroker,
     broker::charset,
-    copy::{Copier, in_time},
+    copy::Copier,
     link::{Link, Rows},
     plans::{Dedicated, Kind},
     servers::{Server, is_dedicated, on_its_own, on_shared},
@@ -166,18 +166,28 @@ async fn make_anew(wanted: &Instance, new: &Link) -> Result<()> {
 async fn relocate(copier: &Copier, instance: &Instance, wanted: &Instance, (old, new): (&Link, &Link)) -> Result<()> {
     let database = Database::of(instance);
     let paused = Instant::now();
-    let accounts = old.fence(&database).await?;
-    instance.progress("copying the data; the database is read and not written meanwhile");
-    for account in &accounts {
-        new.stand_in(account, &database).await?;
-    }
-    let copy = async {
+    let work = async {
+        let accounts = old.fence(&database).await?;
+        instance.progress("copying the data; the database is read and not written meanwhile");
+        for account in &accounts {
+            new.stand_in(account, &database).await?;
+        }
         copier.copy(&database, old.reach(), new.reach()).await?;
-        compare(old, new, &database).await
+        // From now on nobody reads what is not kept up any more. What changed in spite of the fence, such as by a
+        // transaction that was prepared before it, is found.
+        old.freeze(&database).await?;
+        compare(old, new, &database).await?;
+        copier.copy_events(&database, old.reach(), new.reach()).await?;
+        compare_events(old, new, &database).await
     };
-    in_time(0.9, copy).await?;
-    // Nobody reads what is not kept up any more.
-    old.freeze(&database).await?;
+    if let Err(why) = in_time(0.9, "copying the data", work).await {
+        // A move that is repeated begins anew: apps write meanwhile.
+        if let Err(cause) = old.thaw(&database).await {
+            let cause = &cause as &dyn std::error::Error;
+            warn!(instance.name = %instance.name, error = cause, "`{}` is not written yet after its move failed", instance.name);
+        }
+        return Err(why);
+    }
     report(instance, wanted, new, paused.elapsed()).await
 }
 
@@ -197,6 +207,15 @@ async fn compare(old: &Link, new: &Link, database: &Database) -> Result<()> {
     match before.symmetric_difference(&after).next() {
         None => Ok(()),
         Some(other) => Err(BrokerError::failed(format!("the copy differs from the original: {other}"))),
+    }
+}
+
+/// Events are compared by their names: when they run next is their own business.
+async fn compare_events(old: &Link, new: &Link, database: &Database) -> Result<()> {
+    let (before, after) = tokio::try_join!(old.events(database), new.events(database))?;
+    match before.symmetric_difference(&after).next() {
+        None => Ok(()),
+        Some(other) => Err(BrokerError::failed(format!("the copy differs from the original: event {other}"))),
     }
 }
 

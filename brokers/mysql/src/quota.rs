@@ -28,8 +28,8 @@ impl MysqlBroker {
     /// Closes an instance that has outgrown its room, and opens one that has room again.
     pub(crate) async fn keep_within_room(&self, instance: &Instance, link: &Link, look: &Look) -> Result<()> {
         let (database, room) = (Database::of(instance), self.room(instance));
-        let grows = look.growing.contains(database.as_str());
-        let is_bounded = look.bounded.contains(database.as_str());
+        let grows = look.writable.growing.contains(database.as_str());
+        let is_bounded = look.writable.bounded.contains(database.as_str());
         let Some(room) = room else {
             return if is_bounded { open(instance, link, &database).await } else { Ok(()) };
         };

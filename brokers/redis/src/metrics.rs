@@ -85,7 +85,7 @@ pub(crate) async fn of_instance(
     let found = match tenants.is_shared() {
         false => on_own(instance.name.clone(), &figures),
         true if is_crowded(&figures) => return Ok(Vec::new()),
-        true => match timeout(ASK_WITHIN, link.connections()).await.map_err(|_| silent())? {
+        true => match timeout(ASK_WITHIN, tenants.connections_lately(&link)).await.map_err(|_| silent())? {
             Ok(open) => {
                 let of = |binding: &Binding| open.get(binding.id.as_str());
                 of_shared(instance.name.clone(), bindings.iter().filter_map(of).sum())

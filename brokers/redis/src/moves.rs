@@ -5,16 +5,11 @@
 //! place is cleaned by [`RedisBroker::tidy`], when the records have the new plan: an interruption at any point
 //! leaves the instance on one plan, with its data.
 
-use std::{
-    fs, io,
-    sync::PoisonError,
-    time::{Duration, Instant},
-};
+use std::{fs, io, sync::PoisonError, time::Instant};
 
-use broker_core::{BrokerError, Instance, Notes, PlanName, Result, time_left};
+use broker_core::{BrokerError, Instance, Notes, PlanName, Result, in_time};
 use broker_hosting::{Fleet, Place, ServerId};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
@@ -141,7 +136,8 @@ impl RedisBroker {
                 Ok(on(&name))
             }
             Err(why) => {
-                let undone = new.erase(&instance.id).await;
+                // What is too much for the rest of the time is removed by the next look, too.
+                let undone = in_time(0.8, "removing the copy", new.erase(&instance.id)).await;
                 left(instance, undone.and_then(|()| Move::forget(&place)));
                 Err(why)
             }
@@ -296,19 +292,8 @@ async fn carry(
         fence().await?;
         Ok(Carried { copied: copy.finish().await?, paused })
     };
-    // A call that is dropped would begin anew, over and over.
-    let within = time_left().unwrap_or(USUALLY).mul_f32(0.9);
-    let late = || {
-        let seconds = within.as_secs();
-        BrokerError::Conflict(format!(
-            "the data could not be copied within {seconds} s: remove some, or ask the operator for more time"
-        ))
-    };
-    timeout(within, work).await.unwrap_or_else(|_| Err(late()))
+    in_time(0.8, "copying the data", work).await
 }
-
-/// How long a call has, of which nobody says how long it may take.
-const USUALLY: Duration = Duration::from_secs(280);
 
 impl Carried {
     /// Says what a move did, and for how long the instance's apps could not write.

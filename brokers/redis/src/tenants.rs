@@ -32,6 +32,9 @@ pub(crate) const OLDEST: (u16, u16) = (7, 0);
 /// For how long a look at a server is good, for each account and mark on it.
 const LOOK_FOR_EACH: Duration = Duration::from_millis(1);
 
+/// How long a list of connections serves the tenants who ask for theirs.
+const LATELY: Duration = Duration::from_secs(5);
+
 /// The accounts of one server. Changes to an instance come one at a time; neither others nor questions wait for them.
 pub(crate) struct Tenants {
     server: Server,
@@ -43,6 +46,7 @@ pub(crate) struct Tenants {
     /// for it.
     watch: Mutex<Watch>,
     residents: std::sync::Mutex<Residents>,
+    lately: Mutex<Option<(Instant, Arc<HashMap<String, u64>>)>>,
 }
 
 enum Server {
@@ -68,6 +72,8 @@ struct Known {
     gone: Recent<OpaqueId>,
     /// The instances whose accounts the server's present run was given, or seen to have.
     restored: HashSet<OpaqueId>,
+    /// Accounts that were kept from writing, and are not let in anew yet.
+    fenced: HashSet<OpaqueId>,
     /// The instances that were placed or seen here: a server that restarted forgets their marks for a moment.
     instances: HashSet<OpaqueId>,
 }
@@ -127,8 +133,8 @@ impl Tenants {
     }
 
     fn with(server: Server, is_shared: bool) -> Self {
-        let (turns, known, watch, residents) = Default::default();
-        Self { server, is_shared, turns, known, watch, residents }
+        let (turns, known, watch, residents, lately) = Default::default();
+        Self { server, is_shared, turns, known, watch, residents, lately }
     }
 
     /// The names of the server's instances, as far as the broker looked after them.
@@ -140,6 +146,17 @@ impl Tenants {
     pub(crate) async fn connections(&self, link: &Link) -> RedisResult<HashMap<OpaqueId, (InstanceName, u64)>> {
         let connections = link.connections().await?;
         Ok(self.residents().count(&connections))
+    }
+
+    /// How many connections each account of a shared server has, or had a moment ago: each of its tenants may ask.
+    pub(crate) async fn connections_lately(&self, link: &Link) -> RedisResult<Arc<HashMap<String, u64>>> {
+        let mut lately = self.lately.lock().await;
+        if let Some((_, counted)) = lately.as_ref().filter(|(when, _)| when.elapsed() < LATELY) {
+            return Ok(Arc::clone(counted));
+        }
+        let counted = Arc::new(link.connections().await?);
+        *lately = Some((Instant::now(), Arc::clone(&counted)));
+        Ok(counted)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -266,7 +283,10 @@ impl Tenants {
     async fn forbid_now(&self, users: &[OpaqueId]) -> Result<()> {
         {
             let mut known = self.known();
-            users.iter().for_each(|user| known.gone.insert(user.clone()));
+            for user in users {
+                known.gone.insert(user.clone());
+                known.fenced.remove(user);
+            }
         }
         self.keep_out(users).await
     }
@@ -351,7 +371,9 @@ impl Tenants {
             let fenced: Vec<_> = accounts.iter().map(Account::that_reads).collect();
             setup.roster.add(place, &fenced, &setup.rules()).await.map_err(BrokerError::unavailable)?;
         }
-        up.link.fence(&self.users_of(&up, instance).await?).await.map_err(failure)
+        let users = self.users_of(&up, instance).await?;
+        self.known().fenced.extend(users.iter().cloned());
+        up.link.fence(&users).await.map_err(failure)
     }
 
     /// Takes an instance's accounts away and ends their connections, until they are restored (SPEC K-15).
@@ -475,13 +497,21 @@ impl Tenants {
         let lost: Vec<Account> = {
             let known = self.known();
             let is_lost = |account: &Account| {
-                let is_there = known.restored.contains(instance) && look.accounts.users.contains(&account.user);
+                let is_there = known.restored.contains(instance)
+                    && look.accounts.users.contains(&account.user)
+                    && !known.fenced.contains(&account.user);
                 !is_there && !known.gone.contains(&account.user)
             };
             accounts.into_iter().filter(is_lost).collect()
         };
         if !lost.is_empty() {
             self.let_in(&self.up().await?, &lost).await?;
+            {
+                let mut known = self.known();
+                for account in &lost {
+                    known.fenced.remove(&account.user);
+                }
+            }
             look.accounts.users.extend(lost.iter().map(|account| account.user.clone()));
             info!("gave {} accounts to a server that may have lost them", lost.len());
         }

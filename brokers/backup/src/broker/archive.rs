@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use broker_core::{BrokerError, Instance, OpaqueId, Result, Tenant};
+use broker_core::{BrokerError, Instance, OpaqueId, Result, Tenant, in_time};
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::{io::AsyncRead, task::JoinSet, time::timeout};
@@ -189,7 +189,8 @@ impl Archive {
             true => None,
             false => Some(self.keep_before(broker, tenant).await?),
         };
-        if let Err(why) = self.load(broker, instance, backup).await {
+        // As much is left for what was there before, in case that is to be put back.
+        if let Err(why) = self.load(broker, instance, backup, 0.45).await {
             return Err(self.put_back(broker, tenant, before.as_ref(), why).await);
         }
         broker.open(tenant).await?;
@@ -214,8 +215,15 @@ impl Archive {
         made
     }
 
-    async fn load<B: BackedUp + ?Sized>(&self, broker: &B, instance: &Instance, backup: &Manifest) -> Result<()> {
-        broker.load(instance, self.backups.read(backup).await?).await
+    async fn load<B: BackedUp + ?Sized>(
+        &self,
+        broker: &B,
+        instance: &Instance,
+        backup: &Manifest,
+        part: f32,
+    ) -> Result<()> {
+        in_time(part, "loading the backup", async { broker.load(instance, self.backups.read(backup).await?).await })
+            .await
     }
 
     /// Loads what was there before a restore that failed, and returns what the restore is answered with.
@@ -229,7 +237,7 @@ impl Archive {
         let instance = &tenant.instance;
         let back = async {
             let before = before.ok_or_else(|| BrokerError::failed("what was there is half a restore"))?;
-            self.load(broker, instance, before).await?;
+            self.load(broker, instance, before, 0.9).await?;
             broker.open(tenant).await
         };
         match back.await {

@@ -14,6 +14,17 @@ use crate::tenant::{Account, Database, Dialect};
 /// How long one table may take to give back what its rows left.
 const SHRINK_WITHIN: Duration = Duration::from_secs(200);
 
+/// Databases by what an account of theirs may do; they are in several of these while that changes.
+#[derive(Debug, Default)]
+pub(crate) struct Writable {
+    /// It lets them grow.
+    pub(crate) growing: HashSet<String>,
+    /// It may only make them smaller.
+    pub(crate) bounded: HashSet<String>,
+    /// It writes, and is kept from that.
+    pub(crate) fenced: HashSet<String>,
+}
+
 impl Link {
     /// The size of a database in its files, in bytes. The server's own statistics lag behind.
     pub(crate) async fn size(&self, database: &Database) -> Result<u64, Fault> {
@@ -58,13 +69,20 @@ impl Link {
         })
     }
 
-    /// The databases that an account may let grow, and those that one may only make smaller.
-    pub(crate) async fn writable(&self) -> Result<(HashSet<String>, HashSet<String>), Fault> {
-        let select = "SELECT DISTINCT Db, Insert_priv = 'Y' FROM mysql.db WHERE User LIKE 'ub%' AND Delete_priv = 'Y'";
-        let found: Vec<(String, bool)> = self.all(select, ()).await?;
-        let (growing, bounded): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, grows)| *grows);
-        let names = |found: Vec<(String, bool)>| found.into_iter().map(|(name, _)| name).collect();
-        Ok((names(growing), names(bounded)))
+    /// What accounts may do with the databases of instances, of those that may or might change something.
+    pub(crate) async fn writable(&self) -> Result<Writable, Fault> {
+        let select = "SELECT DISTINCT Db, Insert_priv = 'Y', Delete_priv = 'Y' FROM mysql.db \
+            WHERE User LIKE 'ub%' AND (Delete_priv = 'Y' OR References_priv = 'Y')";
+        let found: Vec<(String, bool, bool)> = self.all(select, ()).await?;
+        let mut writable = Writable::default();
+        for (name, grows, shrinks) in found {
+            match (grows, shrinks) {
+                (true, true) => writable.growing.insert(name),
+                (false, true) => writable.bounded.insert(name),
+                (_, false) => writable.fenced.insert(name),
+            };
+        }
+        Ok(writable)
     }
 
     /// Whether an account of a database may only make it smaller.

@@ -20,6 +20,7 @@ async fn moving(broker: &MysqlBroker) -> (Instance, Binding) {
         "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.a = CONCAT(NEW.a, '!')",
         "CREATE PROCEDURE p() SELECT COUNT(*) FROM t",
         "CREATE SEQUENCE s START WITH 5",
+        "CREATE EVENT e ON SCHEDULE EVERY 1 YEAR DO DELETE FROM t WHERE id > 1000",
         "CREATE TABLE `odd ``name;` (a INT)",
     ] {
         app.run(statement).await.unwrap();
@@ -50,6 +51,10 @@ async fn is_whole(client: &mut Client, rows: u64) {
     assert_eq!(client.texts("SELECT HEX(b) FROM v ORDER BY id LIMIT 1").await, ["00FF0D0A5C27"]);
     assert_eq!(client.number("SELECT COUNT(*) FROM t").await, rows);
     client.run("CALL p()").await.unwrap();
+    assert_eq!(
+        client.texts("SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()").await,
+        ["e"]
+    );
     client.run("INSERT INTO t (a) VALUES ('new')").await.unwrap();
     assert_eq!(client.texts("SELECT a FROM t ORDER BY id DESC LIMIT 1").await, ["new!"]);
 }
@@ -118,6 +123,15 @@ async fn a_move_that_fails_leaves_the_instance_working_where_it_was() {
         broker.update(&instance, &Update::of(&instance)).await.unwrap();
 
         is_whole(&mut Client::of(&env).await.unwrap(), 2).await;
+        assert_eq!(grounds.servers(), ["shared"], "no server is left behind");
+
+        // Where that can't be done, the next look at the instance does it.
+        move_to(&broker, &mut instance, "dedicated").await.unwrap_err();
+        let is_written = async || {
+            look_after(&broker, &[tenant(&instance, &[&binding])]).await;
+            Client::of(&env).await.unwrap().run("INSERT INTO t (a) VALUES ('again')").await.is_ok()
+        };
+        eventually("it is written again", is_written).await;
         assert_eq!(grounds.servers(), ["shared"], "no server is left behind");
     }
 }
@@ -229,7 +243,7 @@ async fn a_move_that_takes_longer_than_its_call_may_is_given_up_before() {
     let refusal = call_within(Duration::from_secs(10), update).await.unwrap_err().to_string();
     broker.update(&instance, &Update::of(&instance)).await.unwrap();
 
-    assert!(refusal.starts_with("the data could not be copied within"), "{refusal}");
+    assert!(refusal.starts_with("copying the data takes longer than"), "{refusal}");
     is_whole(&mut Client::of(&env).await.unwrap(), 2).await;
     assert_eq!(grounds.servers(), ["shared"], "no server is left behind");
 }
