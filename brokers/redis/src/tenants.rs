@@ -46,8 +46,11 @@ pub(crate) struct Tenants {
     /// for it.
     watch: Mutex<Watch>,
     residents: std::sync::Mutex<Residents>,
-    lately: Mutex<Option<(Instant, Arc<HashMap<String, u64>>)>>,
+    lately: Mutex<Option<(Instant, Arc<Connections>)>>,
 }
+
+/// How many connections accounts have.
+type Connections = HashMap<String, u64>;
 
 enum Server {
     /// One that the broker starts: its account file is ours to write, so it knows its tenants when it starts.
@@ -149,7 +152,7 @@ impl Tenants {
     }
 
     /// How many connections each account of a shared server has, or had a moment ago: each of its tenants may ask.
-    pub(crate) async fn connections_lately(&self, link: &Link) -> RedisResult<Arc<HashMap<String, u64>>> {
+    pub(crate) async fn connections_lately(&self, link: &Link) -> RedisResult<Arc<Connections>> {
         let mut lately = self.lately.lock().await;
         if let Some((_, counted)) = lately.as_ref().filter(|(when, _)| when.elapsed() < LATELY) {
             return Ok(Arc::clone(counted));
