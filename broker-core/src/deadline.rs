@@ -30,10 +30,10 @@ pub fn time_left() -> Option<Duration> {
 /// ```
 /// # use broker_core::{Result, in_time};
 /// # async fn copy() -> Result<u64> { Ok(3) }
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 /// let rows = in_time(0.9, "copying the data", copy()).await?;
 /// # assert_eq!(rows, 3);
-/// # Result::Ok(()) }).unwrap();
+/// # Ok(()) }
 /// ```
 pub async fn in_time<T>(part: f32, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     let within = time_left().unwrap_or(OUTSIDE).mul_f32(part.clamp(0.0, 1.0));
