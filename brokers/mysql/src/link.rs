@@ -411,8 +411,13 @@ impl Link {
     }
 
     async fn accounts_of(&self, database: &Database) -> Result<Vec<Account>, Fault> {
-        let names: Vec<String> =
-            self.all("SELECT User FROM mysql.db WHERE Host = '%' AND Db = ?", (database.as_str(),)).await?;
+        self.accounts_with(database, "TRUE").await
+    }
+
+    /// Those of a database's accounts for whose rights a condition holds, in columns of `mysql.db`.
+    async fn accounts_with(&self, database: &Database, rights: &str) -> Result<Vec<Account>, Fault> {
+        let select = format!("SELECT User FROM mysql.db WHERE Host = '%' AND Db = ? AND {rights}");
+        let names: Vec<String> = self.all(&select, (database.as_str(),)).await?;
         Ok(names.iter().filter_map(|name| Account::read(name)).collect())
     }
 
@@ -464,8 +469,9 @@ impl Link {
         Ok(self.all::<String>(select, (database.as_str(),)).await?.into_iter().collect())
     }
 
-    /// All that a database holds but its events, by name, and what is told of each table's rows. The larger it is the longer that takes:
-    /// whoever asks says how long it may, and the tables have a connection of their own, which others need not wait for.
+    /// All that a database holds but its events, by name, and what is told of each table's rows. The larger it is the
+    /// longer that takes: whoever asks says how long it may, and the tables have a connection of their own, which others
+    /// need not wait for.
     pub(crate) async fn content(&self, database: &Database, rows: Rows) -> Result<BTreeSet<String>, Fault> {
         let name = database.as_str();
         let tables = "SELECT TABLE_NAME FROM information_schema.TABLES \

@@ -1,7 +1,7 @@
 //! Changes of an instance: its settings, or its place.
 //!
-//! A move copies the database to its new place while the old one is read and not written, compares the two, and closes
-//! the old one. Nothing of the old place is removed before the framework has written down where the instance is:
+//! A move copies the database to its new place while the old one is read and not written, closes the old one, and compares
+//! the two. Nothing of the old place is removed before the framework has written down where the instance is:
 //! [`clear_old_place`] does that afterwards. Whatever a move is interrupted by, it begins anew, or is taken back by an
 //! update to what was (SPEC M-9).
 //!

@@ -14,7 +14,7 @@ impl Link {
     pub(crate) async fn fence(&self, database: &Database) -> Result<Vec<Account>, Fault> {
         let accounts = self.accounts_of(database).await?;
         // Those that an earlier fence met may have connections from before it still.
-        let writers = self.writers_and_fenced(database).await?;
+        let writers = self.accounts_with(database, "References_priv = 'Y'").await?;
         for account in &writers {
             self.run(&[account.fence(database)]).await?;
         }
@@ -37,21 +37,12 @@ impl Link {
 
     /// Lets those write again that a fence keeps from it.
     pub(super) async fn unfence(&self, database: &Database) -> Result<(), Fault> {
-        let select = "SELECT User FROM mysql.db \
-            WHERE Host = '%' AND Db = ? AND References_priv = 'Y' AND Delete_priv = 'N'";
-        let fenced: Vec<String> = self.all(select, (database.as_str(),)).await?;
-        for account in fenced.iter().filter_map(|name| Account::read(name)) {
+        for account in self.accounts_with(database, "References_priv = 'Y' AND Delete_priv = 'N'").await? {
             self.run(&[account.unfence(database)]).await?;
             // Connections that are open would not notice.
             self.disconnect(&account).await?;
         }
         Ok(())
-    }
-
-    async fn writers_and_fenced(&self, database: &Database) -> Result<Vec<Account>, Fault> {
-        let select = "SELECT User FROM mysql.db WHERE Host = '%' AND Db = ? AND References_priv = 'Y'";
-        let names: Vec<String> = self.all(select, (database.as_str(),)).await?;
-        Ok(names.iter().filter_map(|name| Account::read(name)).collect())
     }
 
     /// The connections of accounts that write, or did, of those up to this one: later ones have the rights of a fence.

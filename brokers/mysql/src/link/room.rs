@@ -112,10 +112,8 @@ impl Link {
 
     /// The accounts that remove rows of a database, and write some or can't.
     async fn writers(&self, database: &Database, grows: bool) -> Result<Vec<Account>, Fault> {
-        let select = "SELECT User FROM mysql.db \
-            WHERE Host = '%' AND Db = ? AND Delete_priv = 'Y' AND (Insert_priv = 'Y') = ?";
-        let names: Vec<String> = self.all(select, (database.as_str(), grows)).await?;
-        Ok(names.iter().filter_map(|name| Account::read(name)).collect())
+        let inserts = if grows { 'Y' } else { 'N' };
+        self.accounts_with(database, &format!("Delete_priv = 'Y' AND Insert_priv = '{inserts}'")).await
     }
 
     /// The tables of a database that take more room than their rows, and how much more in bytes.
